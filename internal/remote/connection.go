@@ -1,0 +1,106 @@
+package remote
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// connection pumps one stream: records come out of a channel, what is written
+// goes to the other side without holding up the reader.
+type connection struct {
+	stream  Stream
+	records chan record
+	done    chan struct{} // closed by close
+	closing sync.Once
+	outbox  chan []byte
+
+	mu  sync.Mutex
+	err error
+}
+
+func newConnection(stream Stream) *connection {
+	c := &connection{stream: stream, records: make(chan record), done: make(chan struct{}), outbox: make(chan []byte, 4)}
+	go c.read()
+	go c.send()
+	return c
+}
+
+func (c *connection) read() {
+	defer close(c.records)
+	d := newDecoder(c.stream)
+	for {
+		rec, err := d.next()
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		select {
+		case c.records <- rec:
+		case <-c.done:
+			return
+		}
+	}
+}
+
+func (c *connection) send() {
+	for {
+		select {
+		case <-c.done:
+			return
+		case b := <-c.outbox:
+			if _, err := c.stream.Write(b); err != nil {
+				// The reader meets the same fault; a half-open socket that only
+				// swallows our words is found by the idle limit.
+				c.fail(fmt.Errorf("writing to the exec: %w", err))
+				return
+			}
+		}
+	}
+}
+
+// write queues bytes for the exec's stdin.
+func (c *connection) write(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	select {
+	case c.outbox <- b:
+	case <-c.done:
+	}
+}
+
+// bye lets eci-remote exit at once instead of a minute later.
+func (c *connection) bye() {
+	c.stream.Write([]byte("bye\n")) //nolint:errcheck // it exits by itself where this is lost
+}
+
+func (c *connection) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+}
+
+// failure says why records ended.
+func (c *connection) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.err
+	if err == nil || errors.Is(err, io.EOF) {
+		err = errors.New("the exec's connection ended before the script's end record")
+	}
+	if text := c.stream.Stderr(); text != "" {
+		err = fmt.Errorf("%w (stderr: %s)", err, clip([]byte(text)))
+	}
+	return err
+}
+
+func (c *connection) close() {
+	c.closing.Do(func() {
+		close(c.done)
+		c.stream.Close() //nolint:errcheck // nothing is owed to a connection that is given up
+	})
+}

@@ -1,0 +1,49 @@
+// Package remote runs a job's scripts inside a container group: the sh script
+// that is PID 1 of helper and build (eci-remote.sh), and the Go side that talks
+// to it through execs.
+//
+// The connection of an exec carries bytes and decides nothing. A script is
+// uploaded with length and digest, started once for its run id, detached from
+// any connection, and its log and exit status are files of the group. What comes
+// back are records with offsets; a lost connection is answered by a new exec that
+// reads on at the last complete offset, and a run ends only with an end record
+// whose length and digest agree with every byte that was written out.
+//
+// The package knows neither the ECI API nor GitLab: the caller opens execs, says
+// whether the group still lives, and makes an exit status of the outcome.
+package remote
+
+import _ "embed"
+
+// Script is eci-remote.sh, the file that helper and build run as PID 1.
+//
+//go:embed eci-remote.sh
+var Script []byte
+
+// Where the group mounts what the script needs. Script and its two volumes are
+// found relative to each other, so they must keep this common parent.
+const (
+	ScriptDir   = "/.eci/remote"  // the script's config-file volume
+	ScriptName  = "eci-remote"    // its file there
+	ControlDir  = "/.eci/control" // scripts, claims, exit records, FIFOs: a small memory EmptyDir
+	LogDir      = "/.eci/logs"    // logs: an EmptyDir on disk
+	scriptPath  = ScriptDir + "/" + ScriptName
+	ReservedDir = "/.eci" // nothing of a job may be mounted at or below it
+)
+
+// Role names the container whose PID 1 runs a script.
+type Role string
+
+// The two containers that run scripts.
+const (
+	Helper Role = "helper"
+	Build  Role = "build"
+)
+
+// HelperCommand is PID 1 of helper, which makes buildsDir usable by any uid.
+func HelperCommand(buildsDir string) []string {
+	return []string{"sh", scriptPath, "helper", buildsDir}
+}
+
+// BuildCommand is PID 1 of build.
+func BuildCommand() []string { return []string{"sh", scriptPath, "build"} }

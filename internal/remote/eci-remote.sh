@@ -1,0 +1,466 @@
+#!/bin/sh
+# Runs inside the container group: PID 1 of helper and build, and the process
+# that each exec of the driver starts in helper. docs/architecture.md says why.
+#
+#   eci-remote helper BUILDS_DIR    PID 1 of helper: makes what build needs
+#   eci-remote build                PID 1 of build: shell builtins alone
+#   eci-remote attach RUN EXEC ROLE SHELL SIZE SHA256 OFFSET NONCE BEAT_MS
+#   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
+#
+# Written for dash, bash and busybox ash. Files on the control volume, by run id:
+#   RUN.EXEC.script  the script as that exec uploaded it
+#   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks PID 1 to start it
+#   RUN.claim        exists once PID 1 has taken the run up (or stop has barred it)
+#   RUN.done         claimed by whoever writes RUN.exit
+#   RUN.exit         "exit STATUS NONCE [oom] end", in a page reserved beforehand
+#   RUN.final        length of the log, fixed by the first tail that sees RUN.exit
+#   RUN.owner        EXEC of the newest attach
+#   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+
+eci=${0%/*/*}
+ctl=$eci/control
+logs=$eci/logs
+
+# claim FILE TEXT: true for the one caller that created FILE.
+claim() {
+	set -C
+	{ echo "$2" >"$1"; } 2>/dev/null
+	claimed=$?
+	set +C
+	return $claimed
+}
+
+die() {
+	echo "$1" >/dev/termination-log
+	echo "$1" >&2
+	exit 70
+}
+
+# wake NAME: a word into the FIFO NAME.wake. Read-write, so that it never blocks.
+wake() {
+	[ -p "$ctl/$1.wake" ] && echo wake 2>/dev/null 1<>"$ctl/$1.wake"
+	return 0
+}
+
+# ---------------------------------------------------------------- processes
+
+# look PID: state and ppid from /proc with builtins.
+look() {
+	state='' ppid=''
+	while read -r key value _; do
+		case $key in
+		State:) state=$value ;;
+		PPid:) ppid=$value; break ;;
+		esac
+	done 2>/dev/null <"/proc/$1/status"
+	[ -n "$ppid" ]
+}
+
+# mortal PID: PID lives, descends from $top, and is none of our own ($spare).
+# What an exec started has an ancestor with parent 0 and is left alone.
+mortal() {
+	look "$1" || return 1
+	case $state in Z* | X*) return 1 ;; esac
+	q=$1
+	while :; do
+		case " $spare $top $$ " in *" $q "*) return 1 ;; esac
+		[ "$ppid" = "$top" ] && return 0
+		case $ppid in 0 | 1) return 1 ;; esac
+		q=$ppid
+		look "$q" || return 1
+	done
+}
+
+# sweep SIGNAL: sends it to every mortal process; count = how many there were.
+sweep() {
+	count=0
+	for proc in /proc/[0-9]*; do
+		if mortal "${proc#/proc/}"; then
+			count=$((count + 1))
+			kill -s "$1" "${proc#/proc/}" 2>/dev/null
+		fi
+	done
+}
+
+# ooms: oom = processes of this container that the kernel killed for memory.
+ooms() {
+	oom=0
+	events=/sys/fs/cgroup/memory.events
+	[ -r $events ] || events=/sys/fs/cgroup/memory/memory.oom_control
+	[ -r $events ] || return 0
+	while read -r key value; do
+		[ "$key" = oom_kill ] && oom=$value
+	done <$events
+	return 0
+}
+
+# ------------------------------------------------------------- PID 1 of both
+
+# finish RUN STATUS NONCE [oom]: the exit record, once.
+finish() {
+	claim "$ctl/$1.done" "" || return 0
+	echo "exit $2 $3 $4 end" 1<>"$ctl/$1.exit"
+	wake tail
+}
+
+# script RUN EXEC SHELL NONCE: in a subshell of PID 1.
+script() {
+	interpreter=sh
+	[ "$3" = bash ] && command -v bash >/dev/null && interpreter=bash
+	ooms
+	before=$oom
+	$setsid $interpreter "$ctl/$1.$2.script" </dev/null >>"$logs/$1.log" 2>&1
+	status=$?
+	ooms
+	killer=''
+	[ $status = 137 ] && [ "$oom" -gt "$before" ] && killer=oom
+	finish "$1" $status "$4" $killer
+}
+
+# begin RUN: starts a requested script unless somebody has claimed the run.
+begin() {
+	claim "$ctl/$1.claim" "$role" || return 0
+	read -r exec shell nonce <"$ctl/$1.$role.start"
+	script "$1" "$exec" "$shell" "$nonce" 3>&- 4>&- &
+	run=$1 wrapper=$!
+}
+
+# halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
+# that has its answer is over: what later stages start must not meet it.
+halt() {
+	read -r signal seq <"$ctl/$1.$role.stop" || return 0
+	answered=''
+	[ -e "$ctl/$1.$role.stopped" ] && read -r answered _ <"$ctl/$1.$role.stopped"
+	[ "$seq" = "$answered" ] && return 0
+	claim "$ctl/$1.claim" stop
+	sweep "$signal"
+	if [ $count = 0 ]; then
+		nonce=stopped
+		[ -e "$ctl/$1.$role.start" ] && read -r _ _ nonce <"$ctl/$1.$role.start"
+		finish "$1" 143 "$nonce"
+		echo "$seq 0" >"$ctl/$1.$role.stopped"
+		wake tail
+		return 0
+	fi
+	# No wake: the asker counts its passes by the time that they take.
+	echo "$seq $count" >"$ctl/$1.$role.stopped"
+}
+
+# lost: a script whose wrapper was killed from inside can leave no exit record.
+lost() {
+	[ -n "$run" ] || return 0
+	jobs >/dev/null 2>&1
+	look "$wrapper" && [ "${state#Z}" = "$state" ] && [ "$ppid" = $$ ] && return 0
+	[ -e "$ctl/$run.$role.stop" ] || finish "$run" lost "$nonce"
+	run=''
+}
+
+scan() {
+	for file in "$ctl"/*."$role".start; do
+		[ -e "$file" ] || continue
+		file=${file##*/}
+		[ -e "$ctl/${file%%.*}.claim" ] || begin "${file%%.*}"
+	done
+	for file in "$ctl"/*."$role".stop; do
+		[ -e "$file" ] || continue
+		file=${file##*/}
+		halt "${file%%.*}"
+	done
+	lost
+}
+
+# A home directory as /etc/passwd has it, where the image's environment names none.
+home() {
+	[ -n "$HOME" ] && [ "$HOME" != / ] && return 0
+	uid=0
+	while read -r key value _; do
+		[ "$key" = Uid: ] && uid=$value
+	done </proc/self/status
+	HOME=/
+	[ "$uid" = 0 ] && HOME=/root
+	if [ -r /etc/passwd ]; then
+		while IFS=: read -r _ _ id _ _ dir _; do
+			[ "$id" = "$uid" ] && [ -n "$dir" ] && HOME=$dir && break
+		done </etc/passwd
+	fi
+	export HOME
+}
+
+# git refuses a checkout that another uid made; here that is the normal case.
+trust() {
+	count=${GIT_CONFIG_COUNT:-0}
+	export "GIT_CONFIG_KEY_$count=safe.directory" "GIT_CONFIG_VALUE_$count=*"
+	export "GIT_CONFIG_COUNT=$((count + 1))"
+}
+
+# serve: waits for words in the FIFO. Until the helper's word has come through
+# it once, a background sleep ticks, because nobody documents that a FIFO on an
+# EmptyDir joins two containers.
+serve() {
+	setsid='' run='' top=$$
+	command -v setsid >/dev/null && setsid=setsid
+	home
+	trust
+	fifo=''
+	[ -p "$ctl/$role.wake" ] && exec 3<>"$ctl/$role.wake" && fifo=yes
+	[ "$role" = build ] && [ -p "$ctl/build.life" ] && exec 4<>"$ctl/build.life"
+	ticker=''
+	if [ -n "$fifo" ] && [ "$role" = build ] && command -v sleep >/dev/null; then
+		(while sleep 1; do echo tick; done) >&3 4>&- &
+		ticker=$! spare=$ticker
+	fi
+	trap : CHLD
+	while :; do
+		scan
+		word=''
+		if [ -n "$fifo" ]; then read -r word <&3; else sleep 1; fi
+		if [ "$word" = hello ] && [ -n "$ticker" ]; then
+			kill -s KILL "$ticker" 2>/dev/null
+			ticker='' spare=''
+		fi
+	done
+}
+
+pid1_build() {
+	role=build spare=''
+	trap 'exit 143' TERM INT
+	until [ -e "$ctl/helper.ready" ]; do
+		command -v sleep >/dev/null && { sleep 0.05 2>/dev/null || sleep 1; }
+	done
+	claim "$ctl/build.boot" "" || die "the build container was started a second time; its job can't go on"
+	serve
+}
+
+pid1_helper() {
+	role=helper
+	trap 'exit 143' TERM INT
+	umask 0
+	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
+	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
+	mkdir -p "$1" && chmod 0777 "$1" || die "helper can't open builds_dir $1 to the build container"
+	mkdir -p /usr/local/bin
+	command -v gitlab-runner >/dev/null || ln -s "$(command -v gitlab-runner-helper)" /usr/local/bin/gitlab-runner ||
+		die "the helper image has neither gitlab-runner nor gitlab-runner-helper on PATH; set [helper] image to a gitlab-runner-helper image"
+	PATH=$PATH:/usr/local/bin
+	version=$(gitlab-runner --version 2>&1) || die "gitlab-runner of the helper image does not run: $version"
+	for tool in dd stat sha256sum head git; do
+		command -v $tool >/dev/null || die "the helper image lacks $tool; set [helper] image to a gitlab-runner-helper image"
+	done
+	spare=''
+	if mkfifo "$ctl/helper.wake" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
+		# Opened for reading alone: blocks until build has it open, ends with build.
+		(
+			exec 4<"$ctl/build.life" && echo hello 1<>"$ctl/build.wake"
+			read -r _ <&4
+			echo dead >"$ctl/build.dead"
+			wake tail
+		) &
+		spare=$!
+	fi
+	echo ready >"$ctl/helper.ready"
+	serve
+}
+
+# -------------------------------------------------------------- execs in helper
+
+# fail KIND TEXT: KIND final (no other exec can do better) or again.
+fail() {
+	printf '#fail %s %s\n' "$1" "$2"
+	farewell
+	exit 1
+}
+
+# upload: exactly $size bytes from the exec's stdin, of which words come later.
+upload() {
+	file=$ctl/$run.$exec.script
+	dd bs="$size" count=1 iflag=fullblock <&6 >"$file" 2>/dev/null ||
+		while have=$(stat -c %s "$file") && [ "$have" -lt "$size" ]; do
+			dd bs=$((size - have)) count=1 <&6 >>"$file" 2>/dev/null
+			[ "$(stat -c %s "$file")" = "$have" ] && break
+		done
+	got=$(sha256sum <"$file")
+	[ "${got%% *}" = "$sum" ] || fail again "the script arrived damaged"
+	true >>"$logs/$run.log" || fail final "the log can't be made: is the disk of the container group full?"
+	[ -e "$ctl/$run.exit" ] || printf '%-127s\n' pending >"$ctl/$run.exit" || fail final "the control volume is full"
+	claim "$ctl/$run.$role.start" "$exec $shell $nonce"
+	wake "$role"
+}
+
+# words: stdin after the script. stop asks for a stop; bye ends this exec.
+words() {
+	while read -r word; do
+		case $word in
+		stop) true >"$ctl/$run.stopping" && wake tail ;;
+		bye) break ;;
+		esac
+	done
+}
+
+# supersede: an exec whose connection is lost does not die by itself.
+supersede() {
+	for proc in /proc/[0-9]*; do
+		[ "${proc#/proc/}" = $$ ] && continue
+		line=''
+		read -r line 2>/dev/null <"$proc/cmdline"
+		case $line in
+		*"$exec"*) ;;
+		*attach*"$run"*) kill -s KILL "${proc#/proc/}" 2>/dev/null ;;
+		esac
+	done
+}
+
+# pause: until woken, or the tick has passed; slower the longer nothing happens.
+pause() {
+	tick=20 nap=0.02
+	[ $quiet -ge 1000 ] && tick=100 nap=0.1
+	[ $quiet -ge 10000 ] && tick=500 nap=0.5
+	quiet=$((quiet + tick)) silent=$((silent + tick))
+	case $sleeper in
+	read) read -r -t $nap _ <&7 ;;
+	sleep) sleep $nap ;;
+	*) sleep 1 && quiet=$((quiet + 1000)) silent=$((silent + 1000)) ;;
+	esac
+}
+
+# ended: the exit record is there and whole; sets status and killer.
+ended() {
+	word='' status='' mark='' killer='' last=''
+	read -r word status mark killer last _ 2>/dev/null <"$ctl/$run.exit" || return 1
+	[ "$killer" = end ] && killer='' last=end
+	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
+}
+
+# emit UPTO: records up to that offset, a mebibyte at most each.
+emit() {
+	while [ "$offset" -lt "$1" ]; do
+		n=$(($1 - offset))
+		[ $n -gt 1048576 ] && n=1048576
+		printf '#data %s %s\n' "$offset" $n
+		dd bs=$n count=1 <&5 2>/dev/null
+		offset=$((offset + n))
+		printf '\n#ok %s\n' "$offset"
+		quiet=0 silent=0
+	done
+}
+
+# halting: asks PID 1 of $role for one more pass until it counts none.
+halting() {
+	[ -e "$ctl/$run.stopping" ] || return 0
+	seq=0 left=''
+	[ -e "$ctl/$run.$role.stopped" ] && read -r seq left <"$ctl/$run.$role.stopped"
+	if [ "$left" = 0 ]; then
+		[ -n "$told" ] || printf '#stopped\n'
+		told=yes
+		return 0
+	fi
+	quiet=0 silent=0 passes=$((passes + 1))
+	# The driver asks in another way when it hears nothing for a while.
+	[ $((passes % 25)) = 1 ] && printf '#beat\n'
+	signal=TERM
+	[ $passes -gt 250 ] && signal=KILL
+	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then
+		asked=$((seq + 1))
+		echo "$signal $asked" >"$ctl/$run.$role.stop"
+	fi
+	wake "$role"
+}
+
+tail_log() {
+	exec 5<"$logs/$run.log" || fail final "the job deleted its own log"
+	if [ "$offset" -gt 0 ]; then
+		dd bs=4096 skip=$((offset / 4096)) count=0 <&5 2>/dev/null
+		dd bs=1 skip=$((offset % 4096)) count=0 <&5 2>/dev/null
+	fi
+	quiet=0 silent=0 passes=0 asked='' told=''
+	while :; do
+		over='' dead=''
+		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
+		ended && over=yes
+		size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$logs/$run.log") || fail final "the job deleted its own log"
+		[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
+		[ -e "$ctl/$run.exit" ] || fail final "the job deleted the control volume of its container group"
+		[ -n "$over" ] && break
+		emit "$size"
+		[ -n "$dead" ] && printf '#gone\n' && return
+		halting
+		if [ $silent -ge "$beat" ]; then
+			printf '#beat\n'
+			silent=0
+			wake "$role"
+		fi
+		pause
+	done
+	claim "$ctl/$run.final" "$size"
+	until read -r final <"$ctl/$run.final"; do pause; done
+	emit "$final"
+	digest=$(head -c "$final" "$logs/$run.log" | sha256sum)
+	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
+	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
+	printf '#end %s %s %s %s %s\n' "$run" "$status" "$final" "${digest%% *}" "${killer:-none}"
+}
+
+# farewell: output sent just before an exec exits is cut off by some servers, so
+# the driver says bye first; a minute later nobody will.
+farewell() {
+	[ -n "$listener" ] || return 0
+	(sleep 60; kill "$listener") <&- >/dev/null 2>&1 6<&- &
+	watchdog=$!
+	wait "$listener"
+	kill "$watchdog"
+}
+
+attach() {
+	run=$1 exec=$2 role=$3 shell=$4 size=$5 sum=$6 offset=$7 nonce=$8 beat=$9
+	exec 6<&0 </dev/null 2>/dev/null
+	umask 0
+	listener=''
+	printf '#hello %s %s\n' "$run" "$exec"
+	until [ -e "$ctl/helper.ready" ]; do sleep 0.05 || sleep 1; done
+	[ -e "$ctl/$run.owner" ] && supersede
+	echo "$exec" >"$ctl/$run.owner"
+	[ "$size" -gt 0 ] && upload
+	[ -e "$ctl/$run.$role.start" ] || fail again "the script is not there"
+	printf '#up\n'
+	sleeper=second
+	sleep 0.01 && sleeper=sleep
+	if [ -p "$ctl/tail.wake" ]; then
+		exec 7<>"$ctl/tail.wake"
+		case $(read -r -t 0.001 _ <&7 2>&1) in '') sleeper=read ;; esac
+	fi
+	words <&6 &
+	listener=$!
+	exec 6<&-
+	tail_log
+	farewell
+}
+
+# stop_here RUN ROLE: without the stream, in the container itself.
+stop_here() {
+	top=1 spare='' passes=0
+	umask 0
+	claim "$ctl/$1.claim" stop
+	while :; do
+		signal=TERM
+		[ $passes -ge 50 ] && signal=KILL
+		sweep $signal
+		[ $count = 0 ] && break
+		passes=$((passes + 1))
+		[ $passes -gt 100 ] && break
+		{ command -v sleep >/dev/null && { sleep 0.1 2>/dev/null || sleep 1; }; }
+	done
+	printf '#left %s\n' $count
+}
+
+verb=$1
+shift
+case $verb in
+build) pid1_build ;;
+helper) pid1_helper "$@" ;;
+attach)
+	# bash waits without forking; the helper's sh may be dash, which can't.
+	[ -z "$BASH_VERSION" ] && command -v bash >/dev/null && exec bash "$0" "$verb" "$@"
+	attach "$@"
+	;;
+stop) stop_here "$@" ;;
+*) die "eci-remote: unknown verb $verb" ;;
+esac

@@ -1,0 +1,245 @@
+package remote
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// Stream is the connection of one exec: Read gives its stdout, Write feeds its
+// stdin. Close never ends the process at the other side.
+type Stream interface {
+	io.ReadWriteCloser
+	Stderr() string // the last of what came on stderr, for messages
+}
+
+// Job is one script to run.
+type Job struct {
+	Role  Role
+	Shell string // bash or sh; bash scripts run under sh where there is no bash
+	Body  []byte
+}
+
+// Result is how a script ended.
+type Result struct {
+	Status  int   // the script's own exit status, 0 to 255
+	OOM     bool  // with status 137: the kernel killed for memory
+	Length  int64 // bytes of log, all of them written out
+	Execs   int   // how many execs it took
+	Resumed bool
+}
+
+// Session runs scripts in one container group.
+type Session struct {
+	// Open starts an exec of command in the container and connects to it.
+	Open func(ctx context.Context, container Role, command []string) (Stream, error)
+	// Diagnose is asked when something looks dead: nil while the group and both
+	// of its containers run, otherwise the reason, which ends the run.
+	Diagnose func(ctx context.Context) error
+	Output   io.Writer // the log goes here, byte for byte
+	Notices  io.Writer // lines for the job's author between the log's
+	Settings Settings
+	Logger   logrus.FieldLogger
+}
+
+// ErrStopped is returned when the context ended: the script's container then
+// holds none of its processes any more.
+var ErrStopped = errors.New("stopped on request")
+
+// run is the state of one Session.Run. It survives its connections.
+type run struct {
+	*Session
+	job      Job
+	id       string
+	nonce    string
+	digest   string // of the script
+	offset   int64  // bytes of log written out
+	sum      hash.Hash
+	uploaded bool // the script is known to be there
+	execs    int
+	lostAt   time.Time // since when there is no connection
+	noticed  bool
+}
+
+// Run uploads job's script, starts it once, and streams its log until it has
+// ended. An error that is not ErrStopped means that the outcome is not known.
+// When ctx ends, Run stops the script and returns only when nothing of it is
+// left, or an error that says that this could not be made sure.
+func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
+	digest := sha256.Sum256(job.Body)
+	r := &run{Session: s, job: job, id: randomHex(8), nonce: randomHex(8),
+		digest: hex.EncodeToString(digest[:]), sum: sha256.New()}
+	pause := s.Settings.BackoffMin
+	for {
+		before := r.offset
+		result, err := r.attempt(ctx)
+		var lost *lostError
+		if !errors.As(err, &lost) {
+			return result, err
+		}
+		r.Logger.WithError(err).WithFields(logrus.Fields{"run": r.id, "offset": r.offset}).Warn("exec lost, opening another one")
+		if err := r.diagnose(ctx); err != nil {
+			return Result{}, err
+		}
+		if r.offset > before {
+			pause = s.Settings.BackoffMin
+		}
+		r.notice()
+		select {
+		case <-ctx.Done():
+			return Result{}, r.stop(nil)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, s.Settings.BackoffMax)
+	}
+}
+
+// lostError means that this connection is of no more use, and another may be.
+type lostError struct{ cause error }
+
+func (e *lostError) Error() string { return e.cause.Error() }
+func (e *lostError) Unwrap() error { return e.cause }
+
+func (r *run) diagnose(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil // the stop comes first
+	}
+	return r.Diagnose(ctx)
+}
+
+// notice tells the job's author once per loss that its log has paused.
+func (r *run) notice() {
+	if r.lostAt.IsZero() {
+		r.lostAt = time.Now()
+	}
+	if !r.noticed && time.Since(r.lostAt) > r.Settings.Notice {
+		r.noticed = true
+		fmt.Fprintf(r.Notices, "The connection to the container group is lost; the script runs on. Trying to reach it again.\n")
+	}
+}
+
+// command is the exec that uploads the script unless it is there, and tails.
+func (r *run) command() []string {
+	size := len(r.job.Body)
+	if r.uploaded {
+		size = 0
+	}
+	r.execs++
+	return []string{"sh", scriptPath, "attach", r.id, randomHex(4), string(r.job.Role), r.job.Shell,
+		fmt.Sprint(size), r.digest, fmt.Sprint(r.offset), r.nonce, fmt.Sprint(r.Settings.Heartbeat.Milliseconds())}
+}
+
+// attempt is one exec, from its opening to its loss or to the end of the run.
+func (r *run) attempt(ctx context.Context) (Result, error) {
+	command := r.command()
+	stream, err := r.Open(ctx, Helper, command)
+	if err != nil {
+		if ctx.Err() != nil {
+			return Result{}, r.stop(nil)
+		}
+		return Result{}, &lostError{fmt.Errorf("opening an exec in helper: %w", err)}
+	}
+	conn := newConnection(stream)
+	defer conn.close()
+	if !r.uploaded {
+		conn.write(r.job.Body)
+	}
+	idle := time.NewTimer(r.Settings.Idle)
+	defer idle.Stop()
+	diagnose := time.NewTicker(r.Settings.Diagnose)
+	defer diagnose.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return Result{}, r.stop(conn)
+		case <-idle.C:
+			return Result{}, &lostError{fmt.Errorf("no record for %s", r.Settings.Idle)}
+		case <-diagnose.C:
+			if err := r.diagnose(ctx); err != nil {
+				return Result{}, err
+			}
+		case rec, open := <-conn.records:
+			if !open {
+				return Result{}, &lostError{conn.failure()}
+			}
+			idle.Reset(r.Settings.Idle)
+			if result, over, err := r.handle(ctx, rec); over || err != nil {
+				conn.bye()
+				return result, err
+			}
+		}
+	}
+}
+
+// handle takes one record in; over means that the run has ended.
+func (r *run) handle(ctx context.Context, rec record) (result Result, over bool, err error) {
+	r.lostAt, r.noticed = time.Time{}, false
+	switch rec.kind {
+	case kindUp:
+		r.uploaded = true
+	case kindData:
+		return Result{}, false, r.emit(rec)
+	case kindEnd:
+		result, err = r.end(rec)
+		return result, true, err
+	case kindFail:
+		if rec.final {
+			return Result{}, true, fmt.Errorf("%s", rec.text)
+		}
+		return Result{}, false, &lostError{errors.New(rec.text)}
+	case kindGone:
+		if err := r.Diagnose(ctx); err != nil {
+			return Result{}, true, err
+		}
+		return Result{}, true, errors.New("the build container's first process has died, but ECI reports the container as running")
+	}
+	return Result{}, false, nil
+}
+
+// emit writes a piece of log out. One that does not begin where the last ended
+// is never written.
+func (r *run) emit(rec record) error {
+	if rec.offset != r.offset {
+		return &lostError{fmt.Errorf("%w: log at offset %d, expected %d", errProtocol, rec.offset, r.offset)}
+	}
+	if _, err := r.Output.Write(rec.payload); err != nil {
+		return fmt.Errorf("writing the job's log: %w", err)
+	}
+	r.sum.Write(rec.payload)
+	r.offset += int64(len(rec.payload))
+	return nil
+}
+
+// end believes an end record only when every byte is there and agrees.
+func (r *run) end(rec record) (Result, error) {
+	if rec.run != r.id || rec.length != r.offset {
+		return Result{}, &lostError{fmt.Errorf("%w: end of run %s at %d, have %d", errProtocol, rec.run, rec.length, r.offset)}
+	}
+	if got := hex.EncodeToString(r.sum.Sum(nil)); got != rec.digest {
+		return Result{}, fmt.Errorf("the log that arrived is not the log that was written (sha256 %s, in the group %s): its outcome can't be trusted", got, rec.digest)
+	}
+	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs, Resumed: r.execs > 1}
+	if rec.status == "lost" {
+		return result, errors.New("the process that supervises the script was killed from inside the container: the script's outcome is not known")
+	}
+	n, err := number(rec.status)
+	if err != nil || n > 255 {
+		return result, fmt.Errorf("%w: exit status %q", errProtocol, rec.status)
+	}
+	result.Status = int(n)
+	return result, nil
+}
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) //nolint:errcheck // crypto/rand.Read never returns an error (Go 1.24)
+	return hex.EncodeToString(b)
+}

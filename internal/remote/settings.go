@@ -1,0 +1,37 @@
+package remote
+
+import "time"
+
+// Settings are the times of a session; tests scale them.
+type Settings struct {
+	Heartbeat   time.Duration // eci-remote sends a record at least this often
+	Idle        time.Duration // without any record for this long, a connection is given up
+	BackoffMin  time.Duration // pause before an exec that replaces a lost one ...
+	BackoffMax  time.Duration // ... which doubles up to this
+	Diagnose    time.Duration // how often the caller is asked whether the group still lives
+	StopConfirm time.Duration // how long a stop through the stream may stay unconfirmed
+	StopLimit   time.Duration // how long a stop may take altogether
+	Notice      time.Duration // a connection lost for longer is told in the job's log
+}
+
+// DefaultSettings are those for the cloud. ECI closes an exec after about 60 s
+// of silence (eci-exec.md, section 1), so a heartbeat comes four times as often.
+func DefaultSettings() Settings {
+	return Settings{
+		Heartbeat:   15 * time.Second,
+		Idle:        50 * time.Second,
+		BackoffMin:  time.Second,
+		BackoffMax:  30 * time.Second,
+		Diagnose:    time.Minute,
+		StopConfirm: 3 * time.Second,
+		StopLimit:   40 * time.Second,
+		Notice:      30 * time.Second,
+	}
+}
+
+// Scaled divides every time by n.
+func (s Settings) Scaled(n int) Settings {
+	d := time.Duration(n)
+	return Settings{s.Heartbeat / d, s.Idle / d, s.BackoffMin / d, s.BackoffMax / d,
+		s.Diagnose / d, s.StopConfirm / d, s.StopLimit / d, s.Notice / d}
+}

@@ -1,0 +1,96 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// stop ends what the run's script left in its container: asked through conn
+// while there is one, and by an exec into the container itself when nothing
+// confirms. It returns ErrStopped, joined with the reason where processes may
+// be left. The context of the run is over by now, so stop has its own limit.
+func (r *run) stop(conn *connection) error {
+	ctx, cancel := context.WithTimeout(context.Background(), r.Settings.StopLimit)
+	defer cancel()
+	if conn != nil && r.stopThroughStream(ctx, conn) {
+		return ErrStopped
+	}
+	pause := r.Settings.BackoffMin
+	for {
+		left, err := r.stopByExec(ctx)
+		if err == nil && left == 0 {
+			return ErrStopped
+		}
+		if err == nil {
+			return fmt.Errorf("%w, but %d processes in %s could not be ended", ErrStopped, left, r.job.Role)
+		}
+		if gone := r.Diagnose(ctx); gone != nil && ctx.Err() == nil {
+			return fmt.Errorf("%w: %w", ErrStopped, gone) // a dead container holds no process
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w, but processes may be left in %s: %w", ErrStopped, r.job.Role, err)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// stopThroughStream writes the log on while the processes end.
+func (r *run) stopThroughStream(ctx context.Context, conn *connection) bool {
+	conn.write([]byte("stop\n"))
+	confirm := time.NewTimer(r.Settings.StopConfirm)
+	defer confirm.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-confirm.C:
+			return false
+		case rec, open := <-conn.records:
+			if !open {
+				return false
+			}
+			confirm.Reset(r.Settings.StopConfirm)
+			switch rec.kind {
+			case kindStopped:
+				conn.bye()
+				return true
+			case kindData:
+				if r.emit(rec) != nil {
+					return false
+				}
+			case kindEnd:
+				// The script ended by itself just now, but children of it may live on.
+				return false
+			case kindGone:
+				return true
+			}
+		}
+	}
+}
+
+// stopByExec returns how many processes outlived it.
+func (r *run) stopByExec(ctx context.Context) (int64, error) {
+	stream, err := r.Open(ctx, r.job.Role, []string{"sh", scriptPath, "stop", r.id, string(r.job.Role)})
+	if err != nil {
+		return 0, fmt.Errorf("opening an exec in %s: %w", r.job.Role, err)
+	}
+	conn := newConnection(stream)
+	defer conn.close()
+	for {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case rec, open := <-conn.records:
+			if !open {
+				return 0, conn.failure()
+			}
+			if rec.kind == kindLeft {
+				return rec.length, nil
+			}
+			return 0, errors.New("the stop was answered by another record: " + string(rec.kind))
+		}
+	}
+}
