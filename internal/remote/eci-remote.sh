@@ -109,7 +109,8 @@ script() {
 	[ "$3" = bash ] && command -v bash >/dev/null && interpreter=bash
 	ooms
 	before=$oom
-	$setsid $interpreter "$ctl/$1.$2.script" </dev/null >>"$logs/$1.log" 2>&1
+	# In a subshell, so that this shell's word on a signal stays out of the log.
+	(exec $setsid $interpreter "$ctl/$1.$2.script" </dev/null >>"$logs/$1.log" 2>&1)
 	status=$?
 	ooms
 	killer=''
@@ -355,7 +356,7 @@ halting() {
 	fi
 	quiet=0 silent=0 passes=$((passes + 1))
 	# The driver asks in another way when it hears nothing for a while.
-	[ $((passes % 25)) = 1 ] && printf '#beat\n'
+	[ $((passes % 25)) = 1 ] && printf '#stopping\n'
 	signal=TERM
 	[ $passes -gt 250 ] && signal=KILL
 	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then

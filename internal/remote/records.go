@@ -18,15 +18,16 @@ const (
 type kind string
 
 const (
-	kindHello   kind = "hello"   // the exec runs
-	kindUp      kind = "up"      // the script is there, whole, and asked to be started
-	kindData    kind = "data"    // a piece of the log
-	kindBeat    kind = "beat"    // nothing new, all is well
-	kindGone    kind = "gone"    // PID 1 of build has died
-	kindStopped kind = "stopped" // no process of the script is left
-	kindFail    kind = "fail"    // eci-remote can't go on
-	kindEnd     kind = "end"     // the script has ended and this is all of its log
-	kindLeft    kind = "left"    // answer of a stop without the stream: processes left
+	kindHello    kind = "hello"    // the exec runs
+	kindUp       kind = "up"       // the script is there, whole, and asked to be started
+	kindData     kind = "data"     // a piece of the log
+	kindBeat     kind = "beat"     // nothing new, all is well
+	kindGone     kind = "gone"     // PID 1 of build has died
+	kindStopping kind = "stopping" // the stop was heard, and processes are left
+	kindStopped  kind = "stopped"  // no process of the script is left
+	kindFail     kind = "fail"     // eci-remote can't go on
+	kindEnd      kind = "end"      // the script has ended and this is all of its log
+	kindLeft     kind = "left"     // answer of a stop without the stream: processes left
 )
 
 // record is one message of eci-remote.
@@ -105,7 +106,7 @@ func parseHeader(line string) (record, error) {
 	rec := record{kind: kind(words[0])}
 	bad := fmt.Errorf("%w: %q", errProtocol, clip([]byte(line)))
 	args := words[1:]
-	want := map[kind]int{kindHello: 2, kindUp: 0, kindData: 2, kindBeat: 0, kindGone: 0, kindStopped: 0, kindEnd: 5, kindLeft: 1}
+	want := map[kind]int{kindHello: 2, kindUp: 0, kindData: 2, kindBeat: 0, kindGone: 0, kindStopping: 0, kindStopped: 0, kindEnd: 5, kindLeft: 1}
 	if rec.kind == kindFail && len(args) >= 2 {
 		rec.final, rec.text = args[0] == "final", strings.Join(args[1:], " ")
 		return rec, nil

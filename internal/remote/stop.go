@@ -52,8 +52,9 @@ func (r *run) stopThroughStream(ctx context.Context, conn *connection) bool {
 			if !open {
 				return false
 			}
-			confirm.Reset(r.Settings.StopConfirm)
 			switch rec.kind {
+			case kindStopping:
+				confirm.Reset(r.Settings.StopConfirm)
 			case kindStopped:
 				conn.bye()
 				return true

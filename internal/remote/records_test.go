@@ -1,0 +1,103 @@
+package remote
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const someDigest = "d69f77e280187ed98a8d86e25d9f931b36ac01a095f194c34a35d2d36145be36"
+
+func TestDecoderReadsRecords(t *testing.T) {
+	tests := []struct {
+		name  string
+		input string
+		want  record
+	}{
+		{"hello", "#hello r1 e1\n", record{kind: kindHello, run: "r1"}},
+		{"up", "#up\n", record{kind: kindUp}},
+		{"data", "#data 7 3\na\x00\xff\n#ok 10\n", record{kind: kindData, offset: 7, length: 3, payload: []byte("a\x00\xff")}},
+		{"data that looks like records", "#data 0 8\n#end\n#ok\n#ok 8\n", record{kind: kindData, length: 8, payload: []byte("#end\n#ok")}},
+		{"end", "#end r1 3 49 " + someDigest + " none\n", record{kind: kindEnd, run: "r1", status: "3", length: 49, digest: someDigest}},
+		{"end by the kernel", "#end r1 137 0 " + someDigest + " oom\n", record{kind: kindEnd, run: "r1", status: "137", digest: someDigest, oom: true}},
+		{"final failure", "#fail final the disk is full\n", record{kind: kindFail, final: true, text: "the disk is full"}},
+		{"failure", "#fail again damaged\n", record{kind: kindFail, text: "damaged"}},
+		{"left", "#left 2\n", record{kind: kindLeft, length: 2}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := newDecoder(iotest.OneByteReader(strings.NewReader(tt.input)))
+			got, err := d.next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(record{})); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			if _, err := d.next(); !errors.Is(err, io.EOF) {
+				t.Errorf("behind the record: %v, want EOF", err)
+			}
+		})
+	}
+}
+
+func TestDecoderRefuses(t *testing.T) {
+	tests := []struct {
+		name, input string
+		want        error
+	}{
+		{"a shell's complaint", "sh: can't open '/.eci/remote/eci-remote'\n", errProtocol},
+		{"unknown record", "#what\n", errProtocol},
+		{"missing words", "#data 1\n", errProtocol},
+		{"negative offset", "#data -1 3\nabc\n#ok 2\n", errProtocol},
+		{"empty data", "#data 0 0\n\n#ok 0\n", errProtocol},
+		{"data above a mebibyte", "#data 0 1048577\n", errProtocol},
+		{"a byte lost in the payload", "#data 0 3\nab\n#ok 3\n#beat\n", errProtocol},
+		{"a byte doubled in the payload", "#data 0 3\nabbc\n#ok 3\n", errProtocol},
+		{"trailer of another record", "#data 0 3\nabc\n#ok 4\n", errProtocol},
+		{"short digest", "#end r1 0 0 abc none\n", errProtocol},
+		{"a word too many in end", "#end r1 0 0 " + someDigest + " none x\n", errProtocol},
+		{"endless line", "#" + strings.Repeat("x", 2*maxHeader), errProtocol},
+		{"cut in the header", "#data 0", io.ErrUnexpectedEOF},
+		{"cut in the payload", "#data 0 3\nab", io.ErrUnexpectedEOF},
+		{"cut in the trailer", "#data 0 3\nabc\n#o", io.ErrUnexpectedEOF},
+		{"nothing", "", io.EOF},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if rec, err := newDecoder(strings.NewReader(tt.input)).next(); !errors.Is(err, tt.want) {
+				t.Errorf("got record %+v, error %v, want %v", rec, err, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzDecoder holds what the stream promises: whatever arrives, only payload that
+// stands between a whole header and its own trailer comes out.
+func FuzzDecoder(f *testing.F) {
+	f.Add([]byte("#hello r e\n#up\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none\n"))
+	f.Add([]byte("#data 0 3\nab\n#ok 3\n"))
+	f.Add([]byte("#fail final x\n#gone\n#stopped\n"))
+	f.Fuzz(func(t *testing.T, input []byte) {
+		d := newDecoder(bytes.NewReader(input))
+		for {
+			rec, err := d.next()
+			if err != nil {
+				return
+			}
+			if rec.kind != kindData {
+				continue
+			}
+			whole := fmt.Sprintf("\n%s\n#ok %d\n", rec.payload, rec.offset+rec.length)
+			if int64(len(rec.payload)) != rec.length || !bytes.Contains(input, []byte(whole)) {
+				t.Fatalf("record %+v is not in the input", rec)
+			}
+		}
+	})
+}

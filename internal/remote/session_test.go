@@ -1,0 +1,304 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+func TestScriptOutcomes(t *testing.T) {
+	g := newGroup(t, nil)
+	tests := []struct {
+		name, script string
+		status       int
+		log          string
+	}{
+		{"nothing at all", "exit 0", 0, ""},
+		{"status 3", "echo a; echo b >&2; exit 3", 3, "a\nb\n"},
+		{"status 255", "exit 255", 255, ""},
+		{"no newline at the end", "printf abc", 0, "abc"},
+		{"killed by its own hand", "echo x; kill -9 $$", 137, "x\n"},
+		{"terminated by its own hand", "kill $$; sleep 9", 143, ""},
+		{"text like our records", "printf '#end a 0 0\\n#ok 3\\n'", 0, "#end a 0 0\n#ok 3\n"},
+		{"stdin is empty", "cat; echo read", 0, "read\n"},
+		{"a background child that holds stdout", "sleep 300 & echo done", 0, "done\n"},
+		{"a daemon", "(setsid sleep 300 >/dev/null 2>&1 &); echo up", 0, "up\n"},
+		{"binary", `printf '\000\377\001\n\000'`, 0, "\x00\xff\x01\n\x00"},
+		{"descriptors", "ls /proc/self/fd | tr '\\n' ' '", 0, "0 1 2 3 "}, // 3 is ls's own
+		{"git trusts every checkout", "git config --get safe.directory", 0, "*\n"},
+		{"home", "echo $HOME", 0, "/root\n"},
+	}
+	for _, role := range []Role{Helper, Build} {
+		for _, tt := range tests {
+			t.Run(string(role)+"/"+tt.name, func(t *testing.T) {
+				result, log, err := g.run(t, role, tt.script)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if result.Status != tt.status || log != tt.log || result.Execs != 1 {
+					t.Errorf("status %d, log %q, %d execs, want %d, %q and 1", result.Status, log, result.Execs, tt.status, tt.log)
+				}
+			})
+		}
+	}
+}
+
+func TestHelperUmaskLetsBuildWrite(t *testing.T) {
+	g := newGroup(t, func(build *sandbox.ContainerConfig) { build.User = "1000:1000" })
+	if _, log, err := g.run(t, Helper, "umask; mkdir -p /builds/a && echo x >/builds/a/f"); err != nil || log != "0000\n" {
+		t.Fatalf("helper: log %q, error %v", log, err)
+	}
+	result, log, err := g.run(t, Build, "id -u; umask; echo y >>/builds/a/f; echo z >/builds/a/g; cat /builds/a/f")
+	if want := "1000\n0022\nx\ny\n"; err != nil || log != want || result.Status != 0 {
+		t.Fatalf("build: status %d, log %q, error %v, want log %q", result.Status, log, err, want)
+	}
+}
+
+func TestLargeScript(t *testing.T) {
+	g := newGroup(t, nil)
+	script := "echo first\n: " + strings.Repeat("x", 5<<20) + "\necho last\n"
+	result, log, err := g.run(t, Build, script)
+	if err != nil || result.Status != 0 || log != "first\nlast\n" {
+		t.Fatalf("status %d, log %q, error %v", result.Status, log, err)
+	}
+}
+
+// cutter ends a stream after so many bytes from the exec, as a lost connection does.
+type cutter struct {
+	*execStream
+	left int
+}
+
+func (c *cutter) Read(p []byte) (int, error) {
+	if c.left <= 0 {
+		return 0, errors.New("connection reset by peer")
+	}
+	n, err := c.execStream.Read(p[:min(len(p), c.left)])
+	c.left -= n
+	return n, err
+}
+
+func TestResumeAfterADropAtAnyByte(t *testing.T) {
+	g := newGroup(t, nil)
+	var want strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	script := "i=0; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done; exit 7"
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	cuts := []int{0, 1, 10, 36, 37, 41, 60, 61, 62, 63, 100}
+	for range 8 {
+		cuts = append(cuts, random.IntN(want.Len()))
+	}
+	for _, at := range cuts {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			first := g.execs
+			g.faulty = func(n int, s *execStream) Stream {
+				if n-first < 3 {
+					return &cutter{s, at + 13*(n-first)}
+				}
+				return s
+			}
+			defer func() { g.faulty = nil }()
+			result, log, err := g.run(t, Build, script)
+			if err != nil || result.Status != 7 || log != want.String() {
+				t.Fatalf("status %d, %d bytes of log, want %d, error %v", result.Status, len(log), want.Len(), err)
+			}
+		})
+	}
+}
+
+// deaf swallows what is written after n bytes.
+type deaf struct {
+	*execStream
+	hears int
+}
+
+func (d *deaf) Write(p []byte) (int, error) {
+	n := min(len(p), d.hears)
+	d.hears -= n
+	if n > 0 {
+		if m, err := d.execStream.Write(p[:n]); err != nil {
+			return m, err
+		}
+	}
+	return len(p), nil
+}
+
+func TestUploadCutShortIsRepeated(t *testing.T) {
+	g := newGroup(t, nil)
+	g.faulty = func(n int, s *execStream) Stream {
+		if n == 0 {
+			return &deaf{s, 5}
+		}
+		return s
+	}
+	result, log, err := g.run(t, Build, "echo once >>/builds/times; cat /builds/times")
+	if err != nil || log != "once\n" || result.Execs != 2 {
+		t.Fatalf("log %q, %d execs, error %v", log, result.Execs, err)
+	}
+}
+
+func TestLostSupervisorIsNeverGreen(t *testing.T) {
+	g := newGroup(t, nil)
+	_, _, err := g.run(t, Build, "kill -9 $PPID; sleep 300")
+	if err == nil || !strings.Contains(err.Error(), "outcome is not known") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestDeathOfBuildIsTold(t *testing.T) {
+	g := newGroup(t, nil)
+	var log marker
+	log.text, log.seen = "alive", make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		_, err := g.session(t, &log).Run(context.Background(), Job{Role: Build, Shell: "sh", Body: []byte("echo alive; sleep 300")})
+		done <- err
+	}()
+	<-log.seen
+	if err := g.containers[Build].Signal(os.Kill); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "container build has ended") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+func TestDeletedControlVolumeIsTold(t *testing.T) {
+	g := newGroup(t, nil)
+	_, _, err := g.run(t, Build, "rm -rf /.eci/control/*; sleep 300")
+	if err == nil || !strings.Contains(err.Error(), "deleted the control volume") {
+		t.Fatalf("error %v", err)
+	}
+}
+
+// marker tells when a text has come.
+type marker struct {
+	bytes.Buffer
+	text string
+	seen chan struct{}
+	told bool
+}
+
+func (m *marker) Write(p []byte) (int, error) {
+	n, err := m.Buffer.Write(p)
+	if !m.told && strings.Contains(m.String(), m.text) {
+		m.told = true
+		close(m.seen)
+	}
+	return n, err
+}
+
+func TestStopEmptiesTheContainer(t *testing.T) {
+	tests := []struct {
+		name, script string
+		silent       bool // the stream does not carry the stop
+	}{
+		{"a plain script", "echo ready; sleep 300", false},
+		{"children in the background", "sleep 300 & (setsid sleep 300 &) ; echo ready; wait", false},
+		{"a script that ignores TERM", "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo ready; while :; do sleep 1; done", false},
+		{"stream gone", "sleep 300 & echo ready; sleep 300", true},
+	}
+	for _, role := range []Role{Build, Helper} {
+		for _, tt := range tests {
+			t.Run(string(role)+"/"+tt.name, func(t *testing.T) {
+				g := newGroup(t, nil)
+				if tt.silent {
+					g.faulty = func(n int, s *execStream) Stream {
+						if n == 0 {
+							return &deaf{s, len(tt.script)}
+						}
+						return s
+					}
+				}
+				log := marker{text: "ready", seen: make(chan struct{})}
+				ctx, cancel := context.WithCancel(context.Background())
+				done := make(chan error, 1)
+				session := g.session(t, &log)
+				session.Settings.StopLimit = 20 * time.Second
+				session.Settings.StopConfirm = time.Second
+				go func() {
+					_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte(tt.script)})
+					done <- err
+				}()
+				<-log.seen
+				cancel()
+				if err := <-done; !errors.Is(err, ErrStopped) || err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error
+					t.Fatalf("error %v, want exactly ErrStopped", err)
+				}
+				if left := g.outputOf(t, role, "grep -l -a -e 'sleep.300' -e 'trap' /proc/[0-9]*/cmdline | grep -v self | grep -v /$$/ | wc -l"); left != "0" && left != "1" {
+					t.Errorf("%s processes left", left)
+				}
+				result, after, err := g.run(t, role, "echo after; exit 4")
+				if err != nil || result.Status != 4 || after != "after\n" {
+					t.Errorf("next script: status %d, log %q, error %v", result.Status, after, err)
+				}
+			})
+		}
+	}
+}
+
+func TestMinimalImage(t *testing.T) {
+	g := newGroup(t, func(build *sandbox.ContainerConfig) { build.Layers = []string{dashImage(t)} })
+	result, log, err := g.run(t, Build, "echo $0; command -v sleep || echo no sleep; exit 9")
+	if err != nil || result.Status != 9 || !strings.HasSuffix(log, "no sleep\n") {
+		t.Fatalf("status %d, log %q, error %v", result.Status, log, err)
+	}
+}
+
+// dashImage is a root whose only executable is dash, as sh.
+func dashImage(t testing.TB) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range []string{"/usr/bin/dash", "/lib64/ld-linux-x86-64.so.2", "/lib/x86_64-linux-gnu/libc.so.6"} {
+		target := filepath.Join(root, name)
+		if name == "/usr/bin/dash" {
+			target = filepath.Join(root, "bin/sh")
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := copyFile(name, target); err != nil {
+			t.Skipf("needs a dash of the host: %v", err)
+		}
+	}
+	return root
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+func BenchmarkRun(b *testing.B) {
+	g := newGroup(b, nil)
+	session := g.session(b, io.Discard)
+	session.Settings = DefaultSettings()
+	for b.Loop() {
+		if _, err := session.Run(context.Background(), Job{Role: Build, Shell: "bash", Body: []byte("echo hello\n")}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
