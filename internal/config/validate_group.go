@@ -1,0 +1,136 @@
+package config
+
+import (
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// strategies are the values of [spot] strategy and of [allow] spot.
+var strategies = [...]string{"none", "as-price-go", "price-limit"}
+
+func (v *validator) capacity() {
+	c := v.cfg.Capacity
+	v.list("capacity.instance_types", c.InstanceTypes, 5)
+	v.storage("capacity.ephemeral_storage", c.EphemeralStorage)
+	v.oneOf("capacity.architecture", c.Architecture, "amd64", "arm64")
+}
+
+func (v *validator) spot() {
+	s := v.cfg.Spot
+	known := v.oneOf("spot.strategy", s.Strategy, strategies[:]...) && !v.bad["spot.strategy"]
+	switch {
+	case s.PriceLimit < 0:
+		v.add("spot.price_limit", "must not be negative")
+	case known && s.Strategy == "price-limit" && s.PriceLimit == 0:
+		v.add("spot.price_limit", `is required with strategy "price-limit" (price per hour)`)
+	case known && s.Strategy != "price-limit" && s.PriceLimit > 0:
+		v.add("spot.price_limit", `needs strategy = "price-limit"`)
+	case math.Abs(s.PriceLimit*1000-math.Round(s.PriceLimit*1000)) > 1e-6:
+		v.add("spot.price_limit", "must have at most 3 decimals")
+	}
+	v.notNegative("spot.duration", float64(s.Duration))
+}
+
+// capabilities are those that ECI lets a container add without a ticket (eci-api.md 2.3).
+var capabilities = [...]string{
+	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "KILL", "MKNOD", "NET_ADMIN",
+	"NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "SYS_CHROOT", "SYS_PTRACE",
+}
+
+var sysctl = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_*-]+)+$`)
+
+func (v *validator) group() {
+	g := v.cfg.Group
+	v.tags(g.Tags)
+	v.each("group.capabilities", g.Capabilities, capabilities[:]...)
+	for name := range g.Sysctls {
+		if !sysctl.MatchString(name) {
+			v.add("group.sysctls."+name, `is no name of a kernel parameter such as "net.core.somaxconn"`)
+		}
+	}
+	for name := range g.Request {
+		if why := ownParameter(name); why != "" {
+			v.add("group.request."+name, "%s", why)
+		}
+	}
+}
+
+// reservedTags are the driver's own; cleanup and reap find groups by them.
+var reservedTags = [...]string{
+	"managed-by", "instance", "runner", "project", "job", "pipeline", "attempt", "expires-at",
+}
+
+// tagsMax, tagKeyMax and tagValueMax are ECI's limits of a group (eci-api.md 2.1), in
+// tags and characters.
+const (
+	tagsMax     = 20
+	tagKeyMax   = 64
+	tagValueMax = 128
+)
+
+func (v *validator) tags(tags map[string]string) {
+	if n := tagsMax - len(reservedTags); len(tags) > n {
+		v.add("group.tags", "has %d tags; ECI takes %d, of which the driver needs %d", len(tags), tagsMax, len(reservedTags))
+	}
+	for key, value := range tags {
+		at := "group.tags." + key
+		switch {
+		case slices.Contains(reservedTags[:], key):
+			v.add(at, "is a tag of the driver's own")
+		case key == "" || len([]rune(key)) > tagKeyMax:
+			v.add(at, "the key must have 1 to %d characters", tagKeyMax)
+		case strings.HasPrefix(key, "acs:") || strings.HasPrefix(key, "aliyun") || strings.Contains(key, "http://") || strings.Contains(key, "https://"):
+			v.add(at, "the key must not start with acs: or aliyun, nor contain http:// or https://")
+		case len([]rune(value)) > tagValueMax:
+			v.add(at, "the value must have at most %d characters", tagValueMax)
+		case strings.HasPrefix(value, "acs:"):
+			v.add(at, "the value must not start with acs:")
+		}
+	}
+}
+
+// ownParameter says why a raw request parameter can't be laid over the driver's: the
+// stages would no longer find, own or end the group. "" when it can.
+func ownParameter(name string) string {
+	switch name {
+	case "":
+		return "the name must not be empty"
+	case "Action", "Version", "Format", "AccessKeyId", "SecurityToken", "Timestamp", "RegionId",
+		"ClientToken", "ContainerGroupName", "RestartPolicy", "ActiveDeadlineSeconds", "DryRun":
+		return "is the driver's own parameter and can't be overlaid"
+	}
+	for _, prefix := range []string{"Signature", "Tag."} {
+		if strings.HasPrefix(name, prefix) {
+			return "is the driver's own parameter and can't be overlaid"
+		}
+	}
+	return ""
+}
+
+func (v *validator) allow() {
+	a := v.cfg.Allow
+	v.globs("allow.images", a.Images)
+	v.globs("allow.services", a.Services)
+	v.storage("allow.max_ephemeral_storage", a.MaxEphemeralStorage)
+	v.list("allow.instance_types", a.InstanceTypes, 0)
+	v.each("allow.spot", a.Spot, strategies[:]...)
+	v.list("allow.ram_roles", a.RAMRoles, 0)
+}
+
+func (v *validator) timeouts() {
+	t := v.cfg.Timeouts
+	if t.Ready <= 0 {
+		v.add("timeouts.ready", "must be more than 0")
+	}
+	if t.Delete <= 0 {
+		v.add("timeouts.delete", "must be more than 0")
+	}
+	if t.Call <= 0 {
+		v.add("timeouts.call", "must be more than 0")
+	}
+	if t.DeadlineExtra <= 0 {
+		v.add("timeouts.deadline_extra", "must be more than 0")
+	}
+}

@@ -1,0 +1,87 @@
+package sandbox
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// eciCapabilities is the default set of an ECI container, from its documented
+// list of allowed capabilities without those that must be asked for (NET_ADMIN,
+// SYS_PTRACE, SYS_RAWIO).
+const eciCapabilities uint64 = 1<<unix.CAP_AUDIT_WRITE | 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE |
+	1<<unix.CAP_FSETID | 1<<unix.CAP_FOWNER | 1<<unix.CAP_KILL | 1<<unix.CAP_MKNOD |
+	1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID |
+	1<<unix.CAP_SETFCAP | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_SYS_CHROOT
+
+// credentials of a container's processes, as resolved from its User.
+type credentials struct {
+	UID, GID int
+	Groups   []int
+	Home     string
+}
+
+// drop gives the calling thread, and what it forks or execs, the rights of a
+// container for good: bounding set, ids, capability sets, no_new_privs, seccomp.
+// Raw system calls throughout: the syscall package's setters act on all threads
+// of the process. With userNS set, setgroups may be refused.
+func (c credentials) drop(userNS bool) error {
+	for n := uintptr(0); n <= 63; n++ {
+		if eciCapabilities&(1<<n) != 0 {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, n, 0, 0, 0); err == unix.EINVAL {
+			break // above the kernel's last capability
+		} else if err != nil {
+			return fmt.Errorf("drop capability %d: %w", n, err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("clear ambient capabilities: %w", err)
+	}
+	if err := c.setIDs(userNS); err != nil {
+		return err
+	}
+	var allowed uint64
+	if c.UID == 0 {
+		allowed = eciCapabilities
+	}
+	if err := setCapabilities(allowed); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	return installSeccomp()
+}
+
+func (c credentials) setIDs(userNS bool) error {
+	groups := make([]uint32, len(c.Groups)+1) // one more: never empty, so &groups[0] holds
+	for i, g := range c.Groups {
+		groups[i] = uint32(g)
+	}
+	_, _, e := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(c.Groups)), uintptr(unsafe.Pointer(&groups[0])), 0)
+	if e != 0 && !userNS {
+		return fmt.Errorf("setgroups %v: %w", c.Groups, e)
+	}
+	gid, uid := uintptr(c.GID), uintptr(c.UID)
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); e != 0 {
+		return fmt.Errorf("set group id %d: %w", c.GID, e)
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); e != 0 {
+		return fmt.Errorf("set user id %d: %w", c.UID, e)
+	}
+	return nil
+}
+
+// setCapabilities makes set the permitted and effective sets; inheritable is empty.
+func setCapabilities(set uint64) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	lo, hi := uint32(set), uint32(set>>32)
+	data := [2]unix.CapUserData{{Effective: lo, Permitted: lo}, {Effective: hi, Permitted: hi}}
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		return fmt.Errorf("set capabilities: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package nasmount
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// placeholder is a name in braces; what stands between them is the first group.
+var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
+
+// known are the placeholders that Expand fills in.
+var known = []string{"project_path", "project_id", "ref_protected"}
+
+// placeholders lists the names of the placeholders in p.
+func placeholders(p string) []string {
+	var names []string
+	for _, m := range placeholder.FindAllStringSubmatch(p, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+// Values are what placeholders stand for. They must come from the job response's
+// job_info and git_info, which GitLab writes, never from job variables, which the
+// job's author writes.
+type Values struct {
+	ProjectPath  string // {project_path}, e.g. "group/sub/project"
+	ProjectID    string // {project_id}, decimal
+	RefProtected bool   // {ref_protected}, "true" or "false" as CI_COMMIT_REF_PROTECTED
+}
+
+// Expand returns the mounts with the placeholders of their paths filled in; the
+// mounts given are left as they are. A value that is used and would leave its place
+// in the path (empty, absolute, with "." or ".." or an empty part) is an error: an
+// empty project path must not make one job's cache everybody's.
+func Expand(mounts []Mount, v Values) ([]Mount, error) {
+	out := slices.Clone(mounts)
+	var errs []error
+	for i := range out {
+		p, err := v.expand(out[i].Path)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("nas %q: path %q: %w", out[i].Name, out[i].Path, err))
+			continue
+		}
+		out[i].Path = p
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (v Values) expand(p string) (string, error) {
+	var errs []error
+	out := placeholder.ReplaceAllStringFunc(p, func(s string) string {
+		name := s[1 : len(s)-1]
+		value, err := v.lookup(name)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("{%s}: %w", name, err))
+		}
+		return value
+	})
+	return out, errors.Join(errs...)
+}
+
+func (v Values) lookup(name string) (string, error) {
+	switch name {
+	case "project_path":
+		return v.ProjectPath, unsafeValue(v.ProjectPath)
+	case "project_id":
+		if strings.Contains(v.ProjectID, "/") {
+			return "", fmt.Errorf("value %q must not contain a slash", v.ProjectID)
+		}
+		return v.ProjectID, unsafeValue(v.ProjectID)
+	case "ref_protected":
+		return strconv.FormatBool(v.RefProtected), nil
+	}
+	return "", errors.New("unknown placeholder")
+}
+
+// unsafeValue says why value must not become part of a path.
+func unsafeValue(value string) error {
+	switch {
+	case value == "":
+		return errors.New("value is empty")
+	case strings.HasPrefix(value, "/"):
+		return fmt.Errorf("value %q is absolute", value)
+	case strings.ContainsFunc(value, unicode.IsControl) || strings.ContainsAny(value, `\{}`):
+		return fmt.Errorf("value %q has a character that is not allowed", value)
+	}
+	for _, part := range strings.Split(value, "/") {
+		if part == "" || part == "." || part == ".." {
+			return fmt.Errorf("value %q has the part %q", value, part)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package nasmount
+
+// The containers that a mount may go into. Services never get one: they run
+// images that nobody has to trust with the cache.
+const (
+	Helper = "helper"
+	Build  = "build"
+)
+
+// ReservedDir is where the driver mounts its own volumes in every container.
+const ReservedDir = "/.eci"
+
+// DefaultOptions are the mount options of a table that gives none. They are those
+// that Alibaba's NAS pages recommend for NFSv3: hard, so that a failover of the
+// mount target blocks instead of corrupting; noresvport, so that a connection lost
+// is set up again on another port; nolock, since NAS keeps no NFSv3 locks.
+const DefaultOptions = "vers=3,nolock,proto=tcp,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport"
+
+// Mount is one [[nas]] table: a directory of a NAS file system, mounted into
+// containers of each group.
+type Mount struct {
+	Name       string   `toml:"name"`       // DNS label, unique in the file
+	Server     string   `toml:"server"`     // host of the mount target, no scheme, no port
+	Path       string   `toml:"path"`       // directory on the file system; may hold placeholders
+	MountPath  string   `toml:"mount_path"` // directory in the container
+	Options    string   `toml:"options"`    // comma list for mount(8); "" leaves them to ECI
+	ReadOnly   bool     `toml:"read_only"`
+	Containers []string `toml:"containers"` // helper, build; none means both
+}
+
+// Default is a table with nothing written in it.
+func Default() Mount {
+	return Mount{Options: DefaultOptions, Containers: []string{Helper, Build}}
+}
+
+// in lists the containers that the mount goes into.
+func (m Mount) in() []string {
+	if len(m.Containers) == 0 {
+		return []string{Helper, Build}
+	}
+	return m.Containers
+}
