@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/sirupsen/logrus"
+	"github.com/urfave/cli/v2"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+// process is what the program takes from its surroundings.
+type process struct {
+	args           []string
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+// run is the program; it returns the exit status. Every error is printed to
+// stderr, which in config, prepare and run is the job's log.
+func run(ctx context.Context, p process) int {
+	env := stages.ReadEnv(p.environ)
+	app := newApp(p, env)
+	err := app.RunContext(ctx, p.args)
+	printError(p.stderr, err)
+	status, err := env.ExitStatus(err)
+	printError(p.stderr, err)
+	return status
+}
+
+// printError says what went wrong, but for a script that has said so itself.
+func printError(w io.Writer, err error) {
+	var build *stages.BuildError
+	if err == nil || errors.As(err, &build) && build.Message == "" {
+		return
+	}
+	fmt.Fprintf(w, "ERROR: eci-executor: %v\n", err) //nolint:errcheck // nowhere left to say it
+}
+
+func newApp(p process, env stages.Env) *cli.App {
+	app := &cli.App{
+		Name:                 "eci-executor",
+		Usage:                "GitLab CI jobs as container groups of Alibaba Cloud ECI",
+		Description:          "The driver of GitLab Runner's custom executor (https://docs.gitlab.com/runner/executors/custom/): config, prepare, run and cleanup are its stages, called by the runner or by hand.",
+		Version:              version(),
+		HideVersion:          true,
+		EnableBashCompletion: true,
+		Writer:               p.stdout,
+		ErrWriter:            p.stderr,
+		ExitErrHandler:       func(*cli.Context, error) {}, // run decides on the exit status
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Usage: "the driver's `FILE`", EnvVars: []string{"ECI_EXECUTOR_CONFIG"}, Value: config.DefaultPath},
+			&cli.StringFlag{Name: "log-level", Usage: "what the driver logs to stderr, beside the job's log: debug, info, warning, error", Value: "error"},
+			&cli.StringFlag{Name: "log-format", Usage: "text or json", Value: "text"},
+		},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
+	}
+	commands := commands{process: p, env: env}
+	app.Commands = []*cli.Command{
+		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
+		commands.demo(), commands.version(),
+	}
+	for _, c := range app.Commands {
+		c.OnUsageError = app.OnUsageError
+	}
+	app.Action = func(c *cli.Context) error {
+		if c.Args().Present() {
+			return fmt.Errorf("unknown command %q; see eci-executor --help", c.Args().First())
+		}
+		return cli.ShowAppHelp(c)
+	}
+	return app
+}
+
+// commands makes the commands; each has a file of its own.
+type commands struct {
+	process
+	env stages.Env
+}
+
+func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
+	logger := logrus.New()
+	logger.SetOutput(c.stderr)
+	level, err := logrus.ParseLevel(ctx.String("log-level"))
+	if err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	logger.SetLevel(level)
+	switch format := ctx.String("log-format"); format {
+	case "text":
+		logger.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
+	case "json":
+		logger.SetFormatter(&logrus.JSONFormatter{})
+	default:
+		return nil, fmt.Errorf("--log-format %q: must be text or json", format)
+	}
+	return logger, nil
+}
+
+// version is that of the module as the go command stamped it.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
+func (c commands) version() *cli.Command {
+	return &cli.Command{
+		Name:  "version",
+		Usage: "print the version",
+		Action: func(*cli.Context) error {
+			_, err := fmt.Fprintf(c.stdout, "eci-executor %s\n", version())
+			return err
+		},
+	}
+}

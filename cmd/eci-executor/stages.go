@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+const stageDoc = "A stage of the custom executor: https://docs.gitlab.com/runner/executors/custom/. "
+
+func jobFlag() cli.Flag {
+	return &cli.StringFlag{Name: "job", Usage: "by hand: a saved job response `FILE` instead of the runner's JOB_RESPONSE_FILE"}
+}
+
+func (c commands) config() *cli.Command {
+	return &cli.Command{
+		Name:        "config",
+		Usage:       "stage 1: tell the runner how jobs run here (JSON on stdout)",
+		Description: stageDoc + "Makes no API call.",
+		Action: func(ctx *cli.Context) error {
+			cfg, err := config.Load(ctx.String("config"))
+			if err != nil {
+				return err
+			}
+			return stages.Configure(cfg, version(), c.stdout)
+		},
+	}
+}
+
+func (c commands) prepare() *cli.Command {
+	return &cli.Command{
+		Name:        "prepare",
+		Usage:       "stage 2: create the job's container group and wait for it",
+		Description: stageDoc,
+		Flags:       []cli.Flag{jobFlag()},
+		Action: func(ctx *cli.Context) error {
+			s, err := c.stage(ctx)
+			if err != nil {
+				return err
+			}
+			return s.Prepare(ctx.Context)
+		},
+	}
+}
+
+func (c commands) run() *cli.Command {
+	return &cli.Command{
+		Name:        "run",
+		Usage:       "stage 3: run the script of one sub-stage in the container group",
+		ArgsUsage:   "SCRIPT STAGE",
+		Description: stageDoc + "The script's log goes to stdout as it is, its exit status to BUILD_EXIT_CODE_FILE.",
+		Flags:       []cli.Flag{jobFlag()},
+		Action: func(ctx *cli.Context) error {
+			if err := c.env.ClearExitCode(); err != nil {
+				return err
+			}
+			if ctx.NArg() != 2 {
+				return fmt.Errorf("run takes two arguments, SCRIPT and STAGE, and was given %d", ctx.NArg())
+			}
+			s, err := c.stage(ctx)
+			if err != nil {
+				return err
+			}
+			return s.Run(ctx.Context, ctx.Args().Get(0), ctx.Args().Get(1))
+		},
+	}
+}
+
+func (c commands) cleanup() *cli.Command {
+	return &cli.Command{
+		Name:        "cleanup",
+		Usage:       "stage 4: delete the job's container group",
+		Description: stageDoc + "Deletes every group of the attempt; nothing to delete is a success.",
+		Flags:       []cli.Flag{jobFlag()},
+		Action: func(ctx *cli.Context) error {
+			s, err := c.stage(ctx)
+			if err != nil {
+				return err
+			}
+			return s.Cleanup(ctx.Context)
+		},
+	}
+}
+
+// stage reads the driver's file and the job, each mistake told, and makes what
+// prepare, run and cleanup work with. No API call is made here.
+func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
+	logger, err := c.logger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	env := c.env
+	if file := ctx.String("job"); file != "" {
+		env.JobResponseFile = file
+	}
+	cfg, configErr := config.Load(ctx.String("config"))
+	job, jobErr := stages.ReadJob(env)
+	if err := errors.Join(configErr, jobErr); err != nil {
+		return nil, err
+	}
+	client, err := eci.New(eci.Options{
+		Region:   cfg.Region,
+		Endpoint: cfg.EndpointURL(),
+		Credentials: eci.Credentials{
+			AccessKeyID: cfg.Credentials.AccessKeyID, AccessKeySecret: string(cfg.Credentials.AccessKeySecret),
+			SecurityToken: string(cfg.Credentials.SecurityToken), ECSRAMRole: cfg.Credentials.ECSRAMRole,
+		},
+		CallTimeout: cfg.Timeouts.Call,
+		UserAgent:   "eci-executor/" + version(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &stages.Stage{
+		Config: cfg, Job: job, API: client, Clock: stages.SystemClock{},
+		Stdout: c.stdout, Stderr: c.stderr, Logger: logger, Remote: remote.DefaultSettings(),
+	}, nil
+}

@@ -1,0 +1,195 @@
+package eci
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
+	sdkerrors "github.com/aliyun/alibaba-cloud-sdk-go/sdk/errors"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/responses"
+	sdkeci "github.com/aliyun/alibaba-cloud-sdk-go/services/eci"
+)
+
+// Options say where the API is and who asks.
+type Options struct {
+	Region       string
+	Endpoint     string // a URL; its scheme decides between HTTPS and HTTP
+	Credentials  Credentials
+	CallTimeout  time.Duration // of one call, 0 = 15 s
+	PingInterval time.Duration // of exec connections, 0 = 25 s
+	IdleTimeout  time.Duration // of exec connections without a frame or pong, 0 = 60 s
+	UserAgent    string
+}
+
+// Credentials are those of a RAM user or role. All empty means the SDK's default
+// chain: environment, OIDC, profile, ECS RAM role.
+type Credentials struct{ AccessKeyID, AccessKeySecret, SecurityToken, ECSRAMRole string }
+
+// Client calls the ECI API. It may be used by several goroutines at once.
+type Client struct {
+	options    Options
+	endpoint   *url.URL
+	credential auth.Credential
+
+	mu   sync.Mutex
+	idle []*sdkeci.Client // one SDK client is not safe for parallel calls (eci-api.md, 1.4)
+}
+
+// New makes a client. It makes no call and needs no network.
+func New(o Options) (*Client, error) {
+	endpoint, err := url.Parse(o.Endpoint)
+	if err != nil || endpoint.Host == "" || endpoint.Scheme != "http" && endpoint.Scheme != "https" {
+		return nil, fmt.Errorf("endpoint %q is not a URL such as https://eci.%s.aliyuncs.com", o.Endpoint, o.Region)
+	}
+	if o.CallTimeout == 0 {
+		o.CallTimeout = 15 * time.Second
+	}
+	if o.PingInterval == 0 {
+		o.PingInterval = 25 * time.Second
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = time.Minute
+	}
+	c := &Client{options: o, endpoint: endpoint, credential: credential(o.Credentials)}
+	first, err := c.newSDKClient()
+	if err != nil {
+		return nil, fmt.Errorf("making the ECI client: %w", err)
+	}
+	c.idle = append(c.idle, first)
+	return c, nil
+}
+
+// credential is one provider for all SDK clients, so that a role's temporary
+// credentials are fetched once.
+func credential(c Credentials) auth.Credential {
+	switch {
+	case c.ECSRAMRole != "":
+		return credentials.NewECSRAMRoleCredentialsProvider(c.ECSRAMRole)
+	case c.SecurityToken != "":
+		return credentials.NewStsTokenCredential(c.AccessKeyID, c.AccessKeySecret, c.SecurityToken)
+	case c.AccessKeyID != "":
+		return credentials.NewAccessKeyCredential(c.AccessKeyID, c.AccessKeySecret)
+	}
+	return credentials.NewDefaultCredentialsProvider()
+}
+
+func (c *Client) newSDKClient() (*sdkeci.Client, error) {
+	config := sdk.NewConfig().WithScheme(c.endpoint.Scheme).WithAutoRetry(false)
+	if c.options.UserAgent != "" {
+		config.WithUserAgent(c.options.UserAgent)
+	}
+	client, err := sdkeci.NewClientWithOptions(c.options.Region, config, c.credential)
+	if err != nil {
+		return nil, err
+	}
+	client.Domain = c.endpoint.Host // never the location service
+	client.SetConnectTimeout(min(5*time.Second, c.options.CallTimeout))
+	client.SetReadTimeout(c.options.CallTimeout)
+	return client, nil
+}
+
+func (c *Client) take() (*sdkeci.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		client := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		return client, nil
+	}
+	return c.newSDKClient()
+}
+
+func (c *Client) giveBack(client *sdkeci.Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = append(c.idle, client)
+}
+
+// formRequest is any action with its parameters in the form body.
+type formRequest struct{ *requests.RpcRequest }
+
+// call names what is asked for, in errors too.
+type call struct {
+	action, op, id string
+	params         Params
+}
+
+// do makes one call and decodes its answer into out. It returns at once when ctx
+// ends; the SDK knows no context, so its call is left to end by itself.
+func (c *Client) do(ctx context.Context, call call, out any) error {
+	if err := ctx.Err(); err != nil {
+		return c.failed(call, err)
+	}
+	client, err := c.take()
+	if err != nil {
+		return c.failed(call, err)
+	}
+	request := formRequest{new(requests.RpcRequest)}
+	request.InitWithApiInfo("Eci", "2018-08-08", call.action, "eci", "openAPI")
+	for key, value := range call.params {
+		request.GetFormParams()[key] = value
+	}
+	type answer struct {
+		body []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer c.giveBack(client)
+		response := responses.NewCommonResponse()
+		err := client.DoAction(&request, response)
+		done <- answer{response.GetHttpContentBytes(), err}
+	}()
+	select {
+	case <-ctx.Done():
+		return c.failed(call, context.Cause(ctx))
+	case a := <-done:
+		if a.err != nil {
+			return c.failed(call, a.err)
+		}
+		if err := json.Unmarshal(a.body, out); err != nil {
+			return c.failed(call, fmt.Errorf("the answer is not the JSON of ECI (%d bytes)", len(a.body)))
+		}
+		return nil
+	}
+}
+
+// failed makes an *Error. The text of the SDK's own errors holds signed URLs and
+// is never taken over.
+func (c *Client) failed(call call, err error) error {
+	e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: c.endpoint.Host, Region: c.options.Region}
+	var server *sdkerrors.ServerError
+	var client *sdkerrors.ClientError
+	switch {
+	case errors.As(err, &server):
+		e.Code, e.Message, e.RequestID, e.HTTPStatus = server.ErrorCode(), server.Message(), server.RequestId(), server.HttpStatus()
+	case errors.As(err, &client):
+		e.Message = fmt.Sprintf("the endpoint %s did not answer", c.endpoint.Host)
+		if client.ErrorCode() != sdkerrors.TimeoutErrorCode {
+			e.Message = "the SDK could not make the call (" + client.ErrorCode() + ")"
+		}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		e.Message, e.cause = "no answer was waited for: "+err.Error(), err
+	default:
+		e.Message = c.plain(err)
+	}
+	return e
+}
+
+// plain is the text of an error that the SDK passed on from net/http, without
+// the URL that such an error repeats.
+func (c *Client) plain(err error) string {
+	var withURL *url.Error
+	if errors.As(err, &withURL) {
+		return fmt.Sprintf("the endpoint %s did not answer: %v", c.endpoint.Host, withURL.Err)
+	}
+	return err.Error()
+}

@@ -1,0 +1,140 @@
+package eci
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Query selects groups; what is empty does not select.
+type Query struct {
+	IDs       []string
+	Name      string
+	Status    string
+	Tags      map[string]string
+	WithEvent bool
+}
+
+// mostIDs and mostPages are the documented 20 ids and groups an answer, and a
+// bound against an endless chain of pages.
+const (
+	mostIDs   = 20
+	mostPages = 500
+)
+
+// DescribeContainerGroups returns every group of the region that q selects, page
+// by page. An id that is not known is left out of the answer.
+func (c *Client) DescribeContainerGroups(ctx context.Context, q Query) ([]Group, error) {
+	params := Params{"RegionId": c.options.Region, "Limit": fmt.Sprint(mostIDs)}
+	params.set("ContainerGroupName", q.Name)
+	params.set("Status", q.Status)
+	params.flag("WithEvent", q.WithEvent)
+	for i, key := range slices.Sorted(maps.Keys(q.Tags)) {
+		params.set(fmt.Sprintf("Tag.%d.Key", i+1), key)
+		params.set(fmt.Sprintf("Tag.%d.Value", i+1), q.Tags[key])
+	}
+	if len(q.IDs) == 0 {
+		return c.describe(ctx, params, "")
+	}
+	var groups []Group
+	for ids := range slices.Chunk(q.IDs, mostIDs) {
+		list, err := json.Marshal(ids)
+		if err != nil {
+			return nil, err
+		}
+		params["ContainerGroupIds"] = string(list)
+		delete(params, "NextToken")
+		page, err := c.describe(ctx, params, strings.Join(ids, ","))
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, page...)
+	}
+	return groups, nil
+}
+
+func (c *Client) describe(ctx context.Context, params Params, id string) ([]Group, error) {
+	var groups []Group
+	seen := map[string]bool{}
+	for range mostPages {
+		var answer struct {
+			NextToken       string
+			ContainerGroups []groupJSON
+		}
+		if err := c.do(ctx, call{"DescribeContainerGroups", "describe container groups", id, params}, &answer); err != nil {
+			return nil, err
+		}
+		for _, g := range answer.ContainerGroups {
+			groups = append(groups, g.group())
+		}
+		if answer.NextToken == "" || seen[answer.NextToken] {
+			return groups, nil
+		}
+		seen[answer.NextToken] = true
+		params["NextToken"] = answer.NextToken
+	}
+	return nil, &Error{Op: "describe container groups", Message: fmt.Sprintf("more than %d pages", mostPages)}
+}
+
+// groupJSON is a group as the API writes it. Times are strings, because nothing
+// says that they are always there and well-formed.
+type groupJSON struct {
+	ContainerGroupId, ContainerGroupName, Status, InstanceType, SpotStrategy string
+	ZoneId, VSwitchId, IntranetIp                                            string
+	Cpu, Memory                                                              float64
+	CreationTime, SucceededTime, FailedTime                                  string
+	Tags                                                                     []struct{ Key, Value string }
+	Containers                                                               []containerJSON
+	Events                                                                   []eventJSON
+}
+
+type containerJSON struct {
+	Name, Image  string
+	Ready        bool
+	RestartCount int
+	CurrentState struct {
+		State, Reason, Message, StartTime, FinishTime string
+		ExitCode                                      int
+	}
+}
+
+type eventJSON struct {
+	Type, Reason, Message, Name, FirstTimestamp, LastTimestamp string
+	Count                                                      int
+}
+
+func (j groupJSON) group() Group {
+	g := Group{
+		ID: j.ContainerGroupId, Name: j.ContainerGroupName, Status: j.Status, CPU: j.Cpu, MemoryGiB: j.Memory,
+		InstanceType: j.InstanceType, SpotStrategy: j.SpotStrategy, ZoneID: j.ZoneId, VSwitchID: j.VSwitchId,
+		IntranetIP: j.IntranetIp, CreationTime: when(j.CreationTime), SucceededTime: when(j.SucceededTime),
+		FailedTime: when(j.FailedTime), Tags: map[string]string{},
+	}
+	for _, t := range j.Tags {
+		g.Tags[t.Key] = t.Value
+	}
+	for _, c := range j.Containers {
+		s := c.CurrentState
+		g.Containers = append(g.Containers, ContainerStatus{
+			Name: c.Name, Image: c.Image, State: s.State, Reason: s.Reason, Message: s.Message, ExitCode: s.ExitCode,
+			Ready: c.Ready, RestartCount: c.RestartCount, StartTime: when(s.StartTime), FinishTime: when(s.FinishTime),
+		})
+	}
+	for _, e := range j.Events {
+		g.Events = append(g.Events, Event{Type: e.Type, Reason: e.Reason, Message: e.Message, Name: e.Name,
+			Count: e.Count, First: when(e.FirstTimestamp), Last: when(e.LastTimestamp)})
+	}
+	return g
+}
+
+func when(s string) time.Time {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}

@@ -1,0 +1,248 @@
+package ecitest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+const (
+	defaultPath  = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	maxBackoff   = 5 * time.Minute
+	imageMissing = "not found" // the part of a pull error that a driver can look for
+)
+
+// container is one container of a group; g.mu guards its fields.
+type container struct {
+	g     *group
+	spec  *containerSpec
+	tried chan struct{} // closed when the first attempt to start has an outcome
+
+	started  bool // has run at least once
+	final    bool // ended and will not be started again
+	restarts int
+	current  containerState
+	previous *containerState
+	running  *sandbox.Container // nil unless PID 1 lives
+}
+
+// containerState is CurrentState or PreviousState.
+type containerState struct {
+	State, Reason, Message string // State: Waiting, Running or Terminated
+	ExitCode, Signal       int
+	Start, Finish          time.Time
+}
+
+// run pulls, starts and restarts the container until it has ended for good or
+// the group ends.
+func (c *container) run() {
+	g := c.g
+	backoff := g.s.opts.Delays.Restart
+	first := true
+	outcome := func() {
+		if first {
+			first = false
+			close(c.tried)
+		}
+	}
+	defer outcome()
+	wait := func() bool {
+		ok := g.s.pause(g.ctx, backoff)
+		backoff = min(2*backoff, maxBackoff)
+		return ok
+	}
+	image, ok := c.pull(outcome, wait)
+	if !ok {
+		return
+	}
+	for {
+		sb, err := c.start(image)
+		outcome()
+		if err != nil {
+			c.startFailed(err)
+		} else {
+			<-sb.Done()
+			c.ended(sb.Status())
+		}
+		if c.final || g.ctx.Err() != nil {
+			return
+		}
+		if c.restarts > 0 { // the first restart comes at once
+			c.set(containerState{State: "Waiting", Reason: "CrashLoopBackOff", Message: "back-off " + backoff.String() + " restarting failed container"})
+			g.event("Warning", "BackOff", c.spec.Name, "Back-off restarting failed container "+c.spec.Name)
+			if !wait() {
+				return
+			}
+		}
+		g.mu.Lock()
+		c.restarts++
+		g.mu.Unlock()
+	}
+}
+
+// pull returns the image, trying again and again where there is none, as the
+// kubelet does; false when the group ends first.
+func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
+	g := c.g
+	for {
+		g.event("Normal", "Pulling", c.spec.Name, fmt.Sprintf("Pulling image %q", c.spec.Image))
+		begun := time.Now()
+		if !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
+			return Image{}, false
+		}
+		if image, ok := g.s.opts.Images[c.spec.Image]; ok {
+			g.event("Normal", "Pulled", c.spec.Name, fmt.Sprintf("Successfully pulled image %q in %s", c.spec.Image, time.Since(begun).Round(time.Millisecond)))
+			return image, true
+		}
+		message := fmt.Sprintf("Failed to pull image %q: rpc error: code = NotFound desc = failed to resolve reference %q: %s",
+			c.spec.Image, c.spec.Image, imageMissing)
+		g.event("Warning", "Failed", c.spec.Name, message)
+		g.event("Warning", "Failed", c.spec.Name, "Error: ErrImagePull")
+		c.set(containerState{State: "Waiting", Reason: "ErrImagePull", Message: message})
+		outcome()
+		if !g.s.pause(g.ctx, min(100*time.Millisecond, g.s.opts.Delays.Restart)) {
+			return Image{}, false
+		}
+		g.event("Normal", "BackOff", c.spec.Name, fmt.Sprintf("Back-off pulling image %q", c.spec.Image))
+		c.set(containerState{State: "Waiting", Reason: "ImagePullBackOff", Message: fmt.Sprintf("Back-off pulling image %q", c.spec.Image)})
+		if !wait() {
+			return Image{}, false
+		}
+	}
+}
+
+// start runs the container's PID 1.
+func (c *container) start(image Image) (*sandbox.Container, error) {
+	g := c.g
+	g.mu.Lock()
+	sb, volumes := g.sandbox, g.volumes
+	g.mu.Unlock()
+	mounts, err := bindMounts(*c.spec, volumes)
+	if err != nil {
+		return nil, err
+	}
+	g.event("Normal", "Created", c.spec.Name, "Created container "+c.spec.Name)
+	cfg := sandbox.ContainerConfig{
+		Name: c.spec.Name, Layers: image.Layers, Args: c.argv(image), Env: c.env(image),
+		Dir: image.WorkingDir, User: image.User, Mounts: mounts,
+		Log:                    logWriter{c},
+		TerminationMessagePath: c.spec.TerminationMessagePath,
+		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),
+	}
+	if c.spec.WorkingDir != "" {
+		cfg.Dir = c.spec.WorkingDir
+	}
+	if c.spec.User != "" {
+		cfg.User = c.spec.User
+	}
+	run, err := sb.StartContainer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	c.running, c.started = run, true
+	c.current = containerState{State: "Running", Start: time.Now()}
+	g.modified = time.Now()
+	g.mu.Unlock()
+	g.event("Normal", "Started", c.spec.Name, "Started container "+c.spec.Name)
+	g.notify()
+	return run, nil
+}
+
+// argv follows Docker's rule: Command replaces ENTRYPOINT and drops CMD.
+func (c *container) argv(image Image) []string {
+	switch {
+	case len(c.spec.Command) > 0:
+		return slices.Concat(c.spec.Command, c.spec.Args)
+	case len(c.spec.Args) > 0:
+		return slices.Concat(image.Entrypoint, c.spec.Args)
+	default:
+		return slices.Concat(image.Entrypoint, image.Cmd)
+	}
+}
+
+// env is the image's environment with the container's laid over.
+func (c *container) env(image Image) []string {
+	env := []string{"PATH=" + defaultPath}
+	set := func(name, value string) {
+		env = slices.DeleteFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		env = append(env, name+"="+value)
+	}
+	for _, e := range image.Env {
+		name, value, _ := strings.Cut(e, "=")
+		set(name, value)
+	}
+	for _, e := range c.spec.Env {
+		set(e.Key, e.Value)
+	}
+	return env
+}
+
+// startFailed records a PID 1 that could not be exec'd: exit code 128, as runtimes report it.
+func (c *container) startFailed(err error) {
+	c.g.event("Warning", "Failed", c.spec.Name, "Error: failed to start container: "+err.Error())
+	now := time.Now()
+	c.terminated(containerState{
+		State: "Terminated", Reason: "StartError", Message: err.Error(), ExitCode: 128, Start: now, Finish: now,
+	})
+}
+
+func (c *container) ended(st sandbox.Status) {
+	state := containerState{
+		State: "Terminated", Reason: "Completed", Message: st.Message,
+		ExitCode: st.ExitCode, Signal: st.Signal, Start: st.Started, Finish: st.Finished,
+	}
+	switch {
+	case st.OOMKilled && st.ExitCode != 0:
+		state.Reason = "OOMKilled"
+	case st.ExitCode != 0:
+		state.Reason = "Error"
+	}
+	c.terminated(state)
+}
+
+func (c *container) terminated(state containerState) {
+	policy := c.g.spec.RestartPolicy
+	c.g.mu.Lock()
+	c.started, c.running = true, nil
+	if c.current.State == "Terminated" {
+		previous := c.current
+		c.previous = &previous
+	}
+	c.current = state
+	c.final = policy == "Never" || (policy == "OnFailure" && state.ExitCode == 0)
+	c.g.modified = time.Now()
+	c.g.mu.Unlock()
+	c.g.notify()
+}
+
+// set replaces the current state; a Terminated one becomes the previous.
+func (c *container) set(state containerState) {
+	c.g.mu.Lock()
+	defer c.g.mu.Unlock()
+	if c.current.State == "Terminated" {
+		previous := c.current
+		c.previous = &previous
+	}
+	c.current = state
+	c.g.modified = time.Now()
+}
+
+// notify wakes the group's watch.
+func (g *group) notify() {
+	select {
+	case g.changed <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// logWriter shows what PID 1 prints in the server's log.
+type logWriter struct{ c *container }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.c.g.s.opts.Log("ecitest: %s/%s: %s", w.c.g.spec.Name, w.c.spec.Name, strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}

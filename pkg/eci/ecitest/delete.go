@@ -1,0 +1,48 @@
+package ecitest
+
+import (
+	"net/http"
+	"time"
+)
+
+// deleteContainerGroup answers at once; the group shows Terminating while its
+// containers get TERM, the grace period and KILL. Force skips the grace period.
+// Deleting a group again that is on its way is success.
+func (s *Server) deleteContainerGroup(p *params) (map[string]any, *apiError) {
+	id := p.required("ContainerGroupId")
+	force := p.boolean("Force", false)
+	p.clientToken()
+	if p.err != nil {
+		return nil, p.err
+	}
+	if force && s.opts.Switches.ForceDeleteRefused {
+		return nil, invalid("UnsupportedOperation", "the parameter Force is not supported")
+	}
+	s.mu.Lock()
+	g := s.groups[id]
+	s.mu.Unlock()
+	if g == nil {
+		if code := s.opts.Switches.UnknownIDOnDelete; code != "" {
+			return nil, &apiError{http.StatusBadRequest, code, "the container group " + id + " does not exist"}
+		}
+		return map[string]any{}, nil
+	}
+	g.mu.Lock()
+	first := !g.deleting
+	if first {
+		g.deleting, g.modified = true, time.Now()
+		if g.grace = g.spec.Grace; force {
+			g.grace = 0
+		}
+	}
+	over := g.over()
+	g.mu.Unlock()
+	switch {
+	case first && over:
+		s.forget(g, s.opts.Switches.DeletedGroupStaysVisible)
+	case first:
+		g.event("Normal", "Killing", "", "Stopping container group "+g.spec.Name)
+		g.cancel()
+	}
+	return map[string]any{}, nil
+}

@@ -1,0 +1,203 @@
+package ecitest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+// running creates a group and waits until it runs.
+func running(t *testing.T, s *ecitest.Server) string {
+	t.Helper()
+	id := create(t, s, script("trap 'exit 0' TERM; while :; do sleep 0.05; done"))
+	await(t, s, id, status("Running"))
+	return id
+}
+
+func execURI(t *testing.T, s *ecitest.Server, id string, more map[string]string, args ...string) map[string]any {
+	t.Helper()
+	command, _ := json.Marshal(args)
+	p := map[string]string{"ContainerGroupId": id, "ContainerName": "build", "Command": string(command), "TTY": "false"}
+	for k, v := range more {
+		p[k] = v
+	}
+	answer, code := call(t, s, "ExecContainerCommand", p)
+	if code != "" {
+		t.Fatalf("exec: %s", code)
+	}
+	return answer
+}
+
+// stream dials, sends stdin and reads to the end; by channel what came, and the close status (-1 = cut).
+func stream(t *testing.T, uri, stdin string) (out map[byte]string, messages int, closed websocket.StatusCode) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, uri, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	conn.SetReadLimit(-1)
+	if stdin != "" {
+		if err := conn.Write(ctx, websocket.MessageBinary, append([]byte{0}, stdin...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out = map[byte]string{}
+	for {
+		_, b, err := conn.Read(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				t.Fatal("the stream did not end")
+			}
+			return out, messages, websocket.CloseStatus(err)
+		}
+		messages++
+		if len(b) > 0 {
+			out[b[0]] += string(b[1:])
+		}
+	}
+}
+
+func TestExec(t *testing.T) {
+	tests := []struct {
+		name     string
+		switches ecitest.Switches
+		script   string
+		stdin    string
+		want     map[byte]string
+	}{
+		{"both channels", ecitest.Switches{}, "echo out; echo err >&2; exit 3", "", map[byte]string{1: "out\n", 2: "err\n"}},
+		{"stdin", ecitest.Switches{}, "read x; echo got $x", "hello\n", map[byte]string{1: "got hello\n"}},
+		{"error channel", ecitest.Switches{ExecErrorChannel: true, EmptyFirstFrame: true}, "exit 3", "",
+			map[byte]string{1: "", 3: "command terminated with non-zero exit code: exit status 3"}},
+		{"started at the call", ecitest.Switches{ExecStartsAtCall: true}, "echo out", "", map[byte]string{1: "out\n"}},
+		{"closed at exit", ecitest.Switches{ExecClosesAtExit: true}, "sleep 60 & echo out", "", map[byte]string{1: "out\n"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, ecitest.Options{Switches: tt.switches})
+			uri := execURI(t, s, running(t, s), nil, "/bin/sh", "-c", tt.script)["WebSocketUri"].(string)
+			out, _, closed := stream(t, uri, tt.stdin)
+			if len(out) != len(tt.want) || closed != websocket.StatusNormalClosure {
+				t.Errorf("got %q, closed %d", out, closed)
+			}
+			for channel, want := range tt.want {
+				if out[channel] != want {
+					t.Errorf("channel %d: %q, want %q", channel, out[channel], want)
+				}
+			}
+			if _, _, err := websocket.Dial(t.Context(), uri, nil); err == nil {
+				t.Error("the address could be used twice")
+			}
+		})
+	}
+}
+
+func TestExecFaults(t *testing.T) {
+	const total = 100_000
+	tests := []struct {
+		name   string
+		fault  ecitest.ExecFault
+		bytes  int
+		closed websocket.StatusCode
+		least  int // messages
+	}{
+		{"none", ecitest.ExecFault{}, total, websocket.StatusNormalClosure, 1},
+		{"drop", ecitest.ExecFault{Drop: true, DropAfter: 77_777}, 77_777, -1, 1},
+		{"drop at once", ecitest.ExecFault{Drop: true}, 0, -1, 0},
+		{"small frames", ecitest.ExecFault{MaxFrame: 1000, EmptyFrames: true}, total, websocket.StatusNormalClosure, 200},
+		{"merged", ecitest.ExecFault{Merge: true}, total, websocket.StatusNormalClosure, 1},
+		{"end swallowed", ecitest.ExecFault{SwallowFinal: 10}, total - 10, websocket.StatusNormalClosure, 1},
+		{"end lost while the text stays", ecitest.ExecFault{Text: true}, total, websocket.StatusNormalClosure, 1},
+	}
+	s := start(t, ecitest.Options{})
+	id := running(t, s)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s.SetFaults(ecitest.Faults{Exec: func(int) ecitest.ExecFault { return tt.fault }})
+			uri := execURI(t, s, id, nil, "/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x")["WebSocketUri"].(string)
+			out, messages, closed := stream(t, uri, "")
+			if len(out[1]) != tt.bytes || closed != tt.closed || messages < tt.least {
+				t.Errorf("%d bytes in %d messages, closed %d", len(out[1]), messages, closed)
+			}
+		})
+	}
+}
+
+func TestExecIdleAndPing(t *testing.T) {
+	s := start(t, ecitest.Options{Delays: ecitest.Delays{ExecIdle: 150 * time.Millisecond}})
+	id := running(t, s)
+	uri := execURI(t, s, id, nil, "sleep", "0.5")["WebSocketUri"].(string)
+	if _, _, closed := stream(t, uri, ""); closed != -1 {
+		t.Errorf("a silent socket: closed %d, want a lost connection", closed)
+	}
+	uri = execURI(t, s, id, nil, "sleep", "0.5")["WebSocketUri"].(string)
+	conn, _, err := websocket.Dial(t.Context(), uri, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	ctx := conn.CloseRead(t.Context())
+	for ctx.Err() == nil {
+		if err := conn.Ping(ctx); err != nil {
+			break
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	if _, _, err := conn.Read(t.Context()); websocket.CloseStatus(err) != websocket.StatusNormalClosure {
+		t.Errorf("with pings: %v, want a normal end", err)
+	}
+}
+
+func TestExecSurvivesDisconnect(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	id := running(t, s)
+	uri := execURI(t, s, id, nil, "/bin/sh", "-c", "echo on; read x; head -c 200000 /dev/zero; touch /tmp/survived")["WebSocketUri"].(string)
+	conn, _, err := websocket.Dial(t.Context(), uri, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, b, err := conn.Read(t.Context()); err != nil || !bytes.Equal(b, []byte("\x01on\n")) {
+		t.Fatalf("%q, %v", b, err)
+	}
+	_ = conn.CloseNow()
+	out := execURI(t, s, id, map[string]string{"Sync": "true"}, "/bin/sh", "-c", "until test -e /tmp/survived; do sleep 0.02; done; echo yes; echo err >&2")
+	if out["SyncResponse"] != "yes\nerr\n" {
+		t.Errorf("%v", out)
+	}
+}
+
+func TestExecTTY(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	uri := execURI(t, s, running(t, s), map[string]string{"TTY": "true"}, "/bin/sh", "-c", "test -t 0 && test -t 1 && echo tty")["WebSocketUri"].(string)
+	if out, _, _ := stream(t, uri, ""); out[1] != "tty\r\n" {
+		t.Errorf("%q", out)
+	}
+}
+
+func TestExecRefusals(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	id := running(t, s)
+	long := `["` + string(bytes.Repeat([]byte("x"), 257)) + `"]`
+	for _, tt := range []struct{ name, id, container, command, code string }{
+		{"unknown group", "eci-none", "build", `["true"]`, "InvalidParameter.NotFound"},
+		{"unknown container", id, "none", `["true"]`, "InvalidParameter.NotFound"},
+		{"long item", id, "build", long, "InvalidParameter.ValueExceeded"},
+		{"broken JSON", id, "build", `["x"`, "InvalidParameter"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, code := call(t, s, "ExecContainerCommand", map[string]string{"ContainerGroupId": tt.id, "ContainerName": tt.container, "Command": tt.command})
+			if code != tt.code {
+				t.Errorf("code %q, want %q", code, tt.code)
+			}
+		})
+	}
+}

@@ -1,0 +1,382 @@
+package ecitest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// localIP is the only address that a group has.
+const localIP = "127.0.0.1"
+
+// keepTerminal is how long a terminal group is shown.
+const keepTerminal = time.Hour
+
+// group is one container group and its state machine:
+// Scheduling -> Pending -> Running -> Succeeded or Failed, and Terminating from
+// anywhere.
+type group struct {
+	s       *Server
+	id      string
+	seq     int
+	spec    *groupSpec
+	created time.Time
+	ctx     context.Context // ends with delete, deadline and Close
+	cancel  context.CancelFunc
+	grace   time.Duration // until KILL, when ctx has ended
+	gone    chan struct{} // closed when nothing of it runs any more
+	changed chan struct{} // capacity 1: a container has changed state
+
+	mu         sync.Mutex
+	phase      string // all but Terminating
+	deleting   bool
+	finished   time.Time
+	modified   time.Time
+	sandbox    *sandbox.Group
+	volumes    map[string]volume
+	containers []*container
+	events     []event
+	listeners  []net.Listener
+}
+
+type event struct {
+	Type, Reason, Name, Message string
+	Count                       int
+	First, Last                 time.Time
+}
+
+func newGroup(s *Server, seq int, spec *groupSpec) *group {
+	g := &group{
+		s: s, id: newGroupID(), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
+		gone: make(chan struct{}), changed: make(chan struct{}, 1),
+	}
+	g.ctx, g.cancel = context.WithCancel(s.ctx)
+	for i := range spec.Containers {
+		g.containers = append(g.containers, &container{
+			g: g, spec: &spec.Containers[i], tried: make(chan struct{}),
+			current: containerState{State: "Waiting", Reason: "ContainerCreating"},
+		})
+	}
+	return g
+}
+
+// run is the group's life from Scheduling until nothing of it runs.
+func (g *group) run() {
+	defer close(g.gone)
+	defer g.cancel()
+	if !g.s.pause(g.ctx, g.s.opts.Delays.Schedule) {
+		g.finish("Failed")
+		return
+	}
+	g.setPhase("Pending")
+	g.event("Normal", "Scheduled", "", "Successfully assigned "+g.spec.Name+" to local machine")
+	var work sync.WaitGroup
+	if err := g.setUp(); err != nil {
+		g.event("Warning", "FailedMount", "", err.Error()) // and Pending stays, as on ECI
+	} else {
+		work.Go(func() { g.startContainers(&work) })
+	}
+	phase := g.watch()
+	g.cancel() // no restarts from here on
+	g.stopContainers()
+	g.tearDown()
+	work.Wait()
+	g.s.pause(g.s.ctx, g.deleteDelay())
+	g.finish(phase)
+}
+
+// deleteDelay applies to deleted groups alone.
+func (g *group) deleteDelay() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.deleting {
+		return 0
+	}
+	return g.s.opts.Delays.Delete
+}
+
+// setUp makes the group's sandbox, volumes and forwarded addresses.
+func (g *group) setUp() error {
+	volumes, err := g.s.makeVolumes(g.volumeDir(), g.spec.Volumes)
+	if err != nil {
+		return err
+	}
+	hostname := g.spec.HostName
+	if hostname == "" {
+		hostname = g.id
+	}
+	sb, err := g.s.host.CreateGroup(sandbox.GroupConfig{
+		Name: g.id, Hostname: hostname, Hosts: g.spec.Hosts,
+		CPU: g.spec.CPU, MemoryBytes: int64(g.spec.MemoryGiB * (1 << 30)),
+	})
+	if err != nil {
+		return fmt.Errorf("create sandbox: %w", err)
+	}
+	g.mu.Lock()
+	g.sandbox, g.volumes = sb, volumes
+	g.mu.Unlock()
+	for _, addr := range g.s.opts.Forward {
+		l, err := sb.Listen(addr)
+		if err != nil {
+			return fmt.Errorf("forward %s: %w", addr, err)
+		}
+		g.mu.Lock()
+		g.listeners = append(g.listeners, l)
+		g.mu.Unlock()
+		if !g.s.start(func() { g.forward(l, addr) }) {
+			return errors.New("the server is closing")
+		}
+	}
+	return nil
+}
+
+func (g *group) volumeDir() string { return filepath.Join(g.s.opts.Dir, volumesDir, g.id) }
+
+// forward proxies what connects inside the group to the same address outside.
+func (g *group) forward(l net.Listener, addr string) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return // closed by tearDown
+		}
+		work.Go(func() {
+			defer in.Close()
+			var d net.Dialer
+			out, err := d.DialContext(g.ctx, "tcp", addr)
+			if err != nil {
+				return
+			}
+			defer out.Close()
+			stop := context.AfterFunc(g.ctx, func() { _, _ = in.Close(), out.Close() })
+			defer stop()
+			var copies sync.WaitGroup
+			copies.Go(func() { copyHalf(out, in) })
+			copies.Go(func() { copyHalf(in, out) })
+			copies.Wait()
+		})
+	}
+}
+
+// copyHalf copies one direction and passes its end on.
+func copyHalf(dst, src net.Conn) {
+	_, _ = io.Copy(dst, src)
+	if c, ok := dst.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite()
+	}
+}
+
+// startContainers starts them in list order; one that can't be started yet does
+// not keep the next waiting for longer than its first try.
+func (g *group) startContainers(work *sync.WaitGroup) {
+	for _, c := range g.containers {
+		work.Go(c.run)
+		if g.s.opts.Switches.ParallelContainerStart {
+			continue
+		}
+		select {
+		case <-c.tried:
+		case <-g.ctx.Done():
+			return
+		}
+	}
+}
+
+// watch returns when the group is to end, with the phase that it ends in.
+func (g *group) watch() string {
+	deadline := make(<-chan time.Time)
+	if g.spec.Deadline > 0 {
+		t := time.NewTimer(g.spec.Deadline)
+		defer t.Stop()
+		deadline = t.C
+	}
+	pending := time.NewTimer(g.s.opts.Delays.MaxPending)
+	defer pending.Stop()
+	for {
+		select {
+		case <-g.ctx.Done():
+			return "Failed"
+		case <-deadline:
+			g.event("Warning", "DeadlineExceeded", "", "Container group was active longer than the specified deadline")
+			phase := g.s.opts.Switches.DeadlineStatus
+			setDefault(&phase, "Failed")
+			return phase
+		case <-pending.C:
+			if g.update() == "Pending" {
+				g.event("Warning", "PendingTimeout", "", "Container group was pending for too long")
+				return "Failed"
+			}
+		case <-g.changed:
+			if phase := g.update(); phase == "Succeeded" || phase == "Failed" {
+				return phase
+			}
+		}
+	}
+}
+
+// update computes the phase from the containers.
+func (g *group) update() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ended, failed, created := true, false, true
+	for _, c := range g.containers {
+		created = created && c.started
+		ended = ended && c.final
+		failed = failed || c.current.ExitCode != 0
+	}
+	switch {
+	case ended && failed:
+		return "Failed" // told to the world by finish
+	case ended:
+		return "Succeeded"
+	case created && g.phase == "Pending":
+		g.phase, g.modified = "Running", time.Now()
+	}
+	return g.phase
+}
+
+func (g *group) setPhase(phase string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.phase, g.modified = phase, time.Now()
+}
+
+// status is what describe calls show. The caller holds mu.
+func (g *group) status() string {
+	if g.deleting {
+		return "Terminating"
+	}
+	return g.phase
+}
+
+// over tells whether nothing runs and nothing is billed any more. The caller holds mu.
+func (g *group) over() bool {
+	return !g.finished.IsZero()
+}
+
+// stopContainers sends TERM to each PID 1, and KILL after the grace period. A
+// PID 1 without a handler does not feel the TERM: that is the kernel's rule.
+func (g *group) stopContainers() {
+	g.mu.Lock()
+	grace := g.spec.Grace
+	if g.grace != 0 || g.deleting {
+		grace = g.grace
+	}
+	var running []*sandbox.Container
+	for _, c := range g.containers {
+		if c.running != nil {
+			running = append(running, c.running)
+		}
+	}
+	g.mu.Unlock()
+	if grace <= 0 || g.s.ctx.Err() != nil {
+		return
+	}
+	for _, c := range running {
+		_ = c.Signal(syscall.SIGTERM) // fails only where it has ended
+	}
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	for _, c := range running {
+		select {
+		case <-c.Done():
+		case <-t.C:
+			return
+		case <-g.s.ctx.Done():
+			return
+		}
+	}
+}
+
+// tearDown kills what is left and removes sandbox and volumes.
+func (g *group) tearDown() {
+	g.mu.Lock()
+	sb, listeners := g.sandbox, g.listeners
+	g.mu.Unlock()
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	var err error
+	if sb != nil {
+		err = sb.Destroy()
+	}
+	if err = errors.Join(err, sweepVolumes(g.volumeDir())); err != nil && !errors.Is(err, os.ErrNotExist) {
+		g.s.opts.Log("ecitest: tear down %s: %v", g.id, err)
+	}
+}
+
+// finish records the end and, for a deleted group, forgets it.
+func (g *group) finish(phase string) {
+	g.mu.Lock()
+	g.phase, g.finished, g.modified = phase, time.Now(), time.Now()
+	deleting := g.deleting
+	g.mu.Unlock()
+	if deleting {
+		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
+	} else {
+		g.s.forget(g, keepTerminal)
+	}
+}
+
+// forget takes the group out of all answers after d.
+func (s *Server) forget(g *group, d time.Duration) {
+	remove := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.groups, g.id)
+	}
+	if d == 0 {
+		remove()
+		return
+	}
+	s.start(func() {
+		if s.pause(s.ctx, d) {
+			remove()
+		}
+	})
+}
+
+// event records an event, or counts one that is there already. ECI keeps 50.
+func (g *group) event(kind, reason, name, message string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if name == "" {
+		name = g.spec.Name
+	}
+	i := slices.IndexFunc(g.events, func(e event) bool {
+		return e.Reason == reason && e.Name == name && e.Message == message
+	})
+	if i >= 0 {
+		g.events[i].Count++
+		g.events[i].Last = now
+		return
+	}
+	g.events = append(g.events, event{kind, reason, name, message, 1, now, now})
+	if len(g.events) > 50 {
+		g.events = g.events[1:]
+	}
+}
+
+// running is the named container's sandbox, nil when it does not run.
+func (g *group) running(name string) *sandbox.Container {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.containers {
+		if c.spec.Name == name {
+			return c.running
+		}
+	}
+	return nil
+}

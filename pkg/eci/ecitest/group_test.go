@@ -1,0 +1,131 @@
+package ecitest_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+func TestGroupEnds(t *testing.T) {
+	tests := []struct {
+		name, script, status, reason string
+		exit                         float64
+		message                      string
+	}{
+		{"success", "exit 0", "Succeeded", "Completed", 0, ""},
+		{"failure with a message", "echo why >/dev/termination-log; exit 3", "Failed", "Error", 3, "why\n"},
+		{"killed", "kill -KILL $$; exec sleep 0.1", "Succeeded", "Completed", 0, ""}, // PID 1 can't kill itself
+	}
+	s := start(t, ecitest.Options{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			g := await(t, s, create(t, s, script(tt.script)), status(tt.status))
+			c := state(g, 0)
+			if c["State"] != "Terminated" || c["Reason"] != tt.reason || c["ExitCode"] != tt.exit || c["Message"] != tt.message {
+				t.Errorf("state %v", c)
+			}
+		})
+	}
+	if live := s.Live(); len(live) != 0 {
+		t.Errorf("live: %v", live)
+	}
+}
+
+func TestDeleteFollowsPID1Rules(t *testing.T) {
+	tests := []struct {
+		name, script string
+		force        bool
+		least, most  time.Duration
+	}{
+		{"a trap ends at once", "trap 'exit 0' TERM; while :; do sleep 0.01; done", false, 0, 800 * time.Millisecond},
+		{"no trap waits for the grace period", "exec sleep 60", false, 900 * time.Millisecond, 2 * time.Second},
+		{"force does not", "exec sleep 60", true, 0, 800 * time.Millisecond},
+	}
+	s := start(t, ecitest.Options{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			id := create(t, s, script(tt.script))
+			await(t, s, id, status("Running"))
+			begun := time.Now()
+			for range 2 { // twice is success
+				if _, code := call(t, s, "DeleteContainerGroup", map[string]string{"ContainerGroupId": id, "Force": fmt.Sprint(tt.force)}); code != "" {
+					t.Fatal(code)
+				}
+			}
+			await(t, s, id, func(g map[string]any) bool { return g == nil })
+			if took := time.Since(begun); took < tt.least || took > tt.most {
+				t.Errorf("gone after %s, want %s to %s", took, tt.least, tt.most)
+			}
+		})
+	}
+}
+
+func TestPullFails(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	id := create(t, s, script("exit 0", "Container.1.Image", "nowhere.example/x:1"))
+	g := await(t, s, id, func(g map[string]any) bool { return state(g, 0)["Reason"] == "ImagePullBackOff" })
+	if g["Status"] != "Pending" {
+		t.Errorf("status %v", g["Status"])
+	}
+	if text := fmt.Sprint(g["Events"]); !strings.Contains(text, `Failed to pull image "nowhere.example/x:1"`) || !strings.Contains(text, "not found") {
+		t.Errorf("events %s", text)
+	}
+}
+
+func TestRestart(t *testing.T) {
+	s := start(t, ecitest.Options{Delays: ecitest.Delays{Restart: time.Millisecond}})
+	id := create(t, s, script("exit 1", "RestartPolicy", "Always"))
+	await(t, s, id, func(g map[string]any) bool {
+		return g["Containers"].([]any)[0].(map[string]any)["RestartCount"].(float64) >= 2
+	})
+	if len(s.Live()) != 1 {
+		t.Errorf("live: %v", s.Live())
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	id := create(t, s, script("exec sleep 60", "ActiveDeadlineSeconds", "1", "TerminationGracePeriodSeconds", "0"))
+	await(t, s, id, status("Failed"))
+}
+
+func TestVolumes(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, ecitest.Options{Dir: dir})
+	p := script("cat /conf/a/b >/cache/out && read x </mem/fifo && echo $x >>/cache/out && id -u >>/cache/out && ! touch /ro/x 2>/dev/null",
+		"Volume.1.Name", "conf", "Volume.1.Type", "ConfigFileVolume",
+		"Volume.1.ConfigFileVolume.ConfigFileToPath.1.Path", "a/b",
+		"Volume.1.ConfigFileVolume.ConfigFileToPath.1.Content", base64.StdEncoding.EncodeToString([]byte("config\n")),
+		"Volume.2.Name", "nas", "Volume.2.Type", "FlexVolume", "Volume.2.FlexVolume.Driver", "alicloud/nas",
+		"Volume.2.FlexVolume.Options", `{"server":"nas.example","path":"/ci","vers":"3","options":"nolock"}`,
+		"Volume.3.Name", "mem", "Volume.3.Type", "EmptyDirVolume", "Volume.3.EmptyDirVolume.Medium", "Memory",
+		"Volume.3.EmptyDirVolume.SizeLimit", "16Mi",
+		"Container.2.VolumeMount.1.Name", "conf", "Container.2.VolumeMount.1.MountPath", "/conf",
+		"Container.2.VolumeMount.2.Name", "nas", "Container.2.VolumeMount.2.MountPath", "/cache", "Container.2.VolumeMount.2.SubPath", "p/1",
+		"Container.2.VolumeMount.3.Name", "mem", "Container.2.VolumeMount.3.MountPath", "/mem",
+		"Container.2.VolumeMount.4.Name", "nas", "Container.2.VolumeMount.4.MountPath", "/ro", "Container.2.VolumeMount.4.ReadOnly", "true",
+	)
+	for _, key := range []string{"Name", "Image", "Command.1", "Command.2", "Command.3"} { // the second container reads what the first writes
+		p["Container.2."+key] = p["Container.1."+key]
+	}
+	p["Container.1.Name"], p["Container.1.Command.3"] = "helper", "mkfifo -m 666 /mem/fifo && echo shared >/mem/fifo"
+	p["Container.1.VolumeMount.1.Name"], p["Container.1.VolumeMount.1.MountPath"] = "mem", "/mem"
+	id := create(t, s, p)
+	g := await(t, s, id, func(g map[string]any) bool { return g["Status"] == "Succeeded" || g["Status"] == "Failed" })
+	got, err := os.ReadFile(filepath.Join(s.NASDir("nas.example", "/ci"), "p/1/out"))
+	if err != nil || string(got) != "config\nshared\n0\n" || g["Status"] != "Succeeded" {
+		t.Errorf("%q, %v, %v", got, err, g)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "nas/_nas.example/ci/p/1/out")); err != nil {
+		t.Errorf("the NAS directory did not outlive the server: %v", err)
+	}
+}

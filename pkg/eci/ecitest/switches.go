@@ -1,0 +1,71 @@
+package ecitest
+
+import "time"
+
+// Switches decide what the documentation leaves open (eci-api.md section 8,
+// eci-exec.md). The zero value is the reading nearest to the documentation; a
+// driver must work under each setting.
+type Switches struct {
+	// ExecStartsAtCall starts the command when ExecContainerCommand is called;
+	// otherwise when the socket is opened.
+	ExecStartsAtCall bool
+	// ExecAllowedWhilePending lets a running container of a Pending group be
+	// exec'd into; otherwise that is IncorrectStatus.
+	ExecAllowedWhilePending bool
+	// ExecKilledAtDisconnect kills the command when its socket is lost; by
+	// default it runs on, as under the kubelet.
+	ExecKilledAtDisconnect bool
+	// ExecOrphanOutput is what becomes of output after the socket is lost.
+	ExecOrphanOutput OrphanOutput
+	// ExecClosesAtExit closes the socket when the command has ended even if its
+	// children still hold its output; by default it waits for them.
+	ExecClosesAtExit bool
+	// ExecErrorChannel sends the kubelet's text on channel 3 for a non-zero exit.
+	ExecErrorChannel bool
+	// ExecCommandBytes bounds the whole Command parameter in bytes; 0 = only the
+	// documented 20 items of 256. Others have observed 2048.
+	ExecCommandBytes int
+	// EmptyFirstFrame sends an empty stdout message first.
+	EmptyFirstFrame bool
+
+	// DeletedGroupStaysVisible keeps a deleted group in describe answers, with
+	// status Terminating, for so long after it is gone.
+	DeletedGroupStaysVisible time.Duration
+	// NewGroupHiddenFor keeps a new group out of describe answers for so long.
+	NewGroupHiddenFor time.Duration
+	// UnknownIDOnDelete is the error code for deleting an id that does not
+	// exist; "" = success.
+	UnknownIDOnDelete string
+	// UnknownIDOnExec is the error code for exec in an unknown group or
+	// container; "" = InvalidParameter.NotFound.
+	UnknownIDOnExec string
+	// ForceDeleteRefused answers UnsupportedOperation to DeleteContainerGroup with Force.
+	ForceDeleteRefused bool
+	// DefaultGracePeriod is used without TerminationGracePeriodSeconds; 0 = 30 s.
+	DefaultGracePeriod time.Duration
+	// DeadlineStatus is the status after ActiveDeadlineSeconds; "" = Failed.
+	DeadlineStatus string
+	// NoExitCodeFields leaves ExitCode out of container states that are not Terminated.
+	NoExitCodeFields bool
+
+	// NFSMissingPathCreated creates a missing NFSVolume.Path; otherwise the
+	// group stays Pending with a FailedMount event.
+	NFSMissingPathCreated bool
+	// ParallelContainerStart starts all containers at once, not in list order.
+	ParallelContainerStart bool
+	// LongEnvAllowed accepts environment values above the documented 256 characters.
+	LongEnvAllowed bool
+	// ConfigFileLimitsEncoded measures 32 KB and 60 KB on the base64 text.
+	ConfigFileLimitsEncoded bool
+	// UnknownParametersIgnored accepts parameters that the action does not have.
+	UnknownParametersIgnored bool
+}
+
+// OrphanOutput is what happens to the output of a command whose socket is lost.
+type OrphanOutput int
+
+const (
+	OrphanDiscard OrphanOutput = iota // read and thrown away
+	OrphanBlock                       // not read: the command blocks once the pipe is full
+	OrphanClose                       // the pipe is closed: the command gets SIGPIPE
+)

@@ -1,0 +1,178 @@
+package ecitest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// volumesDir, in Options.Dir, holds the volumes of groups; NAS directories are elsewhere.
+const volumesDir = "volumes"
+
+// quantity reads a size such as 256Mi in bytes; 0 when absent.
+func (p *params) quantity(name string) int64 {
+	v := p.str(name)
+	if v == "" {
+		return 0
+	}
+	units := map[string]int64{"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "K": 1e3, "M": 1e6, "G": 1e9}
+	digits := strings.TrimRight(v, "KMGi")
+	n, err := strconv.ParseInt(digits, 10, 40)
+	unit, ok := units[v[len(digits):]]
+	if err != nil || n <= 0 || !ok {
+		p.fail("InvalidParameter", "%s is %q, not a size such as 256Mi", name, v)
+		return 0
+	}
+	return n * unit
+}
+
+// volume is a host directory that stands for a volume.
+type volume struct {
+	dir      string
+	readOnly bool
+}
+
+// makeVolumes makes the group's volumes below dir.
+func (s *Server) makeVolumes(dir string, specs []volumeSpec) (map[string]volume, error) {
+	volumes := map[string]volume{}
+	for _, v := range specs {
+		made, err := s.makeVolume(filepath.Join(dir, v.Name), v)
+		if err != nil {
+			return nil, fmt.Errorf("MountVolume.SetUp failed for volume %q: %w", v.Name, err)
+		}
+		volumes[v.Name] = made
+	}
+	return volumes, nil
+}
+
+func (s *Server) makeVolume(dir string, v volumeSpec) (volume, error) {
+	if v.Type == "NFSVolume" || v.Type == "FlexVolume" {
+		return s.mountNAS(v)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return volume{}, err
+	}
+	if v.Type == "EmptyDirVolume" {
+		if v.Medium == "Memory" {
+			data := "mode=0777"
+			if v.SizeBytes > 0 {
+				data += ",size=" + strconv.FormatInt(v.SizeBytes, 10)
+			}
+			// Where this is not allowed a plain directory does, without the limit.
+			if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data); err == nil {
+				return volume{dir: dir}, nil
+			}
+		}
+		return volume{dir: dir}, os.Chmod(dir, 0o777) // past the umask
+	}
+	for _, f := range v.Files {
+		path := filepath.Join(dir, f.Path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return volume{}, err
+		}
+		if err := os.WriteFile(path, f.Content, 0o600); err != nil {
+			return volume{}, err
+		}
+		if err := os.Chmod(path, f.Mode); err != nil {
+			return volume{}, err
+		}
+	}
+	return volume{dir: dir}, os.Chmod(dir, 0o755)
+}
+
+// mountNAS answers with a directory of the host. FlexVolume creates a missing
+// path, as its documentation says; NFSVolume does as the switch says.
+func (s *Server) mountNAS(v volumeSpec) (volume, error) {
+	if strings.Contains(v.Server, ".extreme.") && v.Path != "/share" && !strings.HasPrefix(v.Path, "/share/") {
+		return volume{}, fmt.Errorf("mount.nfs: access denied by server while mounting %s:%s (Extreme NAS paths start with /share)", v.Server, v.Path)
+	}
+	// Through os.Root: a job may have left links in there.
+	base := s.NASDir(v.Server, "/")
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return volume{}, err
+	}
+	dir := s.NASDir(v.Server, v.Path)
+	sub, err := filepath.Rel(base, dir)
+	if err != nil {
+		return volume{}, err
+	}
+	root, err := os.OpenRoot(base)
+	if err != nil {
+		return volume{}, err
+	}
+	defer root.Close()
+	if v.Type == "FlexVolume" || s.opts.Switches.NFSMissingPathCreated {
+		if err := root.MkdirAll(sub, 0o755); err != nil {
+			return volume{}, err
+		}
+	}
+	if _, err := root.Stat(sub); err != nil {
+		return volume{}, fmt.Errorf("mount.nfs: mounting %s:%s failed, reason given by server: No such file or directory", v.Server, v.Path)
+	}
+	return volume{dir: dir, readOnly: v.ReadOnly}, nil
+}
+
+// bindMounts turns a container's volume mounts into binds; a missing SubPath is created.
+func bindMounts(c containerSpec, volumes map[string]volume) ([]sandbox.Mount, error) {
+	var mounts []sandbox.Mount
+	for _, m := range c.Mounts {
+		v := volumes[m.Volume]
+		source := v.dir
+		if m.SubPath != "" {
+			root, err := os.OpenRoot(v.dir)
+			if err != nil {
+				return nil, err
+			}
+			err = nil
+			if _, statErr := root.Stat(m.SubPath); statErr != nil {
+				err = root.MkdirAll(m.SubPath, 0o755)
+			}
+			if err = errors.Join(err, root.Close()); err != nil {
+				return nil, fmt.Errorf("sub path %s of volume %s: %w", m.SubPath, m.Volume, err)
+			}
+			source = filepath.Join(v.dir, m.SubPath)
+		}
+		mounts = append(mounts, sandbox.Mount{Source: source, Target: m.Path, ReadOnly: m.ReadOnly || v.readOnly})
+	}
+	// A mount on a path inside another one comes after it.
+	slices.SortStableFunc(mounts, func(a, b sandbox.Mount) int {
+		return strings.Compare(filepath.Clean(a.Target), filepath.Clean(b.Target))
+	})
+	return mounts, nil
+}
+
+// sweepVolumes unmounts what is mounted below dir and removes it.
+func sweepVolumes(dir string) error {
+	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	real, err := filepath.EvalSymlinks(dir) // as mountinfo shows it
+	if err != nil {
+		return fmt.Errorf("sweep volumes: %w", err)
+	}
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("sweep volumes: %w", err)
+	}
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for line := range strings.Lines(string(info)) {
+		fields := strings.Fields(line)
+		if len(fields) < 5 {
+			continue
+		}
+		if point := unescape.Replace(fields[4]); strings.HasPrefix(point, real+"/") {
+			if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+				return fmt.Errorf("sweep volumes: unmount %s: %w", point, err)
+			}
+		}
+	}
+	return os.RemoveAll(real)
+}

@@ -1,0 +1,116 @@
+package eci
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Class says what a caller may do about an error (eci-api.md, 5.3).
+type Class int
+
+// The classes; a code that is not in the table is Unknown.
+const (
+	Unknown  Class = iota
+	Retry          // back off and send the same request, same client token
+	Capacity       // another zone, type or vSwitch, with a new client token
+	NoCache        // again without the image cache
+	Stop           // can't heal by itself: quota, arrears, permission, keys
+	Config         // the request is wrong
+	NotFound       // the object does not exist
+)
+
+// Error is a failed API call. It never holds a URL: the SDK's errors carry
+// signed ones with every parameter, so their text is not taken over.
+type Error struct {
+	Op         string // e.g. "create container group"
+	ID         string // the group, where there is one
+	Code       string // "" when no answer of the API was read
+	Message    string
+	RequestID  string
+	HTTPStatus int    // 0 when no answer came
+	Action     string // of the API, which is also the RAM action
+	Endpoint   string // host that was called
+	Region     string
+	cause      error
+}
+
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Op)
+	if e.ID != "" {
+		b.WriteString(" " + e.ID)
+	}
+	for _, s := range []string{e.Code, e.Message} {
+		if s != "" {
+			b.WriteString(": " + s)
+		}
+	}
+	if e.RequestID != "" {
+		fmt.Fprintf(&b, " (request id %s)", e.RequestID)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause, e.g. context.Canceled; never an error of the SDK.
+func (e *Error) Unwrap() error { return e.cause }
+
+// ClassOf returns the class of err, Unknown when it is not an *Error.
+func ClassOf(err error) Class {
+	var e *Error
+	if !errors.As(err, &e) {
+		return Unknown
+	}
+	if c := classOfCode(e.Code); c != Unknown {
+		return c
+	}
+	switch {
+	case e.HTTPStatus >= 500, e.HTTPStatus == 0 && e.Code == "":
+		return Retry
+	}
+	return Unknown
+}
+
+func classOfCode(code string) Class {
+	switch code {
+	case "Degrade.Api", "EipPurchaseFlowControl", "InternalError", "ServiceUnavailable", "OperationConflict":
+		return Retry
+	case "OperationDenied.NoStock", "Zone.NotOnSale", "Spot.NotMatched",
+		"RecommendEmpty.InstanceTypeFamilyNotMatched", "InvalidVSwitchId.IpNotEnough":
+		return Capacity
+	case "QuotaExceeded", "Throttling.Vcpu.PerDay", "Account.Arrearage", "NoPermission", "Forbidden",
+		"SignatureDoesNotMatch", "IncompleteSignature", "InvalidUser.PassRoleForbidden",
+		"CreateServiceLinkedRole.Denied", "FeatureAccessRestricted", "containerRepositoryAuthorizationFailed":
+		return Stop
+	case "InvalidParameter.NotFound", "ContainerGroupNotFound":
+		return NotFound
+	case "InvalidSpotCpuMemorySpec", "IdempotentParameterMismatch":
+		return Config
+	}
+	switch {
+	case strings.HasPrefix(code, "Throttling"):
+		return Retry
+	case strings.HasPrefix(code, "ImageSnapshot."):
+		return NoCache
+	case strings.HasPrefix(code, "Forbidden."), strings.HasPrefix(code, "InvalidAccessKeyId."),
+		strings.HasSuffix(code, "InsufficientBalance"):
+		return Stop
+	case strings.HasPrefix(code, "InvalidParameter"), strings.HasPrefix(code, "Missing"),
+		strings.HasPrefix(code, "OperationDenied.") && strings.HasSuffix(code, "MisMatch"):
+		return Config
+	}
+	return Unknown
+}
+
+// Ambiguous tells whether the call may have taken effect in spite of err: no
+// answer, an unreadable one or a 5xx. Only a 4xx with a code is a definite refusal.
+func Ambiguous(err error) bool {
+	if err == nil {
+		return false
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		return true
+	}
+	return e.Code == "" || e.HTTPStatus < 400 || e.HTTPStatus >= 500
+}

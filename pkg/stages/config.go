@@ -1,0 +1,37 @@
+package stages
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"gitlab.com/gitlab-org/gitlab-runner/executors/custom/api"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+)
+
+// DriverName is what the job's log calls the driver.
+const DriverName = "eci-executor"
+
+// Configure is the config stage: it writes the one JSON document that the runner
+// reads (custom-executor.md, 3) and makes no API call.
+func Configure(cfg *config.Config, version string, stdout io.Writer) error {
+	attempt := make([]byte, 4)
+	rand.Read(attempt) //nolint:errcheck // never returns an error (Go 1.24)
+	name, shared := DriverName, false
+	env := map[string]string{AttemptVariable: hex.EncodeToString(attempt)}
+	document := api.ConfigExecOutput{
+		Driver:            &api.DriverInfo{Name: &name, Version: &version},
+		BuildsDir:         &cfg.BuildsDir,
+		CacheDir:          &cfg.CacheDir,
+		BuildsDirIsShared: &shared,
+		JobEnv:            &env,
+		Shell:             &cfg.Shell,
+	}
+	if err := json.NewEncoder(stdout).Encode(document); err != nil {
+		return fmt.Errorf("writing the configuration for the runner: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+// Package stages is the driver proper: what config, prepare, run and cleanup do,
+// one file each, over the job (job.go), the driver's file (internal/config) and
+// the ECI API (pkg/eci). group.go makes the container group out of job and
+// configuration and is pure.
+//
+// It knows nothing of command lines and never exits the process: a stage returns
+// an error, and outcome.go says which exit status the runner's contract
+// (custom-executor.md, 1.6) has for it.
+package stages
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// API is the part of the ECI API that the stages use. Each method is one RAM
+// action of the same name.
+type API interface {
+	CreateContainerGroup(ctx context.Context, p eci.Params) (id string, err error)
+	DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error)
+	DeleteContainerGroup(ctx context.Context, id string, force bool) error
+	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
+}
+
+// Clock is the time that the stages wait by.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+// SystemClock is the real time.
+type SystemClock struct{}
+
+// Now is time.Now.
+func (SystemClock) Now() time.Time { return time.Now() }
+
+// After is time.After.
+func (SystemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+// Stage is what every stage but config works with.
+type Stage struct {
+	Config *config.Config
+	Job    *Job
+	API    API
+	Clock  Clock
+	Stdout io.Writer // the job's log in prepare and run, the runner's in cleanup
+	Stderr io.Writer
+	Logger logrus.FieldLogger // the driver's own log
+	Remote remote.Settings
+}

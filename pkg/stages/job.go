@@ -1,0 +1,208 @@
+package stages
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+// Job is what the stages know of a job, read once from JOB_RESPONSE_FILE and the
+// environment. Image, services, credentials and ids come from the file alone,
+// because a job can set most CUSTOM_ENV_* variables itself.
+type Job struct {
+	ID              int64
+	Name            string
+	Stage           string
+	PipelineID      string
+	ProjectID       int64
+	ProjectPath     string // group/project
+	RefProtected    bool
+	Timeout         time.Duration
+	Image           Image
+	Services        []Image
+	Credentials     []Credential // of type registry
+	Instance        string       // host of the GitLab instance
+	RunnerID        string
+	RunnerVersion   string
+	Attempt         string
+	PublicVariables []Variable // those that services may see
+
+	variables map[string]string
+}
+
+// Image is the image of build or of a service.
+type Image struct {
+	Name       string
+	Aliases    []string
+	Entrypoint []string
+	Command    []string
+	PullPolicy []string
+	Variables  []Variable
+	User       string
+}
+
+// Variable is one variable of a job or service, unexpanded.
+type Variable struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Public bool   `json:"public"`
+	File   bool   `json:"file"`
+	Masked bool   `json:"masked"`
+}
+
+// Credential is a registry login that GitLab gave the job.
+type Credential struct{ Server, Username, Password string }
+
+// response is JOB_RESPONSE_FILE, decoded leniently: GitLab adds fields, and the
+// runner's own type does not decode what it writes (custom-executor.md, 2).
+type response struct {
+	ID      int64 `json:"id"`
+	JobInfo struct {
+		Name            string `json:"name"`
+		Stage           string `json:"stage"`
+		ProjectID       int64  `json:"project_id"`
+		ProjectName     string `json:"project_name"`
+		ProjectFullPath string `json:"project_full_path"`
+		PipelineID      int64  `json:"pipeline_id"`
+	} `json:"job_info"`
+	GitInfo struct {
+		RepoURL   string `json:"repo_url"`
+		Protected *bool  `json:"protected"`
+	} `json:"git_info"`
+	RunnerInfo struct {
+		Timeout int64 `json:"timeout"`
+	} `json:"runner_info"`
+	Variables   []Variable      `json:"variables"`
+	Image       responseImage   `json:"image"`
+	Services    []responseImage `json:"services"`
+	Credentials []struct {
+		Type     string `json:"type"`
+		URL      string `json:"url"`
+		Username string `json:"username"`
+		Password string `json:"password"`
+	} `json:"credentials"`
+}
+
+type responseImage struct {
+	Name         string     `json:"name"`
+	Alias        string     `json:"alias"`
+	Command      []string   `json:"command"`
+	Entrypoint   []string   `json:"entrypoint"`
+	PullPolicy   []string   `json:"pull_policy"`
+	Variables    []Variable `json:"variables"`
+	ExecutorOpts struct {
+		Docker     struct{ User string }
+		Kubernetes struct{ User string }
+	} `json:"executor_opts"`
+}
+
+// defaultTimeout is the runner's for a job that names none (consts.go).
+const defaultTimeout = 2 * time.Hour
+
+// ReadJob reads the job of env. By hand, where no runner drew an attempt id, it
+// is derived from the job, so that prepare, run and cleanup find the same group.
+func ReadJob(env Env) (*Job, error) {
+	if env.JobResponseFile == "" {
+		return nil, errors.New("no job: JOB_RESPONSE_FILE is not set; a stage by hand takes a saved job response with --job FILE")
+	}
+	data, err := os.ReadFile(env.JobResponseFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the job response (JOB_RESPONSE_FILE): %w", err)
+	}
+	var r response
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("the job response %s is damaged (%d bytes): %w", env.JobResponseFile, len(data), err)
+	}
+	if r.ID <= 0 {
+		return nil, fmt.Errorf("the job response %s has no job id", env.JobResponseFile)
+	}
+	return newJob(r, env), nil
+}
+
+func newJob(r response, env Env) *Job {
+	job := &Job{
+		ID: r.ID, Name: r.JobInfo.Name, Stage: r.JobInfo.Stage, ProjectID: r.JobInfo.ProjectID,
+		Timeout:       time.Duration(r.RunnerInfo.Timeout) * time.Second,
+		RunnerVersion: env.Custom["CI_RUNNER_VERSION"], // set last by the runner, over any job variable
+		Attempt:       env.Attempt,
+		Image:         newImage(r.Image),
+		variables:     map[string]string{},
+	}
+	if job.Timeout <= 0 {
+		job.Timeout = defaultTimeout
+	}
+	for _, s := range r.Services {
+		job.Services = append(job.Services, newImage(s))
+	}
+	for _, c := range r.Credentials {
+		if c.Type == "registry" {
+			job.Credentials = append(job.Credentials, Credential{c.URL, c.Username, c.Password})
+		}
+	}
+	first := map[string]string{} // GitLab's own variables come before the job's
+	for _, v := range r.Variables {
+		if _, known := first[v.Key]; !known {
+			first[v.Key] = v.Value
+		}
+		job.variables[v.Key] = v.Value
+		if v.Public && !v.File && !v.Masked {
+			job.PublicVariables = append(job.PublicVariables, v)
+		}
+	}
+	for key, value := range env.Custom {
+		job.variables[key] = value
+	}
+	job.identify(r, first)
+	return job
+}
+
+// identify fills in what names, tags and NAS paths are made of, from fields that
+// a job's author does not control.
+func (job *Job) identify(r response, first map[string]string) {
+	repo, _ := url.Parse(r.GitInfo.RepoURL)
+	if repo == nil {
+		repo = &url.URL{}
+	}
+	job.Instance = firstOf(first["CI_SERVER_HOST"], repo.Hostname(), "unknown")
+	job.RunnerID = firstOf(first["CI_RUNNER_ID"], "0")
+	job.PipelineID = first["CI_PIPELINE_ID"]
+	if r.JobInfo.PipelineID > 0 {
+		job.PipelineID = fmt.Sprint(r.JobInfo.PipelineID)
+	}
+	job.ProjectPath = firstOf(r.JobInfo.ProjectFullPath,
+		strings.TrimSuffix(strings.Trim(repo.Path, "/"), ".git"), r.JobInfo.ProjectName)
+	job.RefProtected = first["CI_COMMIT_REF_PROTECTED"] == "true"
+	if r.GitInfo.Protected != nil {
+		job.RefProtected = *r.GitInfo.Protected
+	}
+	if job.Attempt == "" {
+		sum := sha256.Sum256(fmt.Appendf(nil, "by hand %s %d", job.Instance, job.ID))
+		job.Attempt = hex.EncodeToString(sum[:4])
+	}
+}
+
+func newImage(r responseImage) Image {
+	return Image{
+		Name: r.Name, Entrypoint: r.Entrypoint, Command: r.Command, PullPolicy: r.PullPolicy,
+		Variables: r.Variables, User: firstOf(r.ExecutorOpts.Kubernetes.User, r.ExecutorOpts.Docker.User),
+		Aliases: strings.FieldsFunc(r.Alias, func(c rune) bool { return c == ',' || c == ' ' }),
+	}
+}
+
+// Variable is the value of a job variable, as the runner expanded it where it did.
+func (job *Job) Variable(key string) string { return job.variables[key] }
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

@@ -1,0 +1,87 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// roleOf says in which container a sub-stage runs: what GitLab's own scripts do
+// in helper, what the job's author wrote in build. The runner does not tell
+// (custom-executor.md, 4.1); its rule is that unknown names are the author's.
+func roleOf(subStage string) remote.Role {
+	switch subStage {
+	case "prepare_script", "get_sources", "clear_worktree", "boot_verify_probes",
+		"restore_cache", "download_artifacts",
+		"archive_cache", "archive_cache_on_failure",
+		"upload_artifacts_on_success", "upload_artifacts_on_failure",
+		"cleanup_file_variables":
+		return remote.Helper
+	}
+	return remote.Build
+}
+
+// Run runs the script of one sub-stage in the prepared group. A script that
+// fails comes back as a *BuildError with its own status.
+func (s *Stage) Run(ctx context.Context, script, subStage string) error {
+	if ext := filepath.Ext(script); ext == ".ps1" {
+		return fmt.Errorf("the runner made a PowerShell script, which can't run here: set shell = \"bash\" in config.toml")
+	}
+	body, err := os.ReadFile(script)
+	if err != nil {
+		return fmt.Errorf("reading the script of %s: %w", subStage, err)
+	}
+	record, err := s.store().loadRecord(s.Job)
+	if err != nil {
+		return err
+	}
+	if record == nil || record.GroupID == "" {
+		return fmt.Errorf("job %d has no prepared container group (attempt %s in %s): prepare must succeed before run", s.Job.ID, s.Job.Attempt, s.Config.StateDir)
+	}
+	role := roleOf(subStage)
+	session := remote.Session{
+		Open:     s.opener(record.GroupID),
+		Diagnose: func(ctx context.Context) error { return s.diagnose(ctx, record.GroupID) },
+		Output:   s.Stdout,
+		Notices:  s.Stderr,
+		Settings: s.Remote,
+		Logger:   s.Logger.WithField("stage", subStage),
+	}
+	result, err := session.Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: body})
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s in container group %s: %w", subStage, record.GroupID, err)
+	case result.Status == 0:
+		return nil
+	case result.OOM:
+		return &BuildError{Status: result.Status, Message: fmt.Sprintf(
+			"%s was killed because the container group's memory was used up (%g GiB); ask for more with the variable ECI_MEMORY, or [build] memory",
+			subStage, s.Config.Build.Memory.GiB())}
+	}
+	return &BuildError{Status: result.Status}
+}
+
+func (s *Stage) opener(group string) func(context.Context, remote.Role, []string) (remote.Stream, error) {
+	return func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
+		stream, err := s.API.Exec(ctx, eci.ExecRequest{GroupID: group, Container: string(role), Command: command})
+		if err != nil {
+			return nil, err
+		}
+		return stream, nil
+	}
+}
+
+// SubStageName keeps a name that came from a command line out of trouble in logs.
+func SubStageName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return '?'
+		}
+		return r
+	}, name)
+}

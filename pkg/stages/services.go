@@ -1,0 +1,95 @@
+package stages
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+// setServices adds the job's services. They share the group's network, so every
+// name of theirs is an alias of 127.0.0.1. They mount nothing of ours but the
+// builds directory, as on Kubernetes.
+func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
+	taken := map[string]bool{helperContainer: true, buildContainer: true}
+	var names []string
+	for i, s := range job.Services {
+		policy, err := pullPolicy(cfg, s.Name, s.PullPolicy)
+		if err != nil {
+			return err
+		}
+		aliases := serviceAliases(s)
+		c := eci.Container{
+			Name: serviceContainer(s, i, taken), Image: s.Name, PullPolicy: policy,
+			Command: s.Entrypoint, Args: s.Command,
+			Env: serviceEnv(job, s), HideEnv: true,
+			CPU: cfg.Service.CPU, MemoryGiB: cfg.Service.Memory.GiB(),
+			VolumeMounts: []eci.VolumeMount{{Volume: volumeBuilds, MountPath: cfg.BuildsDir}},
+		}
+		spec.Containers = append(spec.Containers, c)
+		names = append(names, aliases...)
+	}
+	if len(names) > 0 {
+		spec.HostAliases = append(spec.HostAliases, eci.HostAlias{IP: "127.0.0.1", Hostnames: slices.Compact(names)})
+	}
+	return nil
+}
+
+// serviceContainer is the first alias that is a unique DNS label, else svc-N.
+func serviceContainer(s Image, i int, taken map[string]bool) string {
+	name := fmt.Sprintf("svc-%d", i)
+	for _, alias := range s.Aliases {
+		if dnsLabel.MatchString(alias) && !taken[alias] {
+			name = alias
+			break
+		}
+	}
+	taken[name] = true
+	return name
+}
+
+// serviceAliases are the names that GitLab documents: those made of the image's
+// path with / as __ and as -, then the declared ones.
+func serviceAliases(s Image) []string {
+	var names []string
+	if ref, err := reference.ParseNormalizedNamed(s.Name); err == nil {
+		familiar := reference.FamiliarName(ref)
+		if domain, rest, ok := strings.Cut(familiar, ":"); ok { // a port is no part of a host name
+			_, rest, _ = strings.Cut(rest, "/")
+			familiar = domain + "/" + rest
+		}
+		names = append(names, strings.ReplaceAll(familiar, "/", "__"))
+		if dashed := strings.ReplaceAll(familiar, "/", "-"); dashed != names[0] {
+			names = append(names, dashed)
+		}
+	}
+	return append(names, s.Aliases...)
+}
+
+// serviceEnv is what a service may know: the job's public variables and its own.
+func serviceEnv(job *Job, s Image) []eci.EnvVar {
+	values := map[string]string{}
+	for _, v := range slices.Concat(job.PublicVariables, s.Variables) {
+		values[v.Key] = v.Value
+	}
+	var env []eci.EnvVar
+	for _, key := range sortedKeys(values) {
+		if values[key] != "" && len(values[key]) <= maxEnvValue {
+			env = append(env, eci.EnvVar{Name: key, Value: values[key]})
+		}
+	}
+	return env
+}
+
+// maxEnvValue is the documented limit of a value in characters (eci-api.md, 2.3).
+const maxEnvValue = 256
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

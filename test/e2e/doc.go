@@ -1,0 +1,12 @@
+// Package e2e holds the end-to-end tests: a real gitlab-runner (runner, built
+// by the tests) takes jobs from a stand-in for GitLab (coordinator) and runs
+// them through the built eci-executor in container groups of the local ECI.
+//
+// Each scenario also runs against an executor that runs the scripts on the
+// host (testdata/local.sh); where both fail, the scenario or the coordinator is
+// wrong, where only one fails, the driver is.
+//
+// TestDemoScripts keeps /testdata/jobs and /testdata/demo in step with what the
+// runner generates; go test ./test/e2e -run TestDemoScripts -update rewrites
+// them. Nothing here talks to Alibaba Cloud or to a real GitLab.
+package e2e
