@@ -1,19 +1,14 @@
 package eci
 
-import (
-	"context"
-	"maps"
-)
+import "context"
 
 // CreateContainerGroup asks for a group and returns its id. The call is
 // asynchronous: that the group can't be had may still show in its status and
 // events. The same client token with the same parameters is one group, however
 // often it is sent (eci-api.md, 2.1).
 func (c *Client) CreateContainerGroup(ctx context.Context, p Params) (string, error) {
-	params := Params{"RegionId": c.options.Region}
-	maps.Copy(params, p)
 	var answer struct{ ContainerGroupId string }
-	call := call{action: "CreateContainerGroup", op: "create container group", id: p["ContainerGroupName"], params: params}
+	call := call{action: "CreateContainerGroup", op: "create container group", id: p["ContainerGroupName"], params: p}
 	if err := c.do(ctx, call, &answer); err != nil {
 		return "", err
 	}

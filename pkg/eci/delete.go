@@ -9,7 +9,7 @@ import (
 // DeleteContainerGroup asks for the end of a group; force skips its grace
 // period. A server that does not know Force is asked again without.
 func (c *Client) DeleteContainerGroup(ctx context.Context, id string, force bool) error {
-	params := Params{"RegionId": c.options.Region, "ContainerGroupId": id}
+	params := Params{"ContainerGroupId": id}
 	params.flag("Force", force)
 	var answer struct{}
 	err := c.do(ctx, call{"DeleteContainerGroup", "delete container group", id, params}, &answer)

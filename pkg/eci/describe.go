@@ -29,7 +29,7 @@ const (
 // DescribeContainerGroups returns every group of the region that q selects, page
 // by page. An id that is not known is left out of the answer.
 func (c *Client) DescribeContainerGroups(ctx context.Context, q Query) ([]Group, error) {
-	params := Params{"RegionId": c.options.Region, "Limit": fmt.Sprint(mostIDs)}
+	params := Params{"Limit": fmt.Sprint(mostIDs)}
 	params.set("ContainerGroupName", q.Name)
 	params.set("Status", q.Status)
 	params.flag("WithEvent", q.WithEvent)

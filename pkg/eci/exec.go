@@ -35,7 +35,7 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Stream, error) {
 		return nil, err
 	}
 	params := Params{
-		"RegionId": c.options.Region, "ContainerGroupId": r.GroupID, "ContainerName": r.Container,
+		"ContainerGroupId": r.GroupID, "ContainerName": r.Container,
 		"Command": command, "TTY": fmt.Sprint(r.TTY), "Stdin": "true",
 	}
 	var answer struct{ WebSocketUri string }

@@ -1,0 +1,211 @@
+package stages_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+// world is a local ECI and a driver's file that points at it.
+type world struct {
+	server *ecitest.Server
+	dir    string
+	config *config.Config
+	env    stages.Env
+}
+
+const driverFile = `
+region = "ap-northeast-1"
+endpoint = %q
+state_dir = %q
+vswitch_ids = ["vsw-1", "vsw-2"]
+security_group_id = "sg-1"
+[credentials]
+access_key_id = "local"
+access_key_secret = "local-secret"
+[build]
+image = "host"
+cpu = 2
+memory = "4GiB"
+[helper]
+image = "helper:1"
+[timeouts]
+ready = "20s"
+delete = "5s"
+call = "3s"
+[[nas]]
+name = "cache"
+server = "nas-1.ap-northeast-1.nas.aliyuncs.com"
+path = "/cache"
+mount_path = "/cache"
+`
+
+func newWorld(t testing.TB, options ecitest.Options) *world {
+	t.Helper()
+	if err := sandbox.Supported(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	image, err := ecitest.HostImage(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	helperTop := t.TempDir()
+	runner := filepath.Join(helperTop, "usr/bin/gitlab-runner-helper")
+	if err := os.MkdirAll(filepath.Dir(runner), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(runner, []byte("#!/bin/sh\necho stand-in\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	helper := image
+	helper.Layers = append([]string{helperTop}, image.Layers...)
+	w := &world{dir: t.TempDir()}
+	options.Dir = t.TempDir()
+	options.Images = map[string]ecitest.Image{"host": image, "helper:1": helper}
+	if w.server, err = ecitest.Start(options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		w.awaitNoGroups(t, time.Second)
+		if err := w.server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if w.config, err = config.Parse("test.toml", fmt.Appendf(nil, driverFile, w.server.URL(), filepath.Join(w.dir, "state"))); err != nil {
+		t.Fatal(err)
+	}
+	w.env = stages.Env{BuildFailure: 1, SystemFailure: 2, Attempt: "0123abcd",
+		Custom: map[string]string{"CI_RUNNER_VERSION": "19.4.0"}, JobResponseFile: filepath.Join(w.dir, "response.json")}
+	w.job(t, nil)
+	return w
+}
+
+// job writes the job response, with changes laid over it.
+func (w *world) job(t testing.TB, changes map[string]any) {
+	t.Helper()
+	response := map[string]any{
+		"id":          42,
+		"token":       "job-token",
+		"job_info":    map[string]any{"name": "test", "stage": "test", "project_id": 7, "project_name": "app", "project_full_path": "group/app"},
+		"git_info":    map[string]any{"repo_url": "https://gitlab.example.com/group/app.git", "ref": "main"},
+		"runner_info": map[string]any{"timeout": 600},
+		"variables": []map[string]any{
+			{"key": "CI_SERVER_HOST", "value": "gitlab.example.com", "public": true},
+			{"key": "CI_RUNNER_ID", "value": "12", "public": true},
+			{"key": "CI_PIPELINE_ID", "value": "99", "public": true},
+			{"key": "SECRET", "value": "s3cret-value", "masked": true},
+		},
+		"image": map[string]any{"name": "host"},
+	}
+	for k, v := range changes {
+		response[k] = v
+	}
+	data, err := json.Marshal(response)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.env.JobResponseFile, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stage makes a stage whose output goes to the buffer, as a new process would.
+func (w *world) stage(t testing.TB, out *bytes.Buffer) *stages.Stage {
+	t.Helper()
+	job, err := stages.ReadJob(w.env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := eci.New(eci.Options{Region: w.config.Region, Endpoint: w.config.EndpointURL(), CallTimeout: w.config.Timeouts.Call,
+		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logger := logrus.New()
+	logger.SetOutput(t.Output())
+	return &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
+		Stdout: out, Stderr: t.Output(), Logger: logger, Remote: remote.DefaultSettings().Scaled(20)}
+}
+
+func (w *world) context(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (w *world) prepare(t testing.TB) (string, error) {
+	var out bytes.Buffer
+	err := w.stage(t, &out).Prepare(w.context(t))
+	return out.String(), err
+}
+
+func (w *world) run(t testing.TB, subStage, script string) (string, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(file, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	err := w.stage(t, &out).Run(w.context(t), file, subStage)
+	return out.String(), err
+}
+
+func (w *world) cleanup(t testing.TB) error {
+	return w.stage(t, new(bytes.Buffer)).Cleanup(w.context(t))
+}
+
+// awaitNoGroups is the leak check. Cleanup does not wait for the deletes that it
+// asked for, and the server tells no event, so it is asked as the API would be.
+func (w *world) awaitNoGroups(t testing.TB, limit time.Duration) {
+	t.Helper()
+	for until := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		live := w.server.Live()
+		if len(live) == 0 {
+			t.Log("0 container groups left")
+			return
+		}
+		if time.Now().After(until) {
+			t.Errorf("%d container groups left after %s: %v", len(live), limit, live)
+			return
+		}
+	}
+}
+
+// calls counts the API calls by action.
+func (w *world) calls() map[string]int {
+	n := map[string]int{}
+	for _, c := range w.server.Calls() {
+		n[c.Action]++
+	}
+	return n
+}
+
+func wantError(t testing.TB, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatalf("no error, want one with %q", parts)
+	}
+	for _, p := range parts {
+		if !strings.Contains(err.Error(), p) {
+			t.Errorf("error %q does not say %q", err, p)
+		}
+	}
+}

@@ -1,0 +1,195 @@
+package stages_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+func TestJobByHand(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	out, err := w.prepare(t)
+	if err != nil {
+		t.Fatalf("prepare: %v\n%s", err, out)
+	}
+	steps := []struct {
+		name, stage, script, log string
+		status                   int
+	}{
+		{"helper stage", "get_sources", "umask; gitlab-runner --version; echo 1 >/builds/file", "0000\nstand-in\n", 0},
+		{"build stage sees it", "build_script", "cat /builds/file; echo x >/cache/kept", "1\n", 0},
+		{"exact status", "step_script", "echo no; exit 3", "no\n", 3},
+		{"after_script", "after_script", "echo after", "after\n", 0},
+		{"unknown sub-stage", "step_release", "cat /cache/kept", "x\n", 0},
+	}
+	for _, s := range steps {
+		t.Run(s.name, func(t *testing.T) {
+			log, err := w.run(t, s.stage, s.script)
+			status := 0
+			var build *stages.BuildError
+			if errors.As(err, &build) {
+				status = build.Status
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if log != s.log || status != s.status {
+				t.Errorf("log %q, status %d, want %q and %d", log, status, s.log, s.status)
+			}
+		})
+	}
+	started := time.Now()
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("cleanup took %s", took)
+	}
+	w.awaitNoGroups(t, time.Second)
+	if calls := w.calls(); calls["CreateContainerGroup"] != 1 || calls["ExecContainerCommand"] != len(steps) || calls["DeleteContainerGroup"] != 1 {
+		t.Errorf("calls %v", calls)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Errorf("cleanup twice: %v", err)
+	}
+	if kept, err := os.ReadFile(filepath.Join(w.server.NASDir("nas-1.ap-northeast-1.nas.aliyuncs.com", "/cache"), "kept")); err != nil || string(kept) != "x\n" {
+		t.Errorf("the NAS directory holds %q, %v", kept, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.config.StateDir, "*.attempt.json")); len(left) > 0 {
+		t.Errorf("state left: %v", left)
+	}
+}
+
+func TestNoSecretLeavesTheStream(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.job(t, map[string]any{"credentials": []map[string]string{{"type": "registry", "url": "registry.example.com", "username": "u", "password": "registry-pass"}}})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := w.run(t, "build_script", "export SECRET=s3cret-value; true"); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range w.server.Calls() {
+		for key, values := range c.Params {
+			for _, v := range values {
+				if strings.Contains(v, "s3cret-value") || strings.Contains(v, "job-token") ||
+					strings.Contains(v, "registry-pass") && !strings.HasSuffix(key, ".Password") {
+					t.Errorf("%s: %s holds a secret", c.Action, key)
+				}
+			}
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(w.config.StateDir, "*"))
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(f)
+		if info.Mode().Perm() != 0o600 || strings.Contains(string(data), "registry-pass") {
+			t.Errorf("%s: mode %v, or a secret kept after its use", f, info.Mode())
+		}
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRunWithoutPrepare(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	_, err := w.run(t, "build_script", "true")
+	wantError(t, err, "job 42 has no prepared container group", "prepare must succeed")
+	if err := w.cleanup(t); err != nil {
+		t.Errorf("cleanup of nothing: %v", err)
+	}
+}
+
+func TestImageThatCannotBePulled(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.job(t, map[string]any{"image": map[string]any{"name": "registry.example.com/absent:1"}})
+	out, err := w.prepare(t)
+	wantError(t, err, "registry.example.com/absent:1", "container build can't be pulled", "not found")
+	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+		t.Errorf("exit status %d", status)
+	}
+	if !strings.Contains(out, "Warning: ") {
+		t.Errorf("the events are not in the log:\n%s", out)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCreateIsSentAgainWithTheSameToken(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
+		if action != "CreateContainerGroup" {
+			return ecitest.CallFault{}
+		}
+		return []ecitest.CallFault{{CutAfter: true}, {Status: 503, Code: "ServiceUnavailable", Message: "busy"}, {}}[min(n, 2)]
+	}})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if live := w.server.Live(); len(live) != 1 {
+		t.Errorf("%d groups, want 1", len(live))
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailureThatCannotHealIsNotTriedAgain(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action == "CreateContainerGroup" {
+			return ecitest.CallFault{Status: 403, Code: "QuotaExceeded", Message: "vCPU quota is used up"}
+		}
+		return ecitest.CallFault{}
+	}}})
+	_, err := w.prepare(t)
+	wantError(t, err, "QuotaExceeded", "request id", "Quota Center")
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	w.env.Attempt = "0123abce"
+	before := len(w.server.Calls())
+	_, err = w.prepare(t)
+	wantError(t, err, "an earlier attempt failed for good", "QuotaExceeded")
+	if after := len(w.server.Calls()); after != before {
+		t.Errorf("%d calls by an attempt that can't succeed", after-before)
+	}
+}
+
+func TestDeathOfTheGroupIsTold(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	id := w.server.Live()[0]
+	if err := w.server.KillContainer(id, "build"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.run(t, "build_script", "echo never")
+	wantError(t, err, "build container", "has ended", "137")
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCleanupFindsAGroupWhoseIDWasNeverSaved(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.RemoveAll(w.config.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
