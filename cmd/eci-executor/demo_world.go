@@ -1,0 +1,131 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/eci-executor/eci-executor/internal/gitserver"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/testdata"
+)
+
+const demoDriverFile = `# Written by eci-executor demo.
+region    = "ap-northeast-1"
+endpoint  = %q
+state_dir = %q
+[credentials]
+access_key_id     = "local"
+access_key_secret = "local-secret"
+[build]
+image  = "demo/build:1"
+cpu    = 2
+memory = "4GiB"
+[helper]
+image = "demo/helper:1"
+[[nas]]
+name       = "cache"
+server     = "demo.ap-northeast-1.nas.aliyuncs.com"
+path       = "/cache"
+mount_path = "/cache"
+`
+
+// demoHelper stands where a helper image has gitlab-runner-helper. The demo's
+// jobs have neither artifacts nor cache:, so nothing but its version is asked.
+const demoHelper = `#!/bin/sh
+[ "$1" = --version ] && { echo "Version: stand-in of eci-executor demo"; exit 0; }
+echo "the demo's helper image has no gitlab-runner-helper: artifacts and cache: need a real one" >&2
+exit 1
+`
+
+func (d *demo) driverFile() string { return filepath.Join(d.dir, "eci-executor.toml") }
+
+// start brings up git server and local ECI.
+func (d *demo) start() error {
+	var err error
+	if d.binary, err = os.Executable(); err != nil {
+		return err
+	}
+	if err := os.CopyFS(d.dir, testdata.Demo()); err != nil {
+		return fmt.Errorf("unpacking the demo: %w", err)
+	}
+	if err := d.startGit(); err != nil {
+		return err
+	}
+	images, err := d.images()
+	if err != nil {
+		return err
+	}
+	d.server, err = ecitest.Start(ecitest.Options{Dir: filepath.Join(d.dir, "eci"), Images: images, Forward: []string{demoAddress}})
+	if err != nil {
+		return err
+	}
+	d.printf("Local ECI at %s, git server at %s\n", d.server.URL(), demoAddress)
+	text := fmt.Appendf(nil, demoDriverFile, d.server.URL(), filepath.Join(d.dir, "state"))
+	return os.WriteFile(d.driverFile(), text, 0o600)
+}
+
+func (d *demo) startGit() error {
+	root := filepath.Join(d.dir, "git")
+	files, err := gitserver.FilesOf(filepath.Join(d.dir, "demo", "repo"))
+	if err != nil {
+		return err
+	}
+	if _, err := gitserver.CreateRepository(filepath.Join(root, "demo", "app.git"), files); err != nil {
+		return err
+	}
+	handler, err := gitserver.Handler(root)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", demoAddress)
+	if err != nil {
+		return fmt.Errorf("the demo's git server needs the port, which another program holds: %w", err)
+	}
+	server := &http.Server{Handler: handler} //nolint:gosec // no time limits: loopback, and gone with the demo
+	d.git = server
+	go server.Serve(listener) //nolint:errcheck // it ends with close
+	return nil
+}
+
+// images are the host's own root under two thin layers: whatever is installed
+// here is there, at no cost.
+func (d *demo) images() (map[string]ecitest.Image, error) {
+	build, err := ecitest.HostImage(filepath.Join(d.dir, "images", "build"))
+	if err != nil {
+		return nil, err
+	}
+	helper, err := ecitest.HostImage(filepath.Join(d.dir, "images", "helper"))
+	if err != nil {
+		return nil, err
+	}
+	runner := filepath.Join(d.dir, "images", "helper", "usr", "local", "bin", "gitlab-runner")
+	if err := os.WriteFile(runner, []byte(demoHelper), 0o755); err != nil { //nolint:gosec // an executable of the image
+		return nil, err
+	}
+	return map[string]ecitest.Image{"demo/build:1": build, "demo/helper:1": helper}, nil
+}
+
+func (d *demo) close() error {
+	var errs []error
+	if d.server != nil {
+		errs = append(errs, d.server.Close())
+	}
+	if d.git != nil {
+		errs = append(errs, d.git.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// scripts are the files of a job in the order in which the runner made them.
+func (d *demo) scripts(job string) ([]string, error) {
+	files, err := fs.Glob(os.DirFS(d.dir), "demo/"+job+"/*.sh")
+	if err == nil && len(files) == 0 {
+		err = fmt.Errorf("the demo holds no scripts of job %s", job)
+	}
+	return files, err
+}
