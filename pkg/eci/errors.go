@@ -80,7 +80,8 @@ func classOfCode(code string) Class {
 		return Capacity
 	case "QuotaExceeded", "Throttling.Vcpu.PerDay", "Account.Arrearage", "NoPermission", "Forbidden",
 		"SignatureDoesNotMatch", "IncompleteSignature", "InvalidUser.PassRoleForbidden",
-		"CreateServiceLinkedRole.Denied", "FeatureAccessRestricted", "containerRepositoryAuthorizationFailed":
+		"CreateServiceLinkedRole.Denied", "FeatureAccessRestricted", "ServiceNotEnabled",
+		"OperationFailed.RiskControl", "SecurityRisk.3DVerification":
 		return Stop
 	case "InvalidParameter.NotFound", "ContainerGroupNotFound":
 		return NotFound

@@ -212,7 +212,7 @@ func (j Job) response(base *url.URL, deps []dependency) response {
 		Dependencies: deps,
 		Features: features{
 			TraceSections:     true,
-			FailureReasons:    []string{"unknown_failure", "script_failure", "runner_system_failure", "job_execution_timeout"},
+			FailureReasons:    []string{"unknown_failure", "script_failure", "runner_system_failure", "job_execution_timeout", "job_canceled"},
 			TokenMaskPrefixes: []string{"glpat-"},
 		},
 	}

@@ -6,7 +6,7 @@ set -eu
 dir=$1 stage=$2
 case $stage in
 config)
-	printf '{"builds_dir":"%s/builds","cache_dir":"%s/cache","shell":"bash","driver":{"name":"local","version":"1"}}\n' "$dir" "$dir"
+	printf '{"builds_dir":"%s/builds/%s","cache_dir":"%s/cache","shell":"bash","driver":{"name":"local","version":"1"}}\n' "$dir" "$CUSTOM_ENV_CI_JOB_ID" "$dir"
 	;;
 prepare)
 	mkdir -p "$dir/builds" "$dir/cache"
