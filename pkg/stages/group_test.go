@@ -1,0 +1,178 @@
+package stages
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+)
+
+var update = flag.Bool("update", false, "write the golden requests anew")
+
+// requestOf is the create request of a job as a text, a parameter a line.
+func requestOf(t *testing.T, driverFile string, job *Job) string {
+	t.Helper()
+	cfg, err := config.Parse("test.toml", []byte(driverFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := groupSpec(cfg, job, time.Unix(1_790_000_000, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := spec.Params()
+	for key := range params {
+		if strings.HasSuffix(key, ".Content") {
+			params[key] = "..." // eci-remote.sh itself
+		}
+	}
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(params)) {
+		fmt.Fprintf(&b, "%s=%s\n", key, params[key])
+	}
+	return b.String()
+}
+
+const smallDriverFile = `region = "ap-northeast-1"
+[helper]
+image = "helper:{arch}-v{runner_version}"
+`
+
+func someJob() *Job {
+	return &Job{ID: 42, ProjectID: 7, ProjectPath: "group/app", PipelineID: "99", Instance: "gitlab.example.com", RunnerID: "12",
+		RunnerVersion: "19.4.0", Attempt: "0123abcd", Timeout: time.Hour, Image: Image{Name: "maven:3"}}
+}
+
+func TestRequests(t *testing.T) {
+	withServices := someJob()
+	withServices.Services = []Image{
+		{Name: "registry.example.com:5000/team/redis:7", Aliases: []string{"cache", "Bad_Name"}, Command: []string{"redis-server"},
+			Variables: []Variable{{Key: "ROLE", Value: "own"}}},
+		{Name: "postgres:16", Entrypoint: []string{"/bin/pg"}},
+	}
+	withServices.PublicVariables = []Variable{{Key: "CI", Value: "true"}, {Key: "ROLE", Value: "job"}, {Key: "LONG", Value: strings.Repeat("x", 300)}}
+	private := someJob()
+	private.Image = Image{Name: "registry.example.com/app", PullPolicy: []string{"if-not-present"}}
+	private.Credentials = []Credential{{"registry.example.com", "gitlab-ci-token", "job-pass"}}
+	private.variables = map[string]string{
+		"DOCKER_AUTH_CONFIG": `{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"}}}`, "ECI_CPU": "4", "ECI_MEMORY": "16GiB"}
+	tests := []struct {
+		name, driverFile string
+		job              *Job
+	}{
+		{"small", smallDriverFile, someJob()},
+		{"services", smallDriverFile, withServices},
+		{"private-registry", smallDriverFile + "[[registry]]\nserver = \"docker.io\"\nusername = \"operator\"\npassword = \"op-pass\"\n", private},
+		{"everything", `region = "ap-northeast-1"
+vswitch_ids = ["vsw-1", "vsw-2"]
+vswitch_strategy = "random"
+security_group_id = "sg-1"
+runner_name = "java-runner-1"
+[build]
+environment = { MAVEN_ARGS = "-B" }
+builds_medium = "memory"
+shm_size = "1GiB"
+[helper]
+image = "helper:1"
+cpu = 0.5
+memory = "1GiB"
+[[nas]]
+name = "m2"
+server = "nas-1.ap-northeast-1.nas.aliyuncs.com"
+path = "/m2/{project_id}"
+mount_path = "/root/.m2"
+containers = ["build"]
+[image_cache]
+snapshot_id = "imc-1"
+[spot]
+strategy = "price-limit"
+price_limit = 0.5
+[network]
+auto_eip = true
+[group]
+ram_role = "ci"
+tags = { team = "java" }
+request = { CorePattern = "/tmp" }
+`, someJob()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			golden := filepath.Join("..", "..", "testdata", "requests", "job-"+tt.name+".txt")
+			got := requestOf(t, tt.driverFile, tt.job)
+			if *update {
+				if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestGroupSpecRefuses(t *testing.T) {
+	job := func(change func(*Job)) *Job { j := someJob(); change(j); return j }
+	tests := []struct {
+		name, driverFile string
+		job              *Job
+		want             string
+	}{
+		{"no image", "", job(func(j *Job) { j.Image.Name = "" }), "add `image:` to the job"},
+		{"image not allowed", "[allow]\nimages = [\"a/**\"]", someJob(), `image "maven:3" is not allowed on this runner; allowed are a/**`},
+		{"no image reference", "", job(func(j *Job) { j.Image.Name = "UPPER case" }), "is not an image reference"},
+		{"service not allowed", "[allow]\nservices = [\"a/**\"]", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), `service "redis" is not allowed`},
+		{"too many services", "[allow]\nmax_services = 0", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), "1 services, this runner allows 0"},
+		{"pull policy not allowed", "", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "pull_policy never of image"},
+		{"too much memory", "[allow]\nmax_memory = \"8GiB\"", job(func(j *Job) { j.variables = map[string]string{"ECI_MEMORY": "9GiB"} }), "above the maximum of this runner, 8 GiB"},
+		{"no number", "", job(func(j *Job) { j.variables = map[string]string{"ECI_CPU": "many"} }), "is not a number of vCPU"},
+		{"bad DOCKER_AUTH_CONFIG", "", job(func(j *Job) { j.variables = map[string]string{"DOCKER_AUTH_CONFIG": "s3cret"} }), "DOCKER_AUTH_CONFIG is not the JSON"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			cfg, err := config.Parse("test.toml", []byte(smallDriverFile+tt.driverFile))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = groupSpec(cfg, tt.job, time.Unix(0, 0))
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "s3cret") {
+				t.Fatalf("error %v, want %q", err, tt.want)
+			}
+			if _, isBuild := err.(*BuildError); !isBuild { //nolint:errorlint // it must be one itself
+				t.Errorf("%T, want a *BuildError: the job's author has to mend it", err)
+			}
+		})
+	}
+}
+
+func TestGroupName(t *testing.T) {
+	tests := []struct{ name, runner, want string }{
+		{"plain", "java", "ci-java-p7-j42-a0123abcd"},
+		{"odd letters", " Java_Runner #1 ", "ci-java-runner-1-p7-j42-a0123abcd"},
+		{"nothing usable", "日本", "ci-x-p7-j42-a0123abcd"},
+		{"long", strings.Repeat("a", 200), "ci-" + strings.Repeat("a", 128-3-len("-p7-j42-a0123abcd")) + "-p7-j42-a0123abcd"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := groupName(&config.Config{RunnerName: tt.runner}, someJob()); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
