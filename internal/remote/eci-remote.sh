@@ -310,6 +310,30 @@ supersede() {
 	done
 }
 
+# waits: how this shell can wait for a moment. read -t needs no fork and ends at a
+# wake; dash has none, and says so.
+waits() {
+	sleeper=second
+	if [ -p "$ctl/tail.wake" ]; then
+		exec 7<>"$ctl/tail.wake"
+		[ -n "$BASH_VERSION" ] && sleeper=read && return
+		case $(read -r -t 0.001 _ <&7 2>&1) in '') sleeper=read && return ;; esac
+	fi
+	sleep 0.01 && sleeper=sleep
+}
+
+# digest: SHA-256 of the first $final bytes of the log. The whole file is faster
+# to read, and is right unless a background child wrote on: then the driver finds
+# that it disagrees and comes again, with an offset.
+digest() {
+	case $final,$begun in
+	0,*) sum=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ;;
+	*,0) sum=$(sha256sum <"$logs/$run.log") ;;
+	*) sum=$(head -c "$final" "$logs/$run.log" | sha256sum) ;;
+	esac
+	sum=${sum%% *}
+}
+
 # pause: until woken, or the tick has passed; slower the longer nothing happens.
 pause() {
 	tick=20 nap=0.02
@@ -372,8 +396,9 @@ tail_log() {
 		dd bs=4096 skip=$((offset / 4096)) count=0 <&5 2>/dev/null
 		dd bs=1 skip=$((offset % 4096)) count=0 <&5 2>/dev/null
 	fi
-	quiet=0 silent=0 passes=0 asked='' told=''
+	quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
 	while :; do
+		pause
 		over='' dead=''
 		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
 		ended && over=yes
@@ -389,15 +414,14 @@ tail_log() {
 			silent=0
 			wake "$role"
 		fi
-		pause
 	done
 	claim "$ctl/$run.final" "$size"
 	until read -r final <"$ctl/$run.final"; do pause; done
 	emit "$final"
-	digest=$(head -c "$final" "$logs/$run.log" | sha256sum)
+	digest
 	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
 	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
-	printf '#end %s %s %s %s %s\n' "$run" "$status" "$final" "${digest%% *}" "${killer:-none}"
+	printf '#end %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "${killer:-none}"
 }
 
 # farewell: output sent just before an exec exits is cut off by some servers, so
@@ -422,12 +446,7 @@ attach() {
 	[ "$size" -gt 0 ] && upload
 	[ -e "$ctl/$run.$role.start" ] || fail again "the script is not there"
 	printf '#up\n'
-	sleeper=second
-	sleep 0.01 && sleeper=sleep
-	if [ -p "$ctl/tail.wake" ]; then
-		exec 7<>"$ctl/tail.wake"
-		case $(read -r -t 0.001 _ <&7 2>&1) in '') sleeper=read ;; esac
-	fi
+	waits
 	words <&6 &
 	listener=$!
 	exec 6<&-

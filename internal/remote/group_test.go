@@ -157,7 +157,7 @@ func (g *group) session(t testing.TB, output io.Writer) *Session {
 	logger := logrus.New()
 	logger.SetOutput(testLog{t})
 	return &Session{Open: g.open, Diagnose: g.diagnose, Output: output, Notices: io.Discard,
-		Settings: DefaultSettings().Scaled(100), Logger: logger}
+		Settings: DefaultSettings().Scaled(20), Logger: logger}
 }
 
 // run runs a script and returns its log.

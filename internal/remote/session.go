@@ -64,6 +64,7 @@ type run struct {
 	offset   int64  // bytes of log written out
 	sum      hash.Hash
 	uploaded bool // the script is known to be there
+	doubted  bool // an end record's digest disagreed once
 	execs    int
 	lostAt   time.Time // since when there is no connection
 	noticed  bool
@@ -224,6 +225,11 @@ func (r *run) end(rec record) (Result, error) {
 		return Result{}, &lostError{fmt.Errorf("%w: end of run %s at %d, have %d", errProtocol, rec.run, rec.length, r.offset)}
 	}
 	if got := hex.EncodeToString(r.sum.Sum(nil)); got != rec.digest {
+		// The first digest may cover what a background child wrote meanwhile.
+		if !r.doubted {
+			r.doubted = true
+			return Result{}, &lostError{errors.New("the log's digest disagrees, asking once more")}
+		}
 		return Result{}, fmt.Errorf("the log that arrived is not the log that was written (sha256 %s, in the group %s): its outcome can't be trusted", got, rec.digest)
 	}
 	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs, Resumed: r.execs > 1}

@@ -68,10 +68,12 @@ func (s GroupSpec) Params() Params {
 	s.spot(p)
 	s.images(p)
 	s.network(p)
-	for i, key := range slices.Sorted(maps.Keys(s.Tags)) {
+	tag := 0
+	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
 		if s.Tags[key] != "" {
-			p.set(fmt.Sprintf("Tag.%d.Key", i+1), key)
-			p.set(fmt.Sprintf("Tag.%d.Value", i+1), s.Tags[key])
+			tag++ // no gap in the numbers
+			p.set(fmt.Sprintf("Tag.%d.Key", tag), key)
+			p.set(fmt.Sprintf("Tag.%d.Value", tag), s.Tags[key])
 		}
 	}
 	for i, key := range slices.Sorted(maps.Keys(s.Sysctls)) {

@@ -43,15 +43,17 @@ func TestDeleteFollowsPID1Rules(t *testing.T) {
 		force        bool
 		least, most  time.Duration
 	}{
-		{"a trap ends at once", "trap 'exit 0' TERM; while :; do sleep 0.01; done", false, 0, 800 * time.Millisecond},
-		{"no trap waits for the grace period", "exec sleep 60", false, 900 * time.Millisecond, 2 * time.Second},
-		{"force does not", "exec sleep 60", true, 0, 800 * time.Millisecond},
+		{"a trap ends at once", "trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.01; done", false, 0, 800 * time.Millisecond},
+		{"no trap waits for the grace period", "touch /tmp/ready; exec sleep 60", false, 900 * time.Millisecond, 2 * time.Second},
+		{"force does not", "touch /tmp/ready; exec sleep 60", true, 0, 800 * time.Millisecond},
 	}
 	s := start(t, ecitest.Options{})
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			id := create(t, s, script(tt.script))
 			await(t, s, id, status("Running"))
+			// Running says that PID 1 was exec'd, not that it has set its trap.
+			execURI(t, s, id, map[string]string{"Sync": "true"}, "/bin/sh", "-c", "until test -e /tmp/ready; do sleep 0.01; done")
 			begun := time.Now()
 			for range 2 { // twice is success
 				if _, code := call(t, s, "DeleteContainerGroup", map[string]string{"ContainerGroupId": id, "Force": fmt.Sprint(tt.force)}); code != "" {

@@ -1,0 +1,80 @@
+package ecitest_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+// sweepEnv makes the test binary a server that is to be killed.
+const sweepEnv = "ECITEST_SERVE_IN"
+
+func TestSweepAfterSIGKILL(t *testing.T) {
+	volume := []string{
+		"Volume.1.Name", "mem", "Volume.1.Type", "EmptyDirVolume", "Volume.1.EmptyDirVolume.Medium", "Memory",
+		"Container.1.VolumeMount.1.Name", "mem", "Container.1.VolumeMount.1.MountPath", "/mem",
+	}
+	if dir := os.Getenv(sweepEnv); dir != "" {
+		s := start(t, ecitest.Options{Dir: dir})
+		await(t, s, create(t, s, script("exec sleep 987", volume...)), status("Running"))
+		fmt.Println("serving")
+		select {}
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestSweepAfterSIGKILL$")
+	cmd.Env = append(os.Environ(), sweepEnv+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "serving" {
+		if strings.Contains(lines.Text(), "SKIP") {
+			t.Skip(lines.Text())
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+	s := start(t, ecitest.Options{Dir: dir})
+	if left, _ := filepath.Glob(filepath.Join(dir, "volumes", "*")); len(left) > 0 {
+		t.Errorf("volumes left: %v", left)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "sandbox", "groups", "*")); len(left) > 0 {
+		t.Errorf("groups left: %v", left)
+	}
+	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range processes {
+		if b, err := os.ReadFile(p); err == nil && string(b) == "sleep\x00987\x00" {
+			t.Errorf("process left: %s", p)
+		}
+	}
+	await(t, s, create(t, s, script("exit 0", volume...)), status("Succeeded"))
+}
+
+func TestForward(t *testing.T) {
+	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	defer host.Close()
+	addr := host.Listener.Addr().String()
+	s := start(t, ecitest.Options{Forward: []string{addr}})
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := `exec 3<>/dev/tcp/127.0.0.1/` + port + ` && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && grep -q hello <&3`
+	await(t, s, create(t, s, script(get, "Container.1.Command.1", "/bin/bash")), status("Succeeded"))
+}
