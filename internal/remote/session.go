@@ -123,7 +123,7 @@ func (r *run) notice() {
 	}
 	if !r.noticed && time.Since(r.lostAt) > r.Settings.Notice {
 		r.noticed = true
-		fmt.Fprintf(r.Notices, "The connection to the container group is lost; the script runs on. Trying to reach it again.\n")
+		fmt.Fprintf(r.Notices, "The connection to the container group is lost; the script runs on. Trying to reach it again.\n") //nolint:errcheck // the log itself tells a lost output
 	}
 }
 

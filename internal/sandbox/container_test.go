@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -47,10 +48,10 @@ func TestSignalsToPID1(t *testing.T) {
 		if st := c.Status(); st.ExitCode != 137 || st.Signal != 9 || st.OOMKilled {
 			t.Errorf("status %+v", st)
 		}
-		if err := c.Signal(unix.SIGTERM); err != ErrNotRunning {
+		if err := c.Signal(unix.SIGTERM); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("signal after the end: %v", err)
 		}
-		if _, err := c.Exec(ExecConfig{Args: []string{"true"}}); err != ErrNotRunning {
+		if _, err := c.Exec(ExecConfig{Args: []string{"true"}}); !errors.Is(err, ErrNotRunning) {
 			t.Errorf("exec after the end: %v", err)
 		}
 	})

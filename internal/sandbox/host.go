@@ -80,7 +80,7 @@ func lockDir(dir string) (*os.File, error) {
 		if err == nil {
 			return f, nil
 		}
-		if err != unix.EWOULDBLOCK || time.Now().After(deadline) {
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
 			_ = f.Close()
 			return nil, fmt.Errorf("sandbox directory %s is in use by another process: %w", dir, err)
 		}

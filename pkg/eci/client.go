@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -125,8 +126,8 @@ type call struct {
 // do makes one call, in the region of the client, which the SDK adds itself,
 // and decodes its answer into out. It returns at once when ctx ends; the SDK knows no context, so its call is left to end by itself.
 func (c *Client) do(ctx context.Context, call call, out any) error {
-	if err := ctx.Err(); err != nil {
-		return c.failed(call, err)
+	if ctx.Err() != nil {
+		return c.left(call, context.Cause(ctx))
 	}
 	client, err := c.take()
 	if err != nil {
@@ -144,13 +145,18 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	done := make(chan answer, 1)
 	go func() {
 		defer c.giveBack(client)
+		a := answer{err: errors.New("the answer is not one of ECI")} // stays when the SDK panics at its JSON
+		defer func() {
+			_ = recover()
+			done <- a
+		}()
 		response := responses.NewCommonResponse()
 		err := client.DoAction(&request, response)
-		done <- answer{response.GetHttpContentBytes(), err}
+		a = answer{response.GetHttpContentBytes(), err}
 	}()
 	select {
 	case <-ctx.Done():
-		return c.failed(call, context.Cause(ctx))
+		return c.left(call, context.Cause(ctx))
 	case a := <-done:
 		if a.err != nil {
 			return c.failed(call, a.err)
@@ -162,22 +168,37 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	}
 }
 
+func (c *Client) newError(call call) *Error {
+	return &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: c.endpoint.Host, Region: c.options.Region}
+}
+
+// left is the error of a call whose context ended, for cause.
+func (c *Client) left(call call, cause error) error {
+	e := c.newError(call)
+	e.Message, e.cause = "no answer was waited for: "+cause.Error(), cause
+	return e
+}
+
 // failed makes an *Error. The text of the SDK's own errors holds signed URLs and
 // is never taken over.
 func (c *Client) failed(call call, err error) error {
-	e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: c.endpoint.Host, Region: c.options.Region}
+	e := c.newError(call)
 	var server *sdkerrors.ServerError
 	var client *sdkerrors.ClientError
 	switch {
 	case errors.As(err, &server):
-		e.Code, e.Message, e.RequestID, e.HTTPStatus = server.ErrorCode(), server.Message(), server.RequestId(), server.HttpStatus()
+		e.Code, e.RequestID, e.HTTPStatus = server.ErrorCode(), server.RequestId(), server.HttpStatus()
+		// What follows repeats all parameters, passwords too.
+		message, _, _ := strings.Cut(server.Message(), sdkerrors.MessageContain)
+		e.Message = strings.TrimSpace(message)
+		if e.Code == "" { // not the API's: a page of some proxy, which may repeat the request
+			e.Message = fmt.Sprintf("the endpoint %s answered HTTP %d without an error of ECI", c.endpoint.Host, e.HTTPStatus)
+		}
 	case errors.As(err, &client):
 		e.Message = fmt.Sprintf("the endpoint %s did not answer", c.endpoint.Host)
 		if client.ErrorCode() != sdkerrors.TimeoutErrorCode {
 			e.Message = "the SDK could not make the call (" + client.ErrorCode() + ")"
 		}
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		e.Message, e.cause = "no answer was waited for: "+err.Error(), err
 	default:
 		e.Message = c.plain(err)
 	}

@@ -109,6 +109,10 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			refuse(w, 403, "SignatureDoesNotMatch", "Specified signature is not matched with our calculation. server string to sign is:POST&%2F&"+
 				url.QueryEscape(r.Form.Encode()))
 		}, 0, Stop, "Specified signature is not matched"},
+		{"JSON that makes the SDK panic", func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(500)
+			fmt.Fprint(w, `{"Code":500,"Message":{}}`)
+		}, 0, Retry, "not one of ECI"},
 		{"a proxy's page", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(502)
 			r.ParseForm()
@@ -123,7 +127,11 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 				t.Cleanup(server.CloseClientConnections)
 				endpoint = server.URL
 			}
-			c := newClient(t, endpoint, func(o *Options) { o.CallTimeout = max(tt.timeout, o.CallTimeout*time.Duration(btoi(tt.timeout == 0))) })
+			c := newClient(t, endpoint, func(o *Options) {
+				if tt.timeout != 0 {
+					o.CallTimeout = tt.timeout
+				}
+			})
 			_, err := c.CreateContainerGroup(context.Background(), params)
 			if err == nil || !strings.Contains(err.Error(), tt.text) || ClassOf(err) != tt.class {
 				t.Errorf("class %d, want %d, text %q in: %v", ClassOf(err), tt.class, tt.text, err)
@@ -140,13 +148,6 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			}
 		})
 	}
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // closedPort is an address where nothing listens.

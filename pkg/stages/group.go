@@ -3,7 +3,6 @@ package stages
 import (
 	"fmt"
 	"math"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -253,6 +252,3 @@ func helperImage(cfg *config.Config, job *Job) (string, error) {
 	}
 	return cfg.Helper.ImageFor(cfg.Capacity.Architecture, job.RunnerVersion), nil
 }
-
-// logPath is where a person looking into the group finds a run's log.
-func logPath(run string) string { return path.Join(remote.LogDir, run+".log") }

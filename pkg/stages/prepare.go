@@ -63,7 +63,7 @@ func (s *Stage) startNote() (Note, error) {
 // prepareFailed says what came of the budget and keeps a failure that no other
 // attempt can heal.
 func (s *Stage) prepareFailed(ctx context.Context, note Note, err error) error {
-	if context.Cause(ctx) == errNotReady {
+	if errors.Is(context.Cause(ctx), errNotReady) {
 		err = fmt.Errorf("the container group was not ready within [timeouts] ready = %s: %w", s.Config.Timeouts.Ready, err)
 	}
 	var apiError *eci.Error

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -74,14 +73,4 @@ func (s *Stage) opener(group string) func(context.Context, remote.Role, []string
 		}
 		return stream, nil
 	}
-}
-
-// SubStageName keeps a name that came from a command line out of trouble in logs.
-func SubStageName(name string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return '?'
-		}
-		return r
-	}, name)
 }

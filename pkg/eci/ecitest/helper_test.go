@@ -2,6 +2,7 @@ package ecitest_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
 	sdkerrors "github.com/aliyun/alibaba-cloud-sdk-go/sdk/errors"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
 
@@ -66,7 +68,7 @@ func call(t *testing.T, s *ecitest.Server, action string, params map[string]stri
 
 func callAs(t *testing.T, s *ecitest.Server, key, secret, action string, params map[string]string) (map[string]any, string) {
 	t.Helper()
-	client, err := sdk.NewClientWithAccessKey("ap-northeast-1", key, secret)
+	client, err := sdk.NewClientWithOptions("ap-northeast-1", sdk.NewConfig(), credentials.NewAccessKeyCredential(key, secret))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +80,8 @@ func callAs(t *testing.T, s *ecitest.Server, key, secret, action string, params 
 	}
 	response, err := client.ProcessCommonRequest(r)
 	if err != nil {
-		if e, ok := err.(*sdkerrors.ServerError); ok {
+		var e *sdkerrors.ServerError
+		if errors.As(err, &e) {
 			return nil, e.ErrorCode()
 		}
 		return nil, "transport"

@@ -54,7 +54,7 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(dir, "volumes", "*")); len(left) > 0 {
 		t.Errorf("volumes left: %v", left)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "sandbox", "groups", "*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(dir, "sandbox", "groups", "eci-*")); len(left) > 0 {
 		t.Errorf("groups left: %v", left)
 	}
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
