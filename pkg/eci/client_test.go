@@ -82,8 +82,6 @@ func TestServerError(t *testing.T) {
 // net/http hold signed URLs.
 func TestErrorsHoldNoSecret(t *testing.T) {
 	params := fullSpec().Params()
-	hang := make(chan struct{})
-	defer close(hang)
 	tests := []struct {
 		name    string
 		handler http.HandlerFunc // nil: nothing listens
@@ -102,7 +100,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		{"an answer without an id", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{}`) }, 0, Retry, "no group id"},
 		{"the call's own timeout", func(_ http.ResponseWriter, r *http.Request) {
 			r.ParseForm()
-			<-hang
+			<-r.Context().Done()
 		}, 50 * time.Millisecond, Retry, "did not answer"},
 		{"signature refused", func(w http.ResponseWriter, r *http.Request) {
 			r.ParseForm()
@@ -124,7 +122,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			endpoint := closedPort(t)
 			if tt.handler != nil {
 				server := httptest.NewServer(tt.handler)
-				t.Cleanup(server.CloseClientConnections)
+				t.Cleanup(server.Close)
 				endpoint = server.URL
 			}
 			c := newClient(t, endpoint, func(o *Options) {

@@ -77,7 +77,7 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
-		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: target.Host, cause: ctx.Err(),
+		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: target.Host, Region: c.options.Region, cause: ctx.Err(),
 			Message: fmt.Sprintf("the WebSocket host %s can't be reached", target.Host)}
 		if response != nil {
 			e.Message = fmt.Sprintf("the WebSocket host %s refused the connection (HTTP %d)", target.Host, response.StatusCode)

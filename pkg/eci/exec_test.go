@@ -1,0 +1,150 @@
+package eci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestExec sees a whole exec: what the API is asked, and that the URI it gives
+// is dialled as it is, without subprotocol or extra authentication.
+func TestExec(t *testing.T) {
+	got := Params{}
+	dials := make(chan *http.Request, 2)
+	uri := ""
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/socket" {
+			dials <- r
+			conn, err := websocket.Accept(w, r, nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Write(r.Context(), websocket.MessageBinary, []byte("\x01hello"))
+			conn.Close(websocket.StatusNormalClosure, "")
+			return
+		}
+		r.ParseForm()
+		for key := range r.PostForm {
+			if !r.URL.Query().Has(key) {
+				got[key] = r.PostForm.Get(key)
+			}
+		}
+		reply(w, 200, map[string]any{"WebSocketUri": uri})
+	})
+	uri = "ws://" + c.endpoint.Host + "/socket?s=token-1"
+	s, err := c.Exec(context.Background(), ExecRequest{GroupID: "eci-1", Container: "build", Command: []string{"sh", "-c", `echo "$A" <&2`}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if out, err := io.ReadAll(s); err != nil || string(out) != "hello" {
+		t.Errorf("read %q, %v", out, err)
+	}
+	want := Params{"ContainerGroupId": "eci-1", "ContainerName": "build", "Stdin": "true", "TTY": "false",
+		"Command": `["sh","-c","echo \"$A\" \u003c\u00262"]`}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("parameters (-want +sent):\n%s", d)
+	}
+	r := <-dials
+	if len(dials) != 0 || r.URL.RawQuery != "s=token-1" || r.Header.Get("Sec-WebSocket-Protocol")+r.Header.Get("Authorization") != "" {
+		t.Errorf("dialled %s with %v, and %d times more", r.URL, r.Header, len(dials))
+	}
+}
+
+// TestExecLimits: a command that ECI would cut or refuse fails here, with a
+// number, and without a call.
+func TestExecLimits(t *testing.T) {
+	long := func(n int) string { return strings.Repeat("x", n) }
+	tests := []struct {
+		name    string
+		command []string
+		want    string // "" is accepted
+	}{
+		{"no words", nil, "0 words"},
+		{"20 words", slices.Repeat([]string{"x"}, 20), ""},
+		{"21 words", slices.Repeat([]string{"x"}, 21), "21 words"},
+		{"a word of 256 bytes", []string{long(256)}, ""},
+		{"a word of 257 bytes", []string{"sh", long(257)}, "257 bytes"},
+		{"a word of 129 letters in 258 bytes", []string{strings.Repeat("é", 129)}, "258 bytes"},
+		{"2048 bytes", append(slices.Repeat([]string{long(256)}, 7), long(231)), ""},
+		{"2049 bytes", append(slices.Repeat([]string{long(256)}, 7), long(232)), "2049 bytes"},
+		{"2048 bytes only when encoded", slices.Repeat([]string{strings.Repeat("<", 200)}, 2), "2407 bytes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var calls atomic.Int32
+			c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				calls.Add(1)
+				refuse(w, 400, "IncorrectStatus", "The group does not run.")
+			})
+			_, err := c.Exec(context.Background(), ExecRequest{GroupID: "eci-1", Container: "build", Command: tt.command})
+			if tt.want == "" {
+				var e *Error
+				if !errors.As(err, &e) || e.Code != "IncorrectStatus" || calls.Load() != 1 {
+					t.Errorf("%d calls, %v; want the server's answer", calls.Load(), err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) || calls.Load() != 0 {
+				t.Errorf("%d calls, %v; want %q", calls.Load(), err, tt.want)
+			}
+		})
+	}
+}
+
+// TestExecDialErrors: whoever has the token has a shell in the job, so it never
+// gets into a log.
+func TestExecDialErrors(t *testing.T) {
+	const token = "token-1234"
+	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(403)
+		fmt.Fprintf(w, "bad token in %s", r.URL)
+	}))
+	t.Cleanup(refusing.Close)
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(hanging.Close)
+	closed := closedPort(t)
+	ws := func(url string) string { return "ws" + strings.TrimPrefix(url, "http") + "/exec/?s=" + token }
+	tests := []struct {
+		name, uri string
+		want      string
+	}{
+		{"nothing listens", ws(closed), "can't be reached"},
+		{"refused", ws(refusing.URL), "HTTP 403"},
+		{"no handshake in time", ws(hanging.URL), "can't be reached"},
+		{"no URI", "", "no usable WebSocketUri"},
+		{"no host", "/exec/?s=" + token, "no usable WebSocketUri"},
+		{"no URL", "ws://a b/?s=" + token, "no usable WebSocketUri"},
+		{"another scheme", "ftp://eci.test/?s=" + token, "can't be reached"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]any{"WebSocketUri": tt.uri}) },
+				func(o *Options) { o.CallTimeout = 500 * time.Millisecond })
+			s, err := c.Exec(context.Background(), ExecRequest{GroupID: "eci-1", Container: "build", Command: []string{"true"}})
+			var e *Error
+			if s != nil || !errors.As(err, &e) {
+				t.Fatalf("got %v, %v", s, err)
+			}
+			text := fmt.Sprintf("%v %+v %s %v", err, *e, e.Advice(), errors.Unwrap(err))
+			if !strings.Contains(text, tt.want) || !strings.Contains(text, "exec in container build of eci-1") {
+				t.Errorf("%q is not in %q", tt.want, text)
+			}
+			if strings.Contains(text, token) || strings.Contains(text, "eci..") {
+				t.Errorf("a token or a broken address is in %q", text)
+			}
+		})
+	}
+}

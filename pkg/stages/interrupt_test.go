@@ -1,0 +1,208 @@
+package stages_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+// A create call that took effect without its answer, and a driver that was told
+// to stop at that moment, leave what cleanup finds by its tags.
+func TestPrepareInterruptedInTheCreateCall(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action != "CreateContainerGroup" {
+			return ecitest.CallFault{}
+		}
+		cancel()
+		return ecitest.CallFault{CutAfter: true}
+	}})
+	started := time.Now()
+	err := w.stage(t, new(bytes.Buffer)).Prepare(ctx)
+	wantError(t, err, "context canceled")
+	if took := time.Since(started); took > 2*time.Second {
+		t.Errorf("prepare went on for %s", took)
+	}
+	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+		t.Errorf("exit status %d", status)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A group that the create call made is not always listed at once. Cleanup keeps
+// the record then, and the next job's prepare looks again.
+func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 700 * time.Millisecond}})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
+		if action != "CreateContainerGroup" || n > 0 {
+			return ecitest.CallFault{}
+		}
+		cancel()
+		return ecitest.CallFault{CutAfter: true}
+	}})
+	if err := w.stage(t, new(bytes.Buffer)).Prepare(ctx); err == nil {
+		t.Fatal("prepare succeeded")
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.server.Live()) != 1 {
+		t.Fatal("the group was not hidden: the test shows nothing")
+	}
+	age(t, only(t, filepath.Join(w.config.StateDir, "*.attempt.json")), time.Minute)
+	w.awaitListed(t, 1)
+	w.env.Attempt = "0123abce"
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if deleted := w.calls()["DeleteContainerGroup"]; deleted != 1 {
+		t.Errorf("%d groups were deleted by the later prepare, want 1", deleted)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitListed waits until the API lists n groups: the end of the time for which
+// the switch hides a new one, which no event tells.
+func (w *world) awaitListed(t *testing.T, n int) {
+	t.Helper()
+	stage := w.stage(t, new(bytes.Buffer))
+	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+		if groups, err := stage.API.DescribeContainerGroups(w.context(t), eci.Query{}); err == nil && len(groups) == n {
+			return
+		}
+	}
+	t.Fatalf("%d groups are never listed", n)
+}
+
+// age sets back the time at which a cleanup was left unfinished.
+func age(t *testing.T, path string, by time.Duration) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var record map[string]any
+	if err := json.Unmarshal(data, &record); err != nil {
+		t.Fatal(err)
+	}
+	record["over"] = time.Now().Add(-by)
+	if data, err = json.Marshal(record); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// only is the one file that a pattern matches.
+func only(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%s: %d files, %v", pattern, len(files), err)
+	}
+	return files[0]
+}
+
+// The intent is on disk, with the token, before anything is asked of the API.
+func TestIntentIsStoredBeforeTheCall(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	var stored string
+	var mode os.FileMode
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action == "CreateContainerGroup" {
+			files, _ := filepath.Glob(filepath.Join(w.config.StateDir, "*.attempt.json"))
+			if len(files) == 1 {
+				data, _ := os.ReadFile(files[0])
+				info, _ := os.Stat(files[0])
+				stored, mode = string(data), info.Mode().Perm()
+			}
+		}
+		return ecitest.CallFault{}
+	}})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	token := ""
+	for _, c := range w.server.Calls() {
+		if c.Action == "CreateContainerGroup" {
+			token = c.Params.Get("ClientToken")
+		}
+	}
+	if token == "" || !strings.Contains(stored, token) || mode != 0o600 {
+		t.Errorf("token %q, stored with mode %v: %s", token, mode, stored)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waiter tells when a text has come.
+type waiter struct {
+	bytes.Buffer
+	text string
+	seen chan struct{}
+}
+
+func (w *waiter) Write(p []byte) (int, error) {
+	had := strings.Contains(w.String(), w.text)
+	n, err := w.Buffer.Write(p)
+	if !had && strings.Contains(w.String(), w.text) {
+		close(w.seen)
+	}
+	return n, err
+}
+
+func TestStopEmptiesTheContainerAndKeepsTheGroup(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("sleep 300 & echo ready; wait"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out := &waiter{text: "ready", seen: make(chan struct{})}
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.Stdout = out
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- stage.Run(ctx, script, "build_script") }()
+	<-out.seen
+	cancel()
+	err := <-done
+	if !errors.Is(err, remote.ErrStopped) {
+		t.Errorf("error %v, want ErrStopped", err)
+	}
+	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+		t.Errorf("exit status %d", status)
+	}
+	if live := w.server.Live(); len(live) != 1 {
+		t.Fatalf("%d groups, want the one of the job", len(live))
+	}
+	log, err := w.run(t, "after_script", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[s]leep 300'; echo after")
+	if err != nil || log != "0\nafter\n" {
+		t.Errorf("after_script: %q, %v", log, err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
