@@ -203,7 +203,7 @@ func unprivileged(dir string) (bool, int, error) {
 	if err != nil {
 		return true, 1, err
 	}
-	cfg := shell("id -u; pwd; cat /etc/hostname; echo x > /tmp/f; echo y > /root/f; cat /shared/in; touch /usr/bin/x 2>/dev/null || echo usr read-only; exec sleep 1000")
+	cfg := shell("id -u; pwd; cat /etc/hostname; echo x > /tmp/f; cat /shared/in; touch /usr/bin/x 2>/dev/null || echo usr read-only; echo y > /root/f; exec sleep 1000")
 	cfg.Layers, cfg.Dir = []string{filepath.Join(dir, "top"), "/"}, "/builds/a"
 	cfg.Mounts = []Mount{{Source: filepath.Join(dir, "shared"), Target: "/shared"}}
 	cfg.Log = os.Stdout
