@@ -303,3 +303,19 @@ func BenchmarkRun(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkByHand is the floor of BenchmarkRun: the same script in the same
+// container by a bare exec.
+func BenchmarkByHand(b *testing.B) {
+	g := newGroup(b, nil)
+	for b.Loop() {
+		stream, err := g.open(context.Background(), Build, []string{"bash", "-c", "echo hello\n"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.ReadAll(stream); err != nil {
+			b.Fatal(err)
+		}
+		stream.Close()
+	}
+}
