@@ -12,8 +12,8 @@
 #   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks PID 1 to start it
 #   RUN.claim        exists once PID 1 has taken the run up (or stop has barred it)
 #   RUN.done         claimed by whoever writes RUN.exit
-#   RUN.exit         "exit STATUS NONCE [oom] end", in a page reserved beforehand
-#   RUN.final        length of the log, fixed by the first tail that sees RUN.exit
+#   RUN.exit         "exit STATUS NONCE LENGTH oom|none end", in a page reserved beforehand
+#   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
 
@@ -96,26 +96,66 @@ ooms() {
 
 # ------------------------------------------------------------- PID 1 of both
 
-# finish RUN STATUS NONCE [oom]: the exit record, once.
+# finish RUN STATUS NONCE LENGTH KILLER: the exit record, once.
 finish() {
 	claim "$ctl/$1.done" "" || return 0
-	echo "exit $2 $3 $4 end" 1<>"$ctl/$1.exit"
+	echo "exit $2 $3 $4 $5 end" 1<>"$ctl/$1.exit"
 	wake tail
 }
 
-# script RUN EXEC SHELL NONCE: in a subshell of PID 1.
+# script RUN EXEC SHELL NONCE: in a subshell of PID 1. Descriptor 8 is the log's
+# only writer, so its position is the log's length. Where there is cat, it stands
+# in between: a script that opens /dev/stderr would truncate a plain file.
 script() {
+	exec 8>>"$logs/$1.log"
+	if [ -n "$cat" ]; then
+		supervise "$@" | {
+			itself
+			echo "$self" >"$ctl/$1.reader"
+			exec cat >&8 8>&-
+		}
+	else
+		supervise "$@" >&8
+	fi
+}
+
+# itself: self = the pid of this very (sub)shell, which $$ is not.
+itself() { read -r self _ </proc/self/stat; }
+
+# supervise RUN EXEC SHELL NONCE: runs the script on our stdout and records its end.
+supervise() {
+	itself
+	echo "$self" >"$ctl/$1.supervisor"
 	interpreter=sh
 	[ "$3" = bash ] && command -v bash >/dev/null && interpreter=bash
 	ooms
 	before=$oom
 	# In a subshell, so that this shell's word on a signal stays out of the log.
-	(exec $setsid $interpreter "$ctl/$1.$2.script" </dev/null >>"$logs/$1.log" 2>&1)
+	(exec $setsid $interpreter "$ctl/$1.$2.script" </dev/null 2>&1 8>&-)
 	status=$?
+	exec >/dev/null
 	ooms
-	killer=''
+	killer=none
 	[ $status = 137 ] && [ "$oom" -gt "$before" ] && killer=oom
-	finish "$1" $status "$4" $killer
+	[ -n "$cat" ] && drained "$1"
+	length=-
+	while read -r key value; do
+		[ "$key" = pos: ] && length=$value
+	done </proc/self/fdinfo/8
+	finish "$1" $status "$4" "$length" $killer
+}
+
+# drained RUN: waits until cat has written what the script left in the pipe. The
+# pipe's end would be too late, as a background child may hold it; but cat sleeps
+# only when the pipe is empty.
+drained() {
+	reader=''
+	until [ -n "$reader" ]; do
+		[ -e "$ctl/$1.reader" ] && read -r reader <"$ctl/$1.reader"
+	done
+	while look "$reader"; do
+		case $state in S* | Z*) return 0 ;; esac
+	done
 }
 
 # begin RUN: starts a requested script unless somebody has claimed the run.
@@ -138,7 +178,7 @@ halt() {
 	if [ $count = 0 ]; then
 		nonce=stopped
 		[ -e "$ctl/$1.$role.start" ] && read -r _ _ nonce <"$ctl/$1.$role.start"
-		finish "$1" 143 "$nonce"
+		finish "$1" 143 "$nonce" - none
 		echo "$seq 0" >"$ctl/$1.$role.stopped"
 		wake tail
 		return 0
@@ -151,8 +191,11 @@ halt() {
 lost() {
 	[ -n "$run" ] || return 0
 	jobs >/dev/null 2>&1
-	look "$wrapper" && [ "${state#Z}" = "$state" ] && [ "$ppid" = $$ ] && return 0
-	[ -e "$ctl/$run.$role.stop" ] || finish "$run" lost "$nonce"
+	if [ ! -e "$ctl/$run.done" ]; then
+		[ -e "$ctl/$run.supervisor" ] && read -r wrapper <"$ctl/$run.supervisor"
+		look "$wrapper" && [ "${state#Z}" = "$state" ] && return 0
+		[ -e "$ctl/$run.$role.stop" ] || finish "$run" lost "$nonce" - none
+	fi
 	run=''
 }
 
@@ -198,8 +241,9 @@ trust() {
 # it once, a background sleep ticks, because nobody documents that a FIFO on an
 # EmptyDir joins two containers.
 serve() {
-	setsid='' run='' top=$$
+	setsid='' cat='' run='' top=$$
 	command -v setsid >/dev/null && setsid=setsid
+	command -v cat >/dev/null && cat=cat
 	home
 	trust
 	fifo=''
@@ -310,16 +354,14 @@ supersede() {
 	done
 }
 
-# waits: how this shell can wait for a moment. read -t needs no fork and ends at a
-# wake; dash has none, and says so.
+# waits: how this shell can wait for a moment and yet be woken. read -t needs no
+# fork; dash has none and says so by status 2.
 waits() {
-	sleeper=second
-	if [ -p "$ctl/tail.wake" ]; then
-		exec 7<>"$ctl/tail.wake"
-		[ -n "$BASH_VERSION" ] && sleeper=read && return
-		case $(read -r -t 0.001 _ <&7 2>&1) in '') sleeper=read && return ;; esac
-	fi
-	sleep 0.01 && sleeper=sleep
+	sleeper=sleep
+	[ -p "$ctl/tail.wake" ] || { sleep 0.001 || sleeper=second; return 0; }
+	exec 7<>"$ctl/tail.wake"
+	read -r -t 0.001 _ <&7
+	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
 }
 
 # digest: SHA-256 of the first $final bytes of the log. The whole file is faster
@@ -336,22 +378,25 @@ digest() {
 
 # pause: until woken, or the tick has passed; slower the longer nothing happens.
 pause() {
-	tick=20 nap=0.02
+	tick=50 nap=0.05
 	[ $quiet -ge 1000 ] && tick=100 nap=0.1
 	[ $quiet -ge 10000 ] && tick=500 nap=0.5
 	quiet=$((quiet + tick)) silent=$((silent + tick))
 	case $sleeper in
 	read) read -r -t $nap _ <&7 ;;
+	tick)
+		{ sleep $nap || sleep 1; echo tick >&7; } </dev/null >/dev/null 6<&- &
+		read -r _ <&7
+		;;
 	sleep) sleep $nap ;;
 	*) sleep 1 && quiet=$((quiet + 1000)) silent=$((silent + 1000)) ;;
 	esac
 }
 
-# ended: the exit record is there and whole; sets status and killer.
+# ended: the exit record is there and whole; sets status, length and killer.
 ended() {
-	word='' status='' mark='' killer='' last=''
-	read -r word status mark killer last _ 2>/dev/null <"$ctl/$run.exit" || return 1
-	[ "$killer" = end ] && killer='' last=end
+	word='' status='' mark='' length='' killer='' last=''
+	read -r word status mark length killer last _ 2>/dev/null <"$ctl/$run.exit" || return 1
 	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
 }
 
@@ -380,9 +425,9 @@ halting() {
 	fi
 	quiet=0 silent=0 passes=$((passes + 1))
 	# The driver asks in another way when it hears nothing for a while.
-	[ $((passes % 25)) = 1 ] && printf '#stopping\n'
+	[ $((passes % 10)) = 1 ] && printf '#stopping\n'
 	signal=TERM
-	[ $passes -gt 250 ] && signal=KILL
+	[ $passes -gt 100 ] && signal=KILL
 	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then
 		asked=$((seq + 1))
 		echo "$signal $asked" >"$ctl/$run.$role.stop"
@@ -402,6 +447,7 @@ tail_log() {
 		over='' dead=''
 		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
 		ended && over=yes
+		[ -n "$over" ] && [ "$length" != - ] && size=$length && break
 		size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$logs/$run.log") || fail final "the job deleted its own log"
 		[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
 		[ -e "$ctl/$run.exit" ] || fail final "the job deleted the control volume of its container group"
@@ -415,13 +461,16 @@ tail_log() {
 			wake "$role"
 		fi
 	done
-	claim "$ctl/$run.final" "$size"
-	until read -r final <"$ctl/$run.final"; do pause; done
+	final=$size
+	if [ "$length" = - ]; then
+		claim "$ctl/$run.final" "$size"
+		until read -r final <"$ctl/$run.final"; do pause; done
+	fi
 	emit "$final"
 	digest
 	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
 	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
-	printf '#end %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "${killer:-none}"
+	printf '#end %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer"
 }
 
 # farewell: output sent just before an exec exits is cut off by some servers, so
@@ -476,11 +525,7 @@ shift
 case $verb in
 build) pid1_build ;;
 helper) pid1_helper "$@" ;;
-attach)
-	# bash waits without forking; the helper's sh may be dash, which can't.
-	[ -z "$BASH_VERSION" ] && command -v bash >/dev/null && exec bash "$0" "$verb" "$@"
-	attach "$@"
-	;;
+attach) attach "$@" ;;
 stop) stop_here "$@" ;;
 *) die "eci-remote: unknown verb $verb" ;;
 esac

@@ -30,6 +30,7 @@ func TestScriptOutcomes(t *testing.T) {
 		{"killed by its own hand", "echo x; kill -9 $$", 137, "x\n"},
 		{"terminated by its own hand", "kill $$; sleep 9", 143, ""},
 		{"text like our records", "printf '#end a 0 0\\n#ok 3\\n'", 0, "#end a 0 0\n#ok 3\n"},
+		{"opens its own stderr", "echo a; echo b >/dev/stderr; echo c >/dev/stdout; echo d | tee /dev/stderr", 0, "a\nb\nc\nd\nd\n"},
 		{"stdin is empty", "cat; echo read", 0, "read\n"},
 		{"a background child that holds stdout", "sleep 300 & echo done", 0, "done\n"},
 		{"a daemon", "(setsid sleep 300 >/dev/null 2>&1 &); echo up", 0, "up\n"},

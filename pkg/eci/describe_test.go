@@ -49,7 +49,8 @@ func TestDescribePages(t *testing.T) {
 	}
 }
 
-// TestDescribeManyIDs: the API takes 20 ids a call, a busy runner has more.
+// TestDescribeManyIDs: the API takes 20 ids a call, a busy runner has more; the
+// three lists have two pages each.
 func TestDescribeManyIDs(t *testing.T) {
 	var ids []string
 	for i := range 45 {
@@ -59,16 +60,26 @@ func TestDescribeManyIDs(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		r.ParseForm()
 		var asked []string
-		if err := json.Unmarshal([]byte(r.PostForm.Get("ContainerGroupIds")), &asked); err != nil || r.PostForm.Has("NextToken") {
+		if err := json.Unmarshal([]byte(r.PostForm.Get("ContainerGroupIds")), &asked); err != nil || len(asked) == 0 {
 			refuse(w, 400, "InvalidParameter", fmt.Sprint(err))
 			return
 		}
 		sizes = append(sizes, len(asked))
+		next, token := "next-of-"+asked[0], r.PostForm.Get("NextToken")
+		switch token { // two pages; a token of other ids is refused
+		case "":
+			asked = asked[:3]
+		case next:
+			asked, next = asked[3:], ""
+		default:
+			refuse(w, 400, "InvalidParameter", "token "+token)
+			return
+		}
 		var groups []any
 		for _, id := range asked {
 			groups = append(groups, map[string]any{"ContainerGroupId": id})
 		}
-		reply(w, 200, map[string]any{"ContainerGroups": groups})
+		reply(w, 200, map[string]any{"NextToken": next, "ContainerGroups": groups})
 	})
 	groups, err := c.DescribeContainerGroups(context.Background(), Query{IDs: ids})
 	if err != nil {
@@ -81,7 +92,7 @@ func TestDescribeManyIDs(t *testing.T) {
 	if d := cmp.Diff(ids, got); d != "" {
 		t.Errorf("ids (-asked +got):\n%s", d)
 	}
-	if d := cmp.Diff([]int{20, 20, 5}, sizes); d != "" {
+	if d := cmp.Diff([]int{20, 20, 20, 20, 5, 5}, sizes); d != "" {
 		t.Errorf("calls (-want +got):\n%s", d)
 	}
 }

@@ -172,6 +172,24 @@ func TestStreamPings(t *testing.T) {
 	}
 }
 
+// TestStreamOutputKeeps: some stacks answer no ping; their output is life enough.
+func TestStreamOutputKeeps(t *testing.T) {
+	const idle, frames = 400 * time.Millisecond, 25
+	uri := socket(t, nil, func(ctx context.Context, conn *websocket.Conn) { // reads nothing, so no pong
+		ticker := time.NewTicker(idle / 8)
+		defer ticker.Stop()
+		for range frames {
+			<-ticker.C
+			conn.Write(ctx, websocket.MessageBinary, []byte("\x01."))
+		}
+		<-ctx.Done()
+	})
+	s := connect(t, uri, time.Minute, idle)
+	if n, err := io.ReadFull(s, make([]byte, frames)); err != nil {
+		t.Errorf("%d frames of %d, then %v", n, frames, err)
+	}
+}
+
 // TestStreamWrite: pieces have a bounded size, for the servers of this family
 // read 32 KiB at once, and each begins with stdin's channel.
 func TestStreamWrite(t *testing.T) {
@@ -196,7 +214,7 @@ func TestStreamWrite(t *testing.T) {
 	if n, err := s.Write(sent); n != len(sent) || err != nil {
 		t.Fatalf("wrote %d, %v", n, err)
 	}
-	if _, err := s.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, sent) {
