@@ -38,6 +38,7 @@ func TestPrepareInterruptedInTheCreateCall(t *testing.T) {
 	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
 		t.Errorf("exit status %d", status)
 	}
+	w.awaitListed(t, 1) // the call may still be taking effect when prepare has gone
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
 	}
