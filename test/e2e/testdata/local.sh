@@ -1,6 +1,6 @@
 #!/bin/sh
 # local.sh DIR STAGE [SCRIPT SUBSTAGE]: the smallest custom executor. It runs
-# each script on the host with DIR/builds and DIR/cache, to check the scenarios
+# each script on the host with DIR/builds/<job id> and DIR/cache, to check the scenarios
 # and the coordinator without the driver under test.
 set -eu
 dir=$1 stage=$2

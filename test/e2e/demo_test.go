@@ -1,0 +1,42 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// TestDemo runs the README's first command, but for the build.
+func TestDemo(t *testing.T) {
+	if err := sandbox.Supported(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	command := exec.Command(buildDriver(t), "demo")
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		t.Fatalf("%v\n%s%s", err, stdout.String(), stderr.String())
+	}
+	for _, want := range []string{
+		"left app-77.tar.gz on /cache", // by the first job
+		"Hello from a container group", // by the second, out of that file
+		"app: OK",                      // by the third
+		"the job ended as success",
+		"3 CreateContainerGroup", "3 DeleteContainerGroup", "13 ExecContainerCommand",
+		"\n0 container groups left\n",
+	} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the demo does not say %q:\n%s", want, stdout.String())
+		}
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("stderr: %s", stderr.String())
+	}
+}
