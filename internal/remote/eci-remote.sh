@@ -44,15 +44,15 @@ wake() {
 
 # ---------------------------------------------------------------- processes
 
-# look PID: state and ppid from /proc with builtins.
+# look PID: state and ppid from /proc with builtins. The name before them may hold
+# anything, parentheses too.
 look() {
-	state='' ppid=''
-	while read -r key value _; do
-		case $key in
-		State:) state=$value ;;
-		PPid:) ppid=$value; break ;;
-		esac
-	done 2>/dev/null <"/proc/$1/status"
+	state='' ppid='' line=''
+	[ -e "/proc/$1/stat" ] && read -r line 2>/dev/null <"/proc/$1/stat"
+	line=${line##*) }
+	state=${line%% *}
+	line=${line#* }
+	ppid=${line%% *}
 	[ -n "$ppid" ]
 }
 
@@ -103,22 +103,6 @@ finish() {
 	wake tail
 }
 
-# script RUN EXEC SHELL NONCE: in a subshell of PID 1. Descriptor 8 is the log's
-# only writer, so its position is the log's length. Where there is cat, it stands
-# in between: a script that opens /dev/stderr would truncate a plain file.
-script() {
-	exec 8>>"$logs/$1.log"
-	if [ -n "$cat" ]; then
-		supervise "$@" | {
-			itself
-			echo "$self" >"$ctl/$1.reader"
-			exec cat >&8 8>&-
-		}
-	else
-		supervise "$@" >&8
-	fi
-}
-
 # itself: self = the pid of this very (sub)shell, which $$ is not.
 itself() { read -r self _ </proc/self/stat; }
 
@@ -159,11 +143,24 @@ drained() {
 }
 
 # begin RUN: starts a requested script unless somebody has claimed the run.
+# Descriptor 8 is the log's only writer, so its position is the log's length. Where
+# there is cat, it stands in between: a script that opens /dev/stderr would
+# truncate a plain file.
 begin() {
 	claim "$ctl/$1.claim" "$role" || return 0
 	read -r exec shell nonce <"$ctl/$1.$role.start"
-	script "$1" "$exec" "$shell" "$nonce" 3>&- 4>&- &
+	exec 8>>"$logs/$1.log"
+	if [ -n "$cat" ]; then
+		supervise "$1" "$exec" "$shell" "$nonce" 3>&- 4>&- | {
+			itself
+			echo "$self" >"$ctl/$1.reader"
+			exec cat >&8 3>&- 4>&- 8>&-
+		} &
+	else
+		supervise "$1" "$exec" "$shell" "$nonce" >&8 3>&- 4>&- &
+	fi
 	run=$1 wrapper=$!
+	exec 8>&-
 }
 
 # halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
@@ -192,7 +189,8 @@ lost() {
 	[ -n "$run" ] || return 0
 	jobs >/dev/null 2>&1
 	if [ ! -e "$ctl/$run.done" ]; then
-		[ -e "$ctl/$run.supervisor" ] && read -r wrapper <"$ctl/$run.supervisor"
+		# The file may be there and empty still.
+		[ -e "$ctl/$run.supervisor" ] && read -r supervisor <"$ctl/$run.supervisor" && wrapper=$supervisor
 		look "$wrapper" && [ "${state#Z}" = "$state" ] && return 0
 		[ -e "$ctl/$run.$role.stop" ] || finish "$run" lost "$nonce" - none
 	fi
