@@ -47,7 +47,7 @@ func TestPrepareInterruptedInTheCreateCall(t *testing.T) {
 // A group that the create call made is not always listed at once. Cleanup keeps
 // the record then, and the next job's prepare looks again.
 func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
-	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 700 * time.Millisecond}})
+	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 3 * time.Second}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
