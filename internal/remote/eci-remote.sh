@@ -44,11 +44,13 @@ wake() {
 
 # ---------------------------------------------------------------- processes
 
-# look PID: state and ppid from /proc with builtins. The name before them may hold
+# look PID: name, state and ppid from /proc with builtins. The name may hold
 # anything, parentheses too.
 look() {
-	state='' ppid='' line=''
+	name='' state='' ppid='' line=''
 	[ -e "/proc/$1/stat" ] && read -r line 2>/dev/null <"/proc/$1/stat"
+	name=${line#*(}
+	name=${name%) *}
 	line=${line##*) }
 	state=${line%% *}
 	line=${line#* }
@@ -130,15 +132,19 @@ supervise() {
 }
 
 # drained RUN: waits until cat has written what the script left in the pipe. The
-# pipe's end would be too late, as a background child may hold it; but cat sleeps
-# only when the pipe is empty.
+# pipe's end would be too late, as a background child may hold it; but cat, once it
+# is no longer the shell that execs it, sleeps only when the pipe is empty.
 drained() {
-	reader=''
+	look "$self"
+	own=$name reader=''
 	until [ -n "$reader" ]; do
 		[ -e "$ctl/$1.reader" ] && read -r reader <"$ctl/$1.reader"
 	done
 	while look "$reader"; do
-		case $state in S* | Z*) return 0 ;; esac
+		case $state in
+		S*) [ "$name" = "$own" ] || return 0 ;;
+		Z*) return 0 ;;
+		esac
 	done
 }
 

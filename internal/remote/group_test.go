@@ -49,8 +49,8 @@ func image(t testing.TB, files map[string]string) []string {
 	return []string{top, "/"}
 }
 
-// newGroup starts helper and build as prepare would; adjust changes build.
-func newGroup(t testing.TB, adjust func(build *sandbox.ContainerConfig)) *group {
+// newGroup starts helper and build as prepare would; adjust changes either.
+func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 	t.Helper()
 	if err := sandbox.Supported(); err != nil {
 		if os.Getenv("CI") == "true" {
@@ -89,6 +89,7 @@ func newGroup(t testing.TB, adjust func(build *sandbox.ContainerConfig)) *group 
 		Layers: image(t, map[string]string{"usr/local/bin/gitlab-runner": "#!/bin/sh\necho gitlab-runner\n"})}
 	build := sandbox.ContainerConfig{Name: "build", Args: BuildCommand(), Mounts: mounts, Env: []string{path}, Layers: image(t, nil)}
 	if adjust != nil {
+		adjust(&helper)
 		adjust(&build)
 	}
 	g := &group{containers: map[Role]*sandbox.Container{}, control: filepath.Join(shared, "control")}

@@ -55,7 +55,7 @@ func TestScriptOutcomes(t *testing.T) {
 }
 
 func TestHelperUmaskLetsBuildWrite(t *testing.T) {
-	g := newGroup(t, func(build *sandbox.ContainerConfig) { build.User = "1000:1000" })
+	g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) { c.User = "1000:1000" }))
 	if _, log, err := g.run(t, Helper, "umask; mkdir -p /builds/a && echo x >/builds/a/f"); err != nil || log != "0000\n" {
 		t.Fatalf("helper: log %q, error %v", log, err)
 	}
@@ -254,10 +254,77 @@ func TestStopEmptiesTheContainer(t *testing.T) {
 }
 
 func TestMinimalImage(t *testing.T) {
-	g := newGroup(t, func(build *sandbox.ContainerConfig) { build.Layers = []string{dashImage(t)} })
+	g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) { c.Layers = []string{dashImage(t)} }))
 	result, log, err := g.run(t, Build, "echo $0; command -v sleep || echo no sleep; exit 9")
 	if err != nil || result.Status != 9 || !strings.HasSuffix(log, "no sleep\n") {
 		t.Fatalf("status %d, log %q, error %v", result.Status, log, err)
+	}
+}
+
+func inBuild(adjust func(*sandbox.ContainerConfig)) func(*sandbox.ContainerConfig) {
+	return func(c *sandbox.ContainerConfig) {
+		if c.Name == "build" {
+			adjust(c)
+		}
+	}
+}
+
+// Images bring different shells as sh; the script has to work in each.
+func TestShells(t *testing.T) {
+	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
+		t.Run(filepath.Base(shell), func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(shell); err != nil {
+				if os.Getenv("CI") == "true" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+			g := newGroup(t, func(c *sandbox.ContainerConfig) {
+				// First on PATH, and under the name that makes busybox a shell.
+				if err := os.Symlink(shell, filepath.Join(c.Layers[0], "usr/local/bin/sh")); err != nil {
+					t.Fatal(err)
+				}
+			})
+			for _, role := range []Role{Helper, Build} {
+				result, log, err := g.run(t, role, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; echo x >/dev/stderr; exit 3")
+				if err != nil || result.Status != 3 || strings.Count(log, "\n") != 301 || !strings.HasSuffix(log, "299\nx\n") {
+					t.Errorf("%s: status %d, %d lines, error %v", role, result.Status, strings.Count(log, "\n"), err)
+				}
+				stopMidway(t, g, role)
+			}
+			g.faulty = func(n int, s *execStream) Stream {
+				if n%3 != 2 {
+					return &cutter{s, 200}
+				}
+				return s
+			}
+			if result, log, err := g.run(t, Build, "seq 100; exit 4"); err != nil || result.Status != 4 || strings.Count(log, "\n") != 100 {
+				t.Errorf("resumed: status %d, log %q, error %v", result.Status, log, err)
+			}
+		})
+	}
+}
+
+// stopMidway stops a script that has started and wants nothing of it left.
+func stopMidway(t *testing.T, g *group, role Role) {
+	t.Helper()
+	log := marker{text: "ready", seen: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	session := g.session(t, &log)
+	session.Settings.StopLimit, session.Settings.StopConfirm = 20*time.Second, time.Second
+	go func() {
+		_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte("sleep 300 & echo ready; sleep 300")})
+		done <- err
+	}()
+	<-log.seen
+	cancel()
+	if err := <-done; !errors.Is(err, ErrStopped) {
+		t.Errorf("%s: error %v, want ErrStopped", role, err)
+	}
+	if left := g.outputOf(t, role, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[s]leep 300'"); left != "0" {
+		t.Errorf("%s: %s processes left", role, left)
 	}
 }
 
