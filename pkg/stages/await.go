@@ -29,7 +29,7 @@ const (
 // awaitRunning polls until helper and build run, prints what ECI says meanwhile,
 // and fails as soon as it is clear that they never will.
 func (s *Stage) awaitRunning(ctx context.Context, id string) error {
-	watch := watcher{stage: s, id: id}
+	watch := watcher{stage: s, id: id, persistence: persistence}
 	for pause := firstPoll; ; pause = min(pause*3/2, slowPoll) {
 		group, err := watch.look(ctx)
 		if err != nil {
@@ -55,7 +55,8 @@ func (s *Stage) awaitRunning(ctx context.Context, id string) error {
 // diagnose says why a group that served a script can't any more; nil while its
 // helper and build run, or while the API does not answer.
 func (s *Stage) diagnose(ctx context.Context, id string) error {
-	watch := watcher{stage: s, id: id}
+	// Short, because a log that flows waits for the answer.
+	watch := watcher{stage: s, id: id, persistence: 3 * time.Second}
 	for {
 		group, err := watch.look(ctx)
 		switch {
@@ -76,18 +77,19 @@ func (s *Stage) diagnose(ctx context.Context, id string) error {
 
 // watcher remembers what was seen of one group.
 type watcher struct {
-	stage  *Stage
-	id     string
-	absent int
-	since  time.Time
-	shown  []string
-	status string
+	stage       *Stage
+	id          string
+	persistence time.Duration // of a call that gets no usable answer
+	absent      int
+	since       time.Time
+	shown       []string
+	status      string
 }
 
 // look returns nil without an error where the group is not listed (yet).
 func (w *watcher) look(ctx context.Context) (*eci.Group, error) {
 	var groups []eci.Group
-	err := eci.Persist(ctx, persistence, func() (err error) {
+	err := eci.Persist(ctx, w.persistence, func() (err error) {
 		groups, err = w.stage.API.DescribeContainerGroups(ctx, eci.Query{IDs: []string{w.id}, WithEvent: true})
 		return err
 	})
