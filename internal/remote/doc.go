@@ -23,12 +23,11 @@ var Script []byte
 // Where the group mounts what the script needs. Script and its two volumes are
 // found relative to each other, so they must keep this common parent.
 const (
-	ScriptDir   = "/.eci/remote"  // the script's config-file volume
-	ScriptName  = "eci-remote"    // its file there
-	ControlDir  = "/.eci/control" // scripts, claims, exit records, FIFOs: a small memory EmptyDir
-	LogDir      = "/.eci/logs"    // logs: an EmptyDir on disk
-	scriptPath  = ScriptDir + "/" + ScriptName
-	ReservedDir = "/.eci" // nothing of a job may be mounted at or below it
+	ScriptDir  = "/.eci/remote"  // the script's config-file volume
+	ScriptName = "eci-remote"    // its file there
+	ControlDir = "/.eci/control" // scripts, claims, exit records, FIFOs: a small memory EmptyDir
+	LogDir     = "/.eci/logs"    // logs: an EmptyDir on disk
+	scriptPath = ScriptDir + "/" + ScriptName
 )
 
 // Role names the container whose PID 1 runs a script.

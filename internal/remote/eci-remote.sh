@@ -11,6 +11,8 @@
 #   RUN.EXEC.script  the script as that exec uploaded it
 #   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks PID 1 to start it
 #   RUN.claim        exists once PID 1 has taken the run up (or stop has barred it)
+#   RUN.supervisor   pid of the shell that waits for the script
+#   RUN.reader       pid of the cat between script and log
 #   RUN.done         claimed by whoever writes RUN.exit
 #   RUN.exit         "exit STATUS NONCE LENGTH oom|none end", in a page reserved beforehand
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it

@@ -30,11 +30,10 @@ type Job struct {
 
 // Result is how a script ended.
 type Result struct {
-	Status  int   // the script's own exit status, 0 to 255
-	OOM     bool  // with status 137: the kernel killed for memory
-	Length  int64 // bytes of log, all of them written out
-	Execs   int   // how many execs it took
-	Resumed bool
+	Status int   // the script's own exit status, 0 to 255
+	OOM    bool  // with status 137: the kernel killed for memory
+	Length int64 // bytes of log, all of them written out
+	Execs  int   // how many execs it took
 }
 
 // Session runs scripts in one container group.
@@ -232,7 +231,7 @@ func (r *run) end(rec record) (Result, error) {
 		}
 		return Result{}, fmt.Errorf("the log that arrived is not the log that was written (sha256 %s, in the group %s): its outcome can't be trusted", got, rec.digest)
 	}
-	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs, Resumed: r.execs > 1}
+	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs}
 	if rec.status == "lost" {
 		return result, errors.New("the process that supervises the script was killed from inside the container: the script's outcome is not known")
 	}

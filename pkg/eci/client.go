@@ -123,8 +123,9 @@ type call struct {
 	params         Params
 }
 
-// do makes one call, in the region of the client, which the SDK adds itself,
-// and decodes its answer into out. It returns at once when ctx ends; the SDK knows no context, so its call is left to end by itself.
+// do makes one call, in the region of the client, which the SDK adds itself, and
+// decodes its answer into out. It returns at once when ctx ends; the SDK knows no
+// context, so its call is left to end by itself.
 func (c *Client) do(ctx context.Context, call call, out any) error {
 	if ctx.Err() != nil {
 		return c.left(call, context.Cause(ctx))
