@@ -13,6 +13,9 @@ prepare)
 	;;
 run)
 	rm -f "$BUILD_EXIT_CODE_FILE"
+	# Git locks the global configuration: two jobs with one home fail each other.
+	export HOME="$dir/home/$CUSTOM_ENV_CI_JOB_ID"
+	mkdir -p "$HOME"
 	# The runner signals the whole process group; stay until the script is gone.
 	trap : TERM
 	status=0
