@@ -4,7 +4,7 @@
 #
 #   eci-remote helper BUILDS_DIR    PID 1 of helper: makes what build needs
 #   eci-remote build                PID 1 of build: shell builtins alone
-#   eci-remote attach RUN EXEC ROLE SHELL SIZE SHA256 OFFSET NONCE BEAT_MS
+#   eci-remote attach RUN EXEC ROLE SHELL SIZE OFFSET NONCE BEAT_MS
 #   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
 #
 # Written for dash, bash and busybox ash. Files on the control volume, by run id:
@@ -17,7 +17,12 @@
 #   RUN.exit         "exit STATUS NONCE LENGTH oom|none end", in a page reserved beforehand
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
-#   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+#   ROLE.spare       pids of ours beside PID 1, which a stop leaves alone
+#   RUN.ROLE.stop    SIGNAL SEQ asked of the watch; RUN.ROLE.stopped: SEQ COUNT
+#
+# PID 1 runs scripts in its foreground: what a shell without job control starts in
+# the background ignores SIGINT for ever, and so would the job's programs. Beside it
+# the watch, a child of it, sees to stops. ROLE.go wakes the one, ROLE.wake the other.
 
 eci=${0%/*/*}
 ctl=$eci/control
@@ -38,9 +43,9 @@ die() {
 	exit 70
 }
 
-# wake NAME: a word into the FIFO NAME.wake. Read-write, so that it never blocks.
+# wake FIFO: a word into it. Read-write, so that it never blocks.
 wake() {
-	[ -p "$ctl/$1.wake" ] && echo wake 2>/dev/null 1<>"$ctl/$1.wake"
+	[ -p "$ctl/$1" ] && echo wake 2>/dev/null 1<>"$ctl/$1"
 	return 0
 }
 
@@ -104,11 +109,13 @@ ooms() {
 finish() {
 	claim "$ctl/$1.done" "" || return 0
 	echo "exit $2 $3 $4 $5 end" 1<>"$ctl/$1.exit"
-	wake tail
+	wake tail.wake
 }
 
 # itself: self = the pid of this very (sub)shell, which $$ is not.
-itself() { read -r self _ </proc/self/stat; }
+itself() {
+	for self in /proc/self/task/*; do self=${self##*/}; done
+}
 
 # supervise RUN EXEC SHELL NONCE: runs the script on our stdout and records its end.
 supervise() {
@@ -128,9 +135,11 @@ supervise() {
 	[ -n "$cat" ] && drained "$1"
 	length=-
 	while read -r key value; do
-		[ "$key" = pos: ] && length=$value
+		[ "$key" = pos: ] && length=$value && break
 	done </proc/self/fdinfo/8
 	finish "$1" $status "$4" "$length" $killer
+	# PID 1 waits for cat, and cat for background children of the script.
+	[ -n "$cat" ] && kill -s KILL "$reader" 2>/dev/null
 }
 
 # drained RUN: waits until cat has written what the script left in the pipe. The
@@ -150,7 +159,7 @@ drained() {
 	done
 }
 
-# begin RUN: starts a requested script unless somebody has claimed the run.
+# begin RUN: runs a requested script to its end unless somebody has claimed the run.
 # Descriptor 8 is the log's only writer, so its position is the log's length. Where
 # there is cat, it stands in between: a script that opens /dev/stderr would
 # truncate a plain file.
@@ -163,12 +172,13 @@ begin() {
 			itself
 			echo "$self" >"$ctl/$1.reader"
 			exec cat >&8 3>&- 4>&- 8>&-
-		} &
+		}
 	else
-		supervise "$1" "$exec" "$shell" "$nonce" >&8 3>&- 4>&- &
+		(supervise "$1" "$exec" "$shell" "$nonce" >&8 3>&- 4>&-)
 	fi
-	run=$1 wrapper=$!
 	exec 8>&-
+	# A supervisor that was killed from inside leaves no record; a stop leaves its own.
+	[ -e "$ctl/$1.$role.stop" ] || finish "$1" lost "$nonce" - none
 }
 
 # halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
@@ -185,38 +195,23 @@ halt() {
 		[ -e "$ctl/$1.$role.start" ] && read -r _ _ nonce <"$ctl/$1.$role.start"
 		finish "$1" 143 "$nonce" - none
 		echo "$seq 0" >"$ctl/$1.$role.stopped"
-		wake tail
+		wake tail.wake
 		return 0
 	fi
 	# No wake: the asker counts its passes by the time that they take.
 	echo "$seq $count" >"$ctl/$1.$role.stopped"
 }
 
-# lost: a script whose wrapper was killed from inside can leave no exit record.
-lost() {
-	[ -n "$run" ] || return 0
-	jobs >/dev/null 2>&1
-	if [ ! -e "$ctl/$run.done" ]; then
-		# The file may be there and empty still.
-		[ -e "$ctl/$run.supervisor" ] && read -r supervisor <"$ctl/$run.supervisor" && wrapper=$supervisor
-		look "$wrapper" && [ "${state#Z}" = "$state" ] && return 0
-		[ -e "$ctl/$run.$role.stop" ] || finish "$run" lost "$nonce" - none
-	fi
-	run=''
-}
-
-scan() {
-	for file in "$ctl"/*."$role".start; do
-		[ -e "$file" ] || continue
-		file=${file##*/}
-		[ -e "$ctl/${file%%.*}.claim" ] || begin "${file%%.*}"
+# orphaned: the reader of a run whose supervisor was killed from inside would keep
+# PID 1 waiting as long as anything of the script lives.
+orphaned() {
+	for file in "$ctl"/*.supervisor; do
+		[ -e "$file" ] && read -r supervisor <"$file" || continue
+		file=${file%.supervisor}
+		[ -e "$file.done" ] && continue
+		look "$supervisor" && [ "${state#Z}" = "$state" ] && continue
+		[ -e "$file.reader" ] && read -r reader <"$file.reader" && kill -s KILL "$reader" 2>/dev/null
 	done
-	for file in "$ctl"/*."$role".stop; do
-		[ -e "$file" ] || continue
-		file=${file##*/}
-		halt "${file%%.*}"
-	done
-	lost
 }
 
 # A home directory as /etc/passwd has it, where the image's environment names none.
@@ -243,28 +238,69 @@ trust() {
 	export "GIT_CONFIG_COUNT=$((count + 1))"
 }
 
+# hear: waits for a word in the FIFO on descriptor 3, or for a second.
+hear() {
+	word=''
+	if [ -n "$fifo" ]; then read -r word <&3; else sleep 1; fi
+}
+
+# listen NAME: opens the FIFO NAME, which hear then reads.
+listen() {
+	fifo=''
+	[ -p "$ctl/$1" ] && exec 3<>"$ctl/$1" && fifo=yes
+}
+
+# watch: a child of PID 1 that answers stops while PID 1 waits for a script.
+watch() {
+	listen "$role.wake"
+	itself
+	spare="$spare $self"
+	trap - TERM INT
+	while :; do
+		for file in "$ctl"/*."$role".stop; do
+			[ -e "$file" ] || continue
+			file=${file##*/}
+			halt "${file%%.*}"
+		done
+		orphaned
+		hear
+	done
+}
+
+# guard: keeps a watch beside PID 1, whatever a job kills.
+guard() {
+	jobs >/dev/null 2>&1 # reaps
+	[ -n "$watcher" ] && kill -0 "$watcher" 2>/dev/null && return 0
+	watch 4>&- &
+	watcher=$!
+	echo "$spare $watcher" >"$ctl/$role.spare"
+}
+
 # serve: waits for words in the FIFO. Until the helper's word has come through
 # it once, a background sleep ticks, because nobody documents that a FIFO on an
 # EmptyDir joins two containers.
 serve() {
-	setsid='' cat='' run='' top=$$
+	setsid='' cat='' watcher='' top=$$
 	command -v setsid >/dev/null && setsid=setsid
 	command -v cat >/dev/null && cat=cat
 	home
 	trust
-	fifo=''
-	[ -p "$ctl/$role.wake" ] && exec 3<>"$ctl/$role.wake" && fifo=yes
+	listen "$role.go"
 	[ "$role" = build ] && [ -p "$ctl/build.life" ] && exec 4<>"$ctl/build.life"
 	ticker=''
 	if [ -n "$fifo" ] && [ "$role" = build ] && command -v sleep >/dev/null; then
-		(while sleep 1; do echo tick; done) >&3 4>&- &
+		(while sleep 1; do echo tick; echo tick 1<>"$ctl/build.wake"; done) >&3 4>&- &
 		ticker=$! spare=$ticker
 	fi
 	trap : CHLD
 	while :; do
-		scan
-		word=''
-		if [ -n "$fifo" ]; then read -r word <&3; else sleep 1; fi
+		guard
+		for file in "$ctl"/*."$role".start; do
+			[ -e "$file" ] || continue
+			file=${file##*/}
+			[ -e "$ctl/${file%%.*}.claim" ] || begin "${file%%.*}"
+		done
+		hear
 		if [ "$word" = hello ] && [ -n "$ticker" ]; then
 			kill -s KILL "$ticker" 2>/dev/null
 			ticker='' spare=''
@@ -298,13 +334,13 @@ pid1_helper() {
 		command -v $tool >/dev/null || die "the helper image lacks $tool; set [helper] image to a gitlab-runner-helper image"
 	done
 	spare=''
-	if mkfifo "$ctl/helper.wake" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
+	if mkfifo "$ctl/helper.go" "$ctl/helper.wake" "$ctl/build.go" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
 		# Opened for reading alone: blocks until build has it open, ends with build.
 		(
-			exec 4<"$ctl/build.life" && echo hello 1<>"$ctl/build.wake"
+			exec 4<"$ctl/build.life" && echo hello 1<>"$ctl/build.go"
 			read -r _ <&4
 			echo dead >"$ctl/build.dead"
-			wake tail
+			wake tail.wake
 		) &
 		spare=$!
 	fi
@@ -321,30 +357,50 @@ fail() {
 	exit 1
 }
 
-# upload: exactly $size bytes from the exec's stdin, of which words come later.
+# upload: exactly $size bytes from the exec's stdin, which the nonce follows: had
+# bytes been lost or doubled on the way, it would stand elsewhere. The end record
+# has the digest.
 upload() {
 	file=$ctl/$run.$exec.script
+	true >>"$logs/$run.log" || fail final "the log can't be made: is the disk of the container group full?"
+	[ -e "$ctl/$run.exit" ] || printf '%-127s\n' pending >"$ctl/$run.exit" || fail final "the control volume is full"
 	dd bs="$size" count=1 iflag=fullblock <&6 >"$file" 2>/dev/null ||
 		while have=$(stat -c %s "$file") && [ "$have" -lt "$size" ]; do
 			dd bs=$((size - have)) count=1 <&6 >>"$file" 2>/dev/null
 			[ "$(stat -c %s "$file")" = "$have" ] && break
 		done
-	got=$(sha256sum <"$file")
-	[ "${got%% *}" = "$sum" ] || fail again "the script arrived damaged"
-	true >>"$logs/$run.log" || fail final "the log can't be made: is the disk of the container group full?"
-	[ -e "$ctl/$run.exit" ] || printf '%-127s\n' pending >"$ctl/$run.exit" || fail final "the control volume is full"
+	mark=''
+	read -r mark <&6
+	[ "$mark" = "$nonce" ] || fail again "the script arrived damaged"
+	evict
 	claim "$ctl/$run.$role.start" "$exec $shell $nonce"
-	wake "$role"
+	wake "$role.go"
 }
 
-# words: stdin after the script. stop asks for a stop; bye ends this exec.
+# evict: what an earlier run left running, its driver gone, would keep PID 1 from ours.
+evict() {
+	for file in "$ctl"/*."$role".start; do
+		other=${file%".$role.start"}
+		[ -e "$other.claim" ] && [ "$other" != "$ctl/$run" ] || continue
+		asked=0
+		until [ -e "$other.done" ]; do
+			asked=$((asked + 1))
+			echo "KILL evict$asked" >"$other.$role.stop"
+			wake "$role.wake"
+			sleep 0.05 || sleep 1
+		done
+	done
+}
+
+# words: stdin after the script. stop asks for a stop; bye, or its end, ends this exec.
 words() {
 	while read -r word; do
 		case $word in
-		stop) true >"$ctl/$run.stopping" && wake tail ;;
+		stop) true >"$ctl/$run.stopping" && wake tail.wake ;;
 		bye) break ;;
 		esac
 	done
+	[ $sleeper = read ] && echo "bye $exec" >&7
 }
 
 # supersede: an exec whose connection is lost does not die by itself.
@@ -363,22 +419,26 @@ supersede() {
 # waits: how this shell can wait for a moment and yet be woken. read -t needs no
 # fork; dash has none and says so by status 2.
 waits() {
-	sleeper=sleep
+	sleeper=sleep ticking=''
 	[ -p "$ctl/tail.wake" ] || { sleep 0.001 || sleeper=second; return 0; }
 	exec 7<>"$ctl/tail.wake"
-	read -r -t 0.001 _ <&7
+	read -r -t 0 _ </dev/null
 	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
 }
 
-# digest: SHA-256 of the first $final bytes of the log. The whole file is faster
-# to read, and is right unless a background child wrote on: then the driver finds
-# that it disagrees and comes again, with an offset.
+# digest: sum = SHA-256 of the first $final bytes of the log, proof = that of the
+# script. The whole log is faster to read, and is right unless a background child
+# wrote on: then the driver finds that it disagrees and comes again, with an offset.
 digest() {
-	case $final,$begun in
-	0,*) sum=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 ;;
-	*,0) sum=$(sha256sum <"$logs/$run.log") ;;
-	*) sum=$(head -c "$final" "$logs/$run.log" | sha256sum) ;;
-	esac
+	read -r starter _ <"$ctl/$run.$role.start"
+	if [ "$begun" = 0 ]; then
+		both=$(sha256sum "$ctl/$run.$starter.script" - <"$logs/$run.log")
+	else
+		both=$(sha256sum "$ctl/$run.$starter.script"; head -c "$final" "$logs/$run.log" | sha256sum)
+	fi
+	proof=${both%% *}
+	sum=${both#*
+}
 	sum=${sum%% *}
 }
 
@@ -391,8 +451,11 @@ pause() {
 	case $sleeper in
 	read) read -r -t $nap _ <&7 ;;
 	tick)
-		{ sleep $nap || sleep 1; echo tick >&7; } </dev/null >/dev/null 6<&- &
-		read -r _ <&7
+		[ -n "$ticking" ] || { sleep $nap || sleep 1; echo "tick $exec" >&7; } </dev/null >/dev/null 6<&- &
+		ticking=yes
+		# What another exec left ticking is not for us.
+		until read -r word <&7 && { [ "$word" = wake ] || [ "$word" = "tick $exec" ]; }; do :; done
+		[ "$word" = wake ] || ticking=''
 		;;
 	sleep) sleep $nap ;;
 	*) sleep 1 && quiet=$((quiet + 1000)) silent=$((silent + 1000)) ;;
@@ -406,17 +469,36 @@ ended() {
 	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
 }
 
-# emit UPTO: records up to that offset, a mebibyte at most each.
+# emit UPTO [LAST]: records up to that offset, a mebibyte at most each. With LAST,
+# the digest is computed beside the last one, on the other core.
 emit() {
 	while [ "$offset" -lt "$1" ]; do
 		n=$(($1 - offset))
 		[ $n -gt 1048576 ] && n=1048576
 		printf '#data %s %s\n' "$offset" $n
-		dd bs=$n count=1 <&5 2>/dev/null
+		if [ -n "$2" ] && [ $((offset + n)) -ge "$1" ]; then
+			dd bs=$n count=1 <&5 2>/dev/null &
+			digest
+			wait $!
+		else
+			dd bs=$n count=1 <&5 2>/dev/null
+		fi
 		offset=$((offset + n))
 		printf '\n#ok %s\n' "$offset"
 		quiet=0 silent=0
 	done
+}
+
+# measure: size = that of the log. A stamp that is newer than the log says without a
+# process that nothing came since; in the same clock tick it says nothing.
+measure() {
+	size=$offset
+	[ -z "$over" ] && [ "$logs/$run.stamp" -nt "$logs/$run.log" ] && [ -e "$logs/$run.log" ] && return 0
+	[ -z "$over" ] && [ "$offset" = 0 ] && [ ! -s "$logs/$run.log" ] && [ -e "$logs/$run.log" ] && return 0
+	true >"$logs/$run.stamp"
+	size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$logs/$run.log") || fail final "the job deleted its own log"
+	[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
+	return 0
 }
 
 # halting: asks PID 1 of $role for one more pass until it counts none.
@@ -438,7 +520,7 @@ halting() {
 		asked=$((seq + 1))
 		echo "$signal $asked" >"$ctl/$run.$role.stop"
 	fi
-	wake "$role"
+	wake "$role.wake"
 }
 
 tail_log() {
@@ -454,8 +536,7 @@ tail_log() {
 		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
 		ended && over=yes
 		[ -n "$over" ] && [ "$length" != - ] && size=$length && break
-		size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$logs/$run.log") || fail final "the job deleted its own log"
-		[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
+		measure
 		[ -e "$ctl/$run.exit" ] || fail final "the job deleted the control volume of its container group"
 		[ -n "$over" ] && break
 		emit "$size"
@@ -464,7 +545,7 @@ tail_log() {
 		if [ $silent -ge "$beat" ]; then
 			printf '#beat\n'
 			silent=0
-			wake "$role"
+			wake "$role.wake"
 		fi
 	done
 	final=$size
@@ -472,25 +553,32 @@ tail_log() {
 		claim "$ctl/$run.final" "$size"
 		until read -r final <"$ctl/$run.final"; do pause; done
 	fi
-	emit "$final"
-	digest
+	sum=''
+	emit "$final" last
+	[ -n "$sum" ] || digest
 	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
 	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
-	printf '#end %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer"
+	printf '#end %s %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer" "$proof"
 }
 
 # farewell: output sent just before an exec exits is cut off by some servers, so
 # the driver says bye first; a minute later nobody will.
 farewell() {
 	[ -n "$listener" ] || return 0
-	(sleep 60; kill "$listener") <&- >/dev/null 2>&1 6<&- &
-	watchdog=$!
-	wait "$listener"
-	kill "$watchdog"
+	if [ $sleeper = read ]; then
+		until [ "$word" = "bye $exec" ]; do read -r -t 60 word <&7 || break; done
+		kill "$listener"
+		return 0
+	fi
+	sleep 60 <&- >/dev/null 2>&1 6<&- &
+	napper=$!
+	trap : CHLD # ends a wait for the one when the other has ended
+	while kill -0 "$listener" && kill -0 "$napper"; do wait "$listener"; done
+	kill "$napper" "$listener"
 }
 
 attach() {
-	run=$1 exec=$2 role=$3 shell=$4 size=$5 sum=$6 offset=$7 nonce=$8 beat=$9
+	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	exec 6<&0 </dev/null 2>/dev/null
 	umask 0
 	listener=''
@@ -512,6 +600,7 @@ attach() {
 # stop_here RUN ROLE: without the stream, in the container itself.
 stop_here() {
 	top=1 spare='' passes=0
+	read -r spare <"$ctl/$2.spare"
 	umask 0
 	claim "$ctl/$1.claim" stop
 	while :; do

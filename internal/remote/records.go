@@ -39,6 +39,7 @@ type record struct {
 	status  string // end: a number, or "lost"
 	length  int64  // end: of the whole log; left: processes
 	digest  string // end: SHA-256 of the whole log, hex
+	script  string // end: SHA-256 of the script that ran, hex
 	oom     bool   // end: the kernel killed for memory
 	final   bool   // fail: another exec would not do better
 	text    string // fail
@@ -106,7 +107,7 @@ func parseHeader(line string) (record, error) {
 	rec := record{kind: kind(words[0])}
 	bad := fmt.Errorf("%w: %q", errProtocol, clip([]byte(line)))
 	args := words[1:]
-	want := map[kind]int{kindHello: 2, kindUp: 0, kindData: 2, kindBeat: 0, kindGone: 0, kindStopping: 0, kindStopped: 0, kindEnd: 5, kindLeft: 1}
+	want := map[kind]int{kindHello: 2, kindUp: 0, kindData: 2, kindBeat: 0, kindGone: 0, kindStopping: 0, kindStopped: 0, kindEnd: 6, kindLeft: 1}
 	if rec.kind == kindFail && len(args) >= 2 {
 		rec.final, rec.text = args[0] == "final", strings.Join(args[1:], " ")
 		return rec, nil
@@ -126,9 +127,9 @@ func parseHeader(line string) (record, error) {
 	case kindLeft:
 		rec.length, err = number(args[0])
 	case kindEnd:
-		rec.run, rec.status, rec.digest, rec.oom = args[0], args[1], args[3], args[4] == "oom"
+		rec.run, rec.status, rec.digest, rec.oom, rec.script = args[0], args[1], args[3], args[4] == "oom", args[5]
 		rec.length, err = number(args[2])
-		if len(rec.digest) != 64 || args[4] != "oom" && args[4] != "none" {
+		if len(rec.digest) != 64 || len(rec.script) != 64 || args[4] != "oom" && args[4] != "none" {
 			return record{}, bad
 		}
 	}

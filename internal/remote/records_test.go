@@ -24,8 +24,8 @@ func TestDecoderReadsRecords(t *testing.T) {
 		{"up", "#up\n", record{kind: kindUp}},
 		{"data", "#data 7 3\na\x00\xff\n#ok 10\n", record{kind: kindData, offset: 7, length: 3, payload: []byte("a\x00\xff")}},
 		{"data that looks like records", "#data 0 8\n#end\n#ok\n#ok 8\n", record{kind: kindData, length: 8, payload: []byte("#end\n#ok")}},
-		{"end", "#end r1 3 49 " + someDigest + " none\n", record{kind: kindEnd, run: "r1", status: "3", length: 49, digest: someDigest}},
-		{"end by the kernel", "#end r1 137 0 " + someDigest + " oom\n", record{kind: kindEnd, run: "r1", status: "137", digest: someDigest, oom: true}},
+		{"end", "#end r1 3 49 " + someDigest + " none " + someDigest + "\n", record{kind: kindEnd, run: "r1", status: "3", length: 49, digest: someDigest, script: someDigest}},
+		{"end by the kernel", "#end r1 137 0 " + someDigest + " oom " + someDigest + "\n", record{kind: kindEnd, run: "r1", status: "137", digest: someDigest, script: someDigest, oom: true}},
 		{"final failure", "#fail final the disk is full\n", record{kind: kindFail, final: true, text: "the disk is full"}},
 		{"failure", "#fail again damaged\n", record{kind: kindFail, text: "damaged"}},
 		{"left", "#left 2\n", record{kind: kindLeft, length: 2}},
@@ -61,8 +61,8 @@ func TestDecoderRefuses(t *testing.T) {
 		{"a byte lost in the payload", "#data 0 3\nab\n#ok 3\n#beat\n", errProtocol},
 		{"a byte doubled in the payload", "#data 0 3\nabbc\n#ok 3\n", errProtocol},
 		{"trailer of another record", "#data 0 3\nabc\n#ok 4\n", errProtocol},
-		{"short digest", "#end r1 0 0 abc none\n", errProtocol},
-		{"a word too many in end", "#end r1 0 0 " + someDigest + " none x\n", errProtocol},
+		{"short digest", "#end r1 0 0 abc none " + someDigest + "\n", errProtocol},
+		{"a word too many in end", "#end r1 0 0 " + someDigest + " none " + someDigest + " x\n", errProtocol},
 		{"endless line", "#" + strings.Repeat("x", 2*maxHeader), errProtocol},
 		{"cut in the header", "#data 0", io.ErrUnexpectedEOF},
 		{"cut in the payload", "#data 0 3\nab", io.ErrUnexpectedEOF},
@@ -81,7 +81,7 @@ func TestDecoderRefuses(t *testing.T) {
 // FuzzDecoder holds what the stream promises: whatever arrives, only payload that
 // stands between a whole header and its own trailer comes out.
 func FuzzDecoder(f *testing.F) {
-	f.Add([]byte("#hello r e\n#up\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none\n"))
+	f.Add([]byte("#hello r e\n#up\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none " + someDigest + "\n"))
 	f.Add([]byte("#data 0 3\nab\n#ok 3\n"))
 	f.Add([]byte("#fail final x\n#gone\n#stopped\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -134,7 +135,7 @@ func (r *run) command() []string {
 	}
 	r.execs++
 	return []string{"sh", scriptPath, "attach", r.id, randomHex(4), string(r.job.Role), r.job.Shell,
-		fmt.Sprint(size), r.digest, fmt.Sprint(r.offset), r.nonce, fmt.Sprint(r.Settings.Heartbeat.Milliseconds())}
+		fmt.Sprint(size), fmt.Sprint(r.offset), r.nonce, fmt.Sprint(r.Settings.Heartbeat.Milliseconds())}
 }
 
 // attempt is one exec, from its opening to its loss or to the end of the run.
@@ -150,7 +151,7 @@ func (r *run) attempt(ctx context.Context) (Result, error) {
 	conn := newConnection(stream)
 	defer conn.close()
 	if !r.uploaded {
-		conn.write(r.job.Body)
+		conn.write(append(bytes.Clone(r.job.Body), r.nonce+"\n"...))
 	}
 	idle := time.NewTimer(r.Settings.Idle)
 	defer idle.Stop()
@@ -196,12 +197,26 @@ func (r *run) handle(ctx context.Context, rec record) (result Result, over bool,
 		}
 		return Result{}, false, &lostError{errors.New(rec.text)}
 	case kindGone:
-		if err := r.Diagnose(ctx); err != nil {
-			return Result{}, true, err
-		}
-		return Result{}, true, errors.New("the build container's first process has died, but ECI reports the container as running")
+		return Result{}, true, r.gone(ctx)
 	}
 	return Result{}, false, nil
+}
+
+// gone asks why build has died. Its control volume tells of the death before the
+// API does.
+func (r *run) gone(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Settings.Death)
+	defer cancel()
+	for pause := r.Settings.Death / 40; ; pause *= 2 {
+		if err := r.Diagnose(ctx); err != nil && ctx.Err() == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the build container's first process has died, but ECI reports the container as running")
+		case <-time.After(pause):
+		}
+	}
 }
 
 // emit writes a piece of log out. One that does not begin where the last ended
@@ -230,6 +245,9 @@ func (r *run) end(rec record) (Result, error) {
 			return Result{}, &lostError{errors.New("the log's digest disagrees, asking once more")}
 		}
 		return Result{}, fmt.Errorf("the log that arrived is not the log that was written (sha256 %s, in the group %s): its outcome can't be trusted", got, rec.digest)
+	}
+	if rec.script != r.digest {
+		return Result{}, fmt.Errorf("the script that ran is not the script that was sent (sha256 %s, sent %s): its outcome can't be trusted", rec.script, r.digest)
 	}
 	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs}
 	if rec.status == "lost" {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,6 +32,7 @@ func TestScriptOutcomes(t *testing.T) {
 		{"terminated by its own hand", "kill $$; sleep 9", 143, ""},
 		{"text like our records", "printf '#end a 0 0\\n#ok 3\\n'", 0, "#end a 0 0\n#ok 3\n"},
 		{"opens its own stderr", "echo a; echo b >/dev/stderr; echo c >/dev/stdout; echo d | tee /dev/stderr", 0, "a\nb\nc\nd\nd\n"},
+		{"no signal is ignored", "grep SigIgn /proc/self/status; trap 'echo trapped' INT; kill -INT $$", 0, "SigIgn:\t0000000000000000\ntrapped\n"},
 		{"stdin is empty", "cat; echo read", 0, "read\n"},
 		{"a background child that holds stdout", "sleep 300 & echo done", 0, "done\n"},
 		{"a daemon", "(setsid sleep 300 >/dev/null 2>&1 &); echo up", 0, "up\n"},
@@ -363,6 +365,37 @@ func copyFile(from, to string) error {
 
 func BenchmarkRun(b *testing.B) {
 	g := newGroup(b, nil)
+	session := g.session(b, io.Discard)
+	session.Settings = DefaultSettings()
+	for b.Loop() {
+		if _, err := session.Run(context.Background(), Job{Role: Build, Shell: "bash", Body: []byte("echo hello\n")}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// busyboxTools lays busybox over the tools that eci-remote uses, as the default
+// helper image (Alpine) has them.
+func busyboxTools(t testing.TB) func(c *sandbox.ContainerConfig) {
+	t.Helper()
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("busybox is not installed")
+	}
+	return func(c *sandbox.ContainerConfig) {
+		if c.Name != "helper" {
+			return
+		}
+		for _, tool := range []string{"sh", "dd", "stat", "sha256sum", "head", "sleep", "cat", "setsid"} {
+			if err := os.Symlink(busybox, filepath.Join(c.Layers[0], "usr/local/bin", tool)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func BenchmarkRunBusybox(b *testing.B) {
+	g := newGroup(b, busyboxTools(b))
 	session := g.session(b, io.Discard)
 	session.Settings = DefaultSettings()
 	for b.Loop() {

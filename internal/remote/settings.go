@@ -9,6 +9,7 @@ type Settings struct {
 	BackoffMin  time.Duration // pause before an exec that replaces a lost one ...
 	BackoffMax  time.Duration // ... which doubles up to this
 	Diagnose    time.Duration // how often the caller is asked whether the group still lives
+	Death       time.Duration // how long the caller may take to learn why a container has died
 	StopConfirm time.Duration // how long a stop through the stream may stay unconfirmed
 	StopLimit   time.Duration // how long a stop may take altogether
 	Notice      time.Duration // a connection lost for longer is told in the job's log
@@ -23,6 +24,7 @@ func DefaultSettings() Settings {
 		BackoffMin:  time.Second,
 		BackoffMax:  30 * time.Second,
 		Diagnose:    time.Minute,
+		Death:       4 * time.Second,
 		StopConfirm: 3 * time.Second,
 		StopLimit:   40 * time.Second,
 		Notice:      30 * time.Second,
@@ -33,5 +35,5 @@ func DefaultSettings() Settings {
 func (s Settings) Scaled(n int) Settings {
 	d := time.Duration(n)
 	return Settings{s.Heartbeat / d, s.Idle / d, s.BackoffMin / d, s.BackoffMax / d,
-		s.Diagnose / d, s.StopConfirm / d, s.StopLimit / d, s.Notice / d}
+		s.Diagnose / d, s.Death / d, s.StopConfirm / d, s.StopLimit / d, s.Notice / d}
 }
