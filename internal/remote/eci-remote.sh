@@ -4,25 +4,27 @@
 #
 #   eci-remote helper BUILDS_DIR    PID 1 of helper: makes what build needs
 #   eci-remote build                PID 1 of build: shell builtins alone
+#   eci-remote warm ROLE SLOT       a shell of either that waits to become a script's
 #   eci-remote attach RUN EXEC ROLE SHELL SIZE OFFSET NONCE BEAT_MS
 #   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
 #
-# Written for dash, bash and busybox ash. Files on the control volume, by run id:
+# Written for dash, bash and busybox ash. PID 1 keeps a slot ready for the next run,
+# because forks are most of a run's cost: a keeper, a supervisor | cat pipeline and,
+# in a session of its own, the warm shell that becomes the script's.
+# On the control volume, by run id:
 #   RUN.EXEC.script  the script as that exec uploaded it
-#   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks PID 1 to start it
-#   RUN.claim        exists once PID 1 has taken the run up (or stop has barred it)
-#   RUN.supervisor   pid of the shell that waits for the script
-#   RUN.reader       pid of the cat between script and log
+#   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks for it to be started
+#   RUN.claim        ROLE.SLOT that has taken the run up, or stop, which bars it
 #   RUN.done         claimed by whoever writes RUN.exit
 #   RUN.exit         "exit STATUS NONCE LENGTH oom|none end", in a page reserved beforehand
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
-#   ROLE.spare       pids of ours beside PID 1, which a stop leaves alone
-#   RUN.ROLE.stop    SIGNAL SEQ asked of the watch; RUN.ROLE.stopped: SEQ COUNT
-#
-# PID 1 runs scripts in its foreground: what a shell without job control starts in
-# the background ignores SIGINT for ever, and so would the job's programs. Beside it
-# the watch, a child of it, sees to stops. ROLE.go wakes the one, ROLE.wake the other.
+#   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+# and by slot, whose log is ROLE.SLOT.log on the log volume:
+#   ROLE.SLOT.keeper, .supervisor, .cat, .warm   their pids
+#   ROLE.SLOT.run    RUN NONCE that the warm shell took
+#   ROLE.slot        SLOT that is ready or running, and other pids that no stop may end
+# ROLE.go wakes the warm shell, ROLE.wake PID 1, tail.wake the attached execs.
 
 eci=${0%/*/*}
 ctl=$eci/control
@@ -49,305 +51,6 @@ wake() {
 	return 0
 }
 
-# ---------------------------------------------------------------- processes
-
-# look PID: name, state and ppid from /proc with builtins. The name may hold
-# anything, parentheses too.
-look() {
-	name='' state='' ppid='' line=''
-	[ -e "/proc/$1/stat" ] && read -r line 2>/dev/null <"/proc/$1/stat"
-	name=${line#*(}
-	name=${name%) *}
-	line=${line##*) }
-	state=${line%% *}
-	line=${line#* }
-	ppid=${line%% *}
-	[ -n "$ppid" ]
-}
-
-# mortal PID: PID lives, descends from $top, and is none of our own ($spare).
-# What an exec started has an ancestor with parent 0 and is left alone.
-mortal() {
-	look "$1" || return 1
-	case $state in Z* | X*) return 1 ;; esac
-	q=$1
-	while :; do
-		case " $spare $top $$ " in *" $q "*) return 1 ;; esac
-		[ "$ppid" = "$top" ] && return 0
-		case $ppid in 0 | 1) return 1 ;; esac
-		q=$ppid
-		look "$q" || return 1
-	done
-}
-
-# sweep SIGNAL: sends it to every mortal process; count = how many there were.
-sweep() {
-	count=0
-	for proc in /proc/[0-9]*; do
-		if mortal "${proc#/proc/}"; then
-			count=$((count + 1))
-			kill -s "$1" "${proc#/proc/}" 2>/dev/null
-		fi
-	done
-}
-
-# ooms: oom = processes of this container that the kernel killed for memory.
-ooms() {
-	oom=0
-	events=/sys/fs/cgroup/memory.events
-	[ -r $events ] || events=/sys/fs/cgroup/memory/memory.oom_control
-	[ -r $events ] || return 0
-	while read -r key value; do
-		[ "$key" = oom_kill ] && oom=$value
-	done <$events
-	return 0
-}
-
-# ------------------------------------------------------------- PID 1 of both
-
-# finish RUN STATUS NONCE LENGTH KILLER: the exit record, once.
-finish() {
-	claim "$ctl/$1.done" "" || return 0
-	echo "exit $2 $3 $4 $5 end" 1<>"$ctl/$1.exit"
-	wake tail.wake
-}
-
-# itself: self = the pid of this very (sub)shell, which $$ is not.
-itself() {
-	for self in /proc/self/task/*; do self=${self##*/}; done
-}
-
-# supervise RUN EXEC SHELL NONCE: runs the script on our stdout and records its end.
-supervise() {
-	itself
-	echo "$self" >"$ctl/$1.supervisor"
-	interpreter=sh
-	[ "$3" = bash ] && command -v bash >/dev/null && interpreter=bash
-	ooms
-	before=$oom
-	# In a subshell, so that this shell's word on a signal stays out of the log.
-	(exec $setsid $interpreter "$ctl/$1.$2.script" </dev/null 2>&1 8>&-)
-	status=$?
-	exec >/dev/null
-	ooms
-	killer=none
-	[ $status = 137 ] && [ "$oom" -gt "$before" ] && killer=oom
-	[ -n "$cat" ] && drained "$1"
-	length=-
-	while read -r key value; do
-		[ "$key" = pos: ] && length=$value && break
-	done </proc/self/fdinfo/8
-	finish "$1" $status "$4" "$length" $killer
-	# PID 1 waits for cat, and cat for background children of the script.
-	[ -n "$cat" ] && kill -s KILL "$reader" 2>/dev/null
-}
-
-# drained RUN: waits until cat has written what the script left in the pipe. The
-# pipe's end would be too late, as a background child may hold it; but cat, once it
-# is no longer the shell that execs it, sleeps only when the pipe is empty.
-drained() {
-	look "$self"
-	own=$name reader=''
-	until [ -n "$reader" ]; do
-		[ -e "$ctl/$1.reader" ] && read -r reader <"$ctl/$1.reader"
-	done
-	while look "$reader"; do
-		case $state in
-		S*) [ "$name" = "$own" ] || return 0 ;;
-		Z*) return 0 ;;
-		esac
-	done
-}
-
-# begin RUN: runs a requested script to its end unless somebody has claimed the run.
-# Descriptor 8 is the log's only writer, so its position is the log's length. Where
-# there is cat, it stands in between: a script that opens /dev/stderr would
-# truncate a plain file.
-begin() {
-	claim "$ctl/$1.claim" "$role" || return 0
-	read -r exec shell nonce <"$ctl/$1.$role.start"
-	exec 8>>"$logs/$1.log"
-	if [ -n "$cat" ]; then
-		supervise "$1" "$exec" "$shell" "$nonce" 3>&- 4>&- | {
-			itself
-			echo "$self" >"$ctl/$1.reader"
-			exec cat >&8 3>&- 4>&- 8>&-
-		}
-	else
-		(supervise "$1" "$exec" "$shell" "$nonce" >&8 3>&- 4>&-)
-	fi
-	exec 8>&-
-	# A supervisor that was killed from inside leaves no record; a stop leaves its own.
-	[ -e "$ctl/$1.$role.stop" ] || finish "$1" lost "$nonce" - none
-}
-
-# halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
-# that has its answer is over: what later stages start must not meet it.
-halt() {
-	read -r signal seq <"$ctl/$1.$role.stop" || return 0
-	answered=''
-	[ -e "$ctl/$1.$role.stopped" ] && read -r answered _ <"$ctl/$1.$role.stopped"
-	[ "$seq" = "$answered" ] && return 0
-	claim "$ctl/$1.claim" stop
-	sweep "$signal"
-	if [ $count = 0 ]; then
-		nonce=stopped
-		[ -e "$ctl/$1.$role.start" ] && read -r _ _ nonce <"$ctl/$1.$role.start"
-		finish "$1" 143 "$nonce" - none
-		echo "$seq 0" >"$ctl/$1.$role.stopped"
-		wake tail.wake
-		return 0
-	fi
-	# No wake: the asker counts its passes by the time that they take.
-	echo "$seq $count" >"$ctl/$1.$role.stopped"
-}
-
-# orphaned: the reader of a run whose supervisor was killed from inside would keep
-# PID 1 waiting as long as anything of the script lives.
-orphaned() {
-	for file in "$ctl"/*.supervisor; do
-		[ -e "$file" ] && read -r supervisor <"$file" || continue
-		file=${file%.supervisor}
-		[ -e "$file.done" ] && continue
-		look "$supervisor" && [ "${state#Z}" = "$state" ] && continue
-		[ -e "$file.reader" ] && read -r reader <"$file.reader" && kill -s KILL "$reader" 2>/dev/null
-	done
-}
-
-# A home directory as /etc/passwd has it, where the image's environment names none.
-home() {
-	[ -n "$HOME" ] && [ "$HOME" != / ] && return 0
-	uid=0
-	while read -r key value _; do
-		[ "$key" = Uid: ] && uid=$value
-	done </proc/self/status
-	HOME=/
-	[ "$uid" = 0 ] && HOME=/root
-	if [ -r /etc/passwd ]; then
-		while IFS=: read -r _ _ id _ _ dir _; do
-			[ "$id" = "$uid" ] && [ -n "$dir" ] && HOME=$dir && break
-		done </etc/passwd
-	fi
-	export HOME
-}
-
-# git refuses a checkout that another uid made; here that is the normal case.
-trust() {
-	count=${GIT_CONFIG_COUNT:-0}
-	export "GIT_CONFIG_KEY_$count=safe.directory" "GIT_CONFIG_VALUE_$count=*"
-	export "GIT_CONFIG_COUNT=$((count + 1))"
-}
-
-# hear: waits for a word in the FIFO on descriptor 3, or for a second.
-hear() {
-	word=''
-	if [ -n "$fifo" ]; then read -r word <&3; else sleep 1; fi
-}
-
-# listen NAME: opens the FIFO NAME, which hear then reads.
-listen() {
-	fifo=''
-	[ -p "$ctl/$1" ] && exec 3<>"$ctl/$1" && fifo=yes
-}
-
-# watch: a child of PID 1 that answers stops while PID 1 waits for a script.
-watch() {
-	listen "$role.wake"
-	itself
-	spare="$spare $self"
-	trap - TERM INT
-	while :; do
-		for file in "$ctl"/*."$role".stop; do
-			[ -e "$file" ] || continue
-			file=${file##*/}
-			halt "${file%%.*}"
-		done
-		orphaned
-		hear
-	done
-}
-
-# guard: keeps a watch beside PID 1, whatever a job kills.
-guard() {
-	jobs >/dev/null 2>&1 # reaps
-	[ -n "$watcher" ] && kill -0 "$watcher" 2>/dev/null && return 0
-	watch 4>&- &
-	watcher=$!
-	echo "$spare $watcher" >"$ctl/$role.spare"
-}
-
-# serve: waits for words in the FIFO. Until the helper's word has come through
-# it once, a background sleep ticks, because nobody documents that a FIFO on an
-# EmptyDir joins two containers.
-serve() {
-	setsid='' cat='' watcher='' top=$$
-	command -v setsid >/dev/null && setsid=setsid
-	command -v cat >/dev/null && cat=cat
-	home
-	trust
-	listen "$role.go"
-	[ "$role" = build ] && [ -p "$ctl/build.life" ] && exec 4<>"$ctl/build.life"
-	ticker=''
-	if [ -n "$fifo" ] && [ "$role" = build ] && command -v sleep >/dev/null; then
-		(while sleep 1; do echo tick; echo tick 1<>"$ctl/build.wake"; done) >&3 4>&- &
-		ticker=$! spare=$ticker
-	fi
-	trap : CHLD
-	while :; do
-		guard
-		for file in "$ctl"/*."$role".start; do
-			[ -e "$file" ] || continue
-			file=${file##*/}
-			[ -e "$ctl/${file%%.*}.claim" ] || begin "${file%%.*}"
-		done
-		hear
-		if [ "$word" = hello ] && [ -n "$ticker" ]; then
-			kill -s KILL "$ticker" 2>/dev/null
-			ticker='' spare=''
-		fi
-	done
-}
-
-pid1_build() {
-	role=build spare=''
-	trap 'exit 143' TERM INT
-	until [ -e "$ctl/helper.ready" ]; do
-		command -v sleep >/dev/null && { sleep 0.05 2>/dev/null || sleep 1; }
-	done
-	claim "$ctl/build.boot" "" || die "the build container was started a second time; its job can't go on"
-	serve
-}
-
-pid1_helper() {
-	role=helper
-	trap 'exit 143' TERM INT
-	umask 0
-	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
-	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
-	mkdir -p "$1" && chmod 0777 "$1" || die "helper can't open builds_dir $1 to the build container"
-	mkdir -p /usr/local/bin
-	command -v gitlab-runner >/dev/null || ln -s "$(command -v gitlab-runner-helper)" /usr/local/bin/gitlab-runner ||
-		die "the helper image has neither gitlab-runner nor gitlab-runner-helper on PATH; set [helper] image to a gitlab-runner-helper image"
-	PATH=$PATH:/usr/local/bin
-	version=$(gitlab-runner --version 2>&1) || die "gitlab-runner of the helper image does not run: $version"
-	for tool in dd stat sha256sum head git; do
-		command -v $tool >/dev/null || die "the helper image lacks $tool; set [helper] image to a gitlab-runner-helper image"
-	done
-	spare=''
-	if mkfifo "$ctl/helper.go" "$ctl/helper.wake" "$ctl/build.go" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
-		# Opened for reading alone: blocks until build has it open, ends with build.
-		(
-			exec 4<"$ctl/build.life" && echo hello 1<>"$ctl/build.go"
-			read -r _ <&4
-			echo dead >"$ctl/build.dead"
-			wake tail.wake
-		) &
-		spare=$!
-	fi
-	echo ready >"$ctl/helper.ready"
-	serve
-}
-
 # -------------------------------------------------------------- execs in helper
 
 # fail KIND TEXT: KIND final (no other exec can do better) or again.
@@ -362,7 +65,7 @@ fail() {
 # has the digest.
 upload() {
 	file=$ctl/$run.$exec.script
-	true >>"$logs/$run.log" || fail final "the log can't be made: is the disk of the container group full?"
+	true >"$logs/$run.probe" || fail final "the log can't be made: is the disk of the container group full?"
 	[ -e "$ctl/$run.exit" ] || printf '%-127s\n' pending >"$ctl/$run.exit" || fail final "the control volume is full"
 	dd bs="$size" count=1 iflag=fullblock <&6 >"$file" 2>/dev/null ||
 		while have=$(stat -c %s "$file") && [ "$have" -lt "$size" ]; do
@@ -432,9 +135,9 @@ waits() {
 digest() {
 	read -r starter _ <"$ctl/$run.$role.start"
 	if [ "$begun" = 0 ]; then
-		both=$(sha256sum "$ctl/$run.$starter.script" - <"$logs/$run.log")
+		both=$(sha256sum "$ctl/$run.$starter.script" - <"$log")
 	else
-		both=$(sha256sum "$ctl/$run.$starter.script"; head -c "$final" "$logs/$run.log" | sha256sum)
+		both=$(sha256sum "$ctl/$run.$starter.script"; head -c "$final" "$log" | sha256sum)
 	fi
 	proof=${both%% *}
 	sum=${both#*
@@ -489,14 +192,39 @@ emit() {
 	done
 }
 
+# found: the log is known, as it is once a slot has taken the run; opens it at $offset.
+found() {
+	[ -n "$log" ] && return 0
+	slot=''
+	[ -e "$ctl/$run.claim" ] && read -r slot <"$ctl/$run.claim"
+	case $slot in
+	'')
+		# PID 1 may have missed that its last slot was killed.
+		wake "$role.wake"
+		return 1
+		;;
+	stop) log=/dev/null ;;
+	*) log=$logs/$slot.log ;;
+	esac
+	exec 5<"$log" || fail final "the job deleted its own log"
+	if [ "$offset" -gt 0 ]; then
+		dd bs=4096 skip=$((offset / 4096)) count=0 <&5 2>/dev/null
+		dd bs=1 skip=$((offset % 4096)) count=0 <&5 2>/dev/null
+	fi
+}
+
 # measure: size = that of the log. A stamp that is newer than the log says without a
 # process that nothing came since; in the same clock tick it says nothing.
 measure() {
 	size=$offset
-	[ -z "$over" ] && [ "$logs/$run.stamp" -nt "$logs/$run.log" ] && [ -e "$logs/$run.log" ] && return 0
-	[ -z "$over" ] && [ "$offset" = 0 ] && [ ! -s "$logs/$run.log" ] && [ -e "$logs/$run.log" ] && return 0
+	found || return 0
+	[ $log = /dev/null ] && return 0
+	if [ -z "$over" ] && [ -e "$log" ]; then
+		[ "$logs/$run.stamp" -nt "$log" ] && return 0
+		[ "$offset" = 0 ] && [ ! -s "$log" ] && return 0
+	fi
 	true >"$logs/$run.stamp"
-	size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$logs/$run.log") || fail final "the job deleted its own log"
+	size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$log") || fail final "the job deleted its own log"
 	[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
 	return 0
 }
@@ -524,18 +252,13 @@ halting() {
 }
 
 tail_log() {
-	exec 5<"$logs/$run.log" || fail final "the job deleted its own log"
-	if [ "$offset" -gt 0 ]; then
-		dd bs=4096 skip=$((offset / 4096)) count=0 <&5 2>/dev/null
-		dd bs=1 skip=$((offset % 4096)) count=0 <&5 2>/dev/null
-	fi
-	quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
+	log='' quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
 	while :; do
 		pause
 		over='' dead=''
 		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
 		ended && over=yes
-		[ -n "$over" ] && [ "$length" != - ] && size=$length && break
+		[ -n "$over" ] && [ "$length" != - ] && size=$length && found && break
 		measure
 		[ -e "$ctl/$run.exit" ] || fail final "the job deleted the control volume of its container group"
 		[ -n "$over" ] && break
@@ -559,6 +282,7 @@ tail_log() {
 	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
 	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
 	printf '#end %s %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer" "$proof"
+	wake "$role.wake"
 }
 
 # farewell: output sent just before an exec exits is cut off by some servers, so
@@ -597,10 +321,333 @@ attach() {
 	farewell
 }
 
+# A shell parses as it goes: an attach, whose start a job waits for, needs no more.
+[ "$1" = attach ] && shift && attach "$@" && exit
+
+# ---------------------------------------------------------------- processes
+
+# look PID: name, state and ppid from /proc with builtins. The name may hold
+# anything, parentheses too.
+look() {
+	name='' state='' ppid='' line=''
+	[ -e "/proc/$1/stat" ] && read -r line 2>/dev/null <"/proc/$1/stat"
+	name=${line#*(}
+	name=${name%) *}
+	line=${line##*) }
+	state=${line%% *}
+	line=${line#* }
+	ppid=${line%% *}
+	[ -n "$ppid" ]
+}
+
+# mortal PID: PID lives, descends from $top, and is none of ours: $spare, or $others
+# and their children. What an exec started has an ancestor with parent 0 and is left
+# alone.
+mortal() {
+	case " $spare $top $$ " in *" $1 "*) return 1 ;; esac
+	look "$1" || return 1
+	case $state in Z* | X*) return 1 ;; esac
+	q=$1
+	while :; do
+		case " $others " in *" $q "*) return 1 ;; esac
+		[ "$ppid" = "$top" ] && return 0
+		case $ppid in 0 | 1) return 1 ;; esac
+		q=$ppid
+		look "$q" || return 1
+	done
+}
+
+# spared: $spare = the processes of the slot; of its warm shell only until it takes a
+# run.
+spared() {
+	read -r slot others <"$ctl/$role.slot"
+	spare=''
+	for part in keeper supervisor cat warm; do
+		[ $part = warm ] && [ -e "$ctl/$role.$slot.run" ] && continue
+		[ -e "$ctl/$role.$slot.$part" ] && read -r pid <"$ctl/$role.$slot.$part" && spare="$spare $pid"
+	done
+	return 0
+}
+
+# sweep SIGNAL: sends it to every mortal process; count = how many there were.
+sweep() {
+	count=0
+	spared
+	for proc in /proc/[0-9]*; do
+		if mortal "${proc#/proc/}"; then
+			count=$((count + 1))
+			kill -s "$1" "${proc#/proc/}" 2>/dev/null
+		fi
+	done
+}
+
+# ooms: oom = processes of this container that the kernel killed for memory.
+ooms() {
+	oom=0
+	events=/sys/fs/cgroup/memory.events
+	[ -r $events ] || events=/sys/fs/cgroup/memory/memory.oom_control
+	[ -r $events ] || return 0
+	while read -r key value; do
+		[ "$key" = oom_kill ] && oom=$value
+	done <$events
+	return 0
+}
+
+# ------------------------------------------------------------- a slot
+
+# finish RUN STATUS NONCE LENGTH KILLER: the exit record, once.
+finish() {
+	claim "$ctl/$1.done" "" || return 0
+	echo "exit $2 $3 $4 $5 end" 1<>"$ctl/$1.exit"
+	wake tail.wake
+}
+
+# itself: self = the pid of this very (sub)shell, which $$ is not.
+itself() { read -r self _ </proc/self/stat; }
+
+# warm: waits for a run, claims it, and becomes its script.
+warm() {
+	itself
+	echo "$self" >"$ctl/$role.$slot.warm"
+	listen "$role.go"
+	while :; do
+		for file in "$ctl"/*."$role".start; do
+			run=${file##*/}
+			run=${run%%.*}
+			[ -e "$file" ] && [ ! -e "$ctl/$run.claim" ] && claim "$ctl/$run.claim" "$role.$slot" || continue
+			read -r exec shell nonce <"$file"
+			echo "$run $nonce" >"$ctl/$role.$slot.run"
+			[ "$shell" = bash ] && command -v bash >/dev/null || shell=sh
+			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
+		done
+		hear
+		[ "$word" = hello ] && true >"$ctl/$role.heard"
+	done
+}
+
+# supervise: starts a warm shell on our stdout and records the end of its run.
+supervise() {
+	itself
+	echo "$self" >"$ctl/$role.$slot.supervisor"
+	ooms
+	before=$oom
+	if [ -n "$setsid" ]; then
+		(exec setsid sh "$0" warm "$role" "$slot" </dev/null 3>&- 8>&-)
+	else
+		(warm) </dev/null 8>&-
+	fi
+	status=$?
+	exec >/dev/null
+	read -r run nonce <"$ctl/$role.$slot.run" || return 0
+	killer=none
+	[ $status = 137 ] && ooms && [ "$oom" -gt "$before" ] && killer=oom
+	[ -n "$cat" ] && drained
+	length=-
+	while read -r key value; do
+		[ "$key" = pos: ] && length=$value && break
+	done </proc/self/fdinfo/8
+	finish "$run" $status "$nonce" "$length" $killer
+	# cat waits for background children of the script, and keep for cat.
+	[ -n "$cat" ] && kill -s KILL "$reader"
+}
+
+# drained: waits until cat has written what the script left in the pipe. The pipe's
+# end would be too late, as a background child may hold it; but cat, once it is no
+# longer the shell that execs it, sleeps only when the pipe is empty.
+drained() {
+	reader=''
+	until [ -n "$reader" ]; do
+		[ -e "$ctl/$role.$slot.cat" ] && read -r reader <"$ctl/$role.$slot.cat"
+	done
+	while look "$reader"; do
+		case $state in
+		S*) [ "$name" = "$own" ] || return 0 ;;
+		Z*) return 0 ;;
+		esac
+	done
+}
+
+# keep: a slot, from its log to the end of its run. Descriptor 8 is the log's only
+# writer, so its position is the log's length. Where there is cat, it stands in
+# between: a script that opens /dev/stderr would truncate a plain file.
+keep() {
+	exec 8>>"$logs/$role.$slot.log"
+	if [ -n "$cat" ]; then
+		supervise | {
+			itself
+			echo "$self" >"$ctl/$role.$slot.cat"
+			exec cat >&8 8>&-
+		}
+	else
+		(supervise >&8)
+	fi
+	# A supervisor that was killed from inside leaves no record.
+	[ -e "$ctl/$role.$slot.run" ] && read -r run nonce <"$ctl/$role.$slot.run" && finish "$run" lost "$nonce" - none
+}
+
+# detach: a keeper in the foreground of a shell that it then kills. What a shell
+# without job control starts in the background would ignore SIGINT and SIGQUIT for
+# ever, and so would the job's programs; and PID 1 must hear SIGTERM at once.
+detach() {
+	(
+		itself
+		parent=$self
+		(
+			itself
+			echo "$self" >"$ctl/$role.$slot.keeper"
+			kill -s KILL "$parent"
+			keep
+		) 3>&- 4>&-
+		: # or the inner shell would be the outer one
+	) </dev/null 2>/dev/null
+}
+
+# ------------------------------------------------------------- PID 1 of both
+
+# ready: there is a slot whose run has not ended.
+ready() {
+	keeper='' run=''
+	[ -e "$ctl/$role.$slot.run" ] && read -r run _ <"$ctl/$role.$slot.run"
+	if [ -z "$run" ] || [ ! -e "$ctl/$run.done" ]; then
+		[ -e "$ctl/$role.$slot.keeper" ] && read -r keeper <"$ctl/$role.$slot.keeper"
+		[ -n "$keeper" ] && kill -s 0 "$keeper" 2>/dev/null && return 0
+	fi
+	slot=$((slot + 1))
+	echo "$slot $others" >"$ctl/$role.slot"
+	{ detach; } 2>/dev/null
+}
+
+# halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
+# that has its answer is over: what later stages start must not meet it.
+halt() {
+	read -r signal seq <"$ctl/$1.$role.stop" || return 0
+	answered=''
+	[ -e "$ctl/$1.$role.stopped" ] && read -r answered _ <"$ctl/$1.$role.stopped"
+	[ "$seq" = "$answered" ] && return 0
+	claim "$ctl/$1.claim" stop
+	sweep "$signal"
+	if [ $count = 0 ]; then
+		nonce=stopped
+		[ -e "$ctl/$1.$role.start" ] && read -r _ _ nonce <"$ctl/$1.$role.start"
+		finish "$1" 143 "$nonce" - none
+		echo "$seq 0" >"$ctl/$1.$role.stopped"
+		wake tail.wake
+		return 0
+	fi
+	# No wake: the asker counts its passes by the time that they take.
+	echo "$seq $count" >"$ctl/$1.$role.stopped"
+}
+
+# A home directory as /etc/passwd has it, where the image's environment names none.
+home() {
+	[ -n "$HOME" ] && [ "$HOME" != / ] && return 0
+	uid=0
+	while read -r key value _; do
+		[ "$key" = Uid: ] && uid=$value
+	done </proc/self/status
+	HOME=/
+	[ "$uid" = 0 ] && HOME=/root
+	if [ -r /etc/passwd ]; then
+		while IFS=: read -r _ _ id _ _ dir _; do
+			[ "$id" = "$uid" ] && [ -n "$dir" ] && HOME=$dir && break
+		done </etc/passwd
+	fi
+	export HOME
+}
+
+# git refuses a checkout that another uid made; here that is the normal case.
+trust() {
+	count=${GIT_CONFIG_COUNT:-0}
+	export "GIT_CONFIG_KEY_$count=safe.directory" "GIT_CONFIG_VALUE_$count=*"
+	export "GIT_CONFIG_COUNT=$((count + 1))"
+}
+
+# hear: waits for a word in the FIFO on descriptor 3, or for a second.
+hear() {
+	word=''
+	if [ -n "$fifo" ]; then read -r word <&3; else sleep 1 || :; fi
+}
+
+# listen NAME: opens the FIFO NAME, which hear then reads.
+listen() {
+	fifo=''
+	[ -p "$ctl/$1" ] && exec 3<>"$ctl/$1" && fifo=yes
+}
+
+# serve: the life of PID 1. Until the helper's word has come through the FIFO once,
+# a background sleep ticks, because nobody documents that a FIFO on an EmptyDir joins
+# two containers.
+serve() {
+	setsid='' cat='' slot=0 top=$$
+	command -v setsid >/dev/null && setsid=setsid
+	command -v cat >/dev/null && cat=cat
+	look $$ # the name of a shell that has not yet exec'd
+	own=$name
+	home
+	trust
+	listen "$role.wake"
+	[ "$role" = build ] && [ -p "$ctl/build.life" ] && exec 4<>"$ctl/build.life"
+	if [ -n "$fifo" ] && [ "$role" = build ] && command -v sleep >/dev/null; then
+		(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
+		others="$others $!"
+	fi
+	trap : CHLD
+	while :; do
+		ready
+		for file in "$ctl"/*."$role".stop; do
+			[ -e "$file" ] || continue
+			file=${file##*/}
+			halt "${file%%.*}"
+		done
+		# The end of a child only wants to be reaped: a stage's last steps have the
+		# processor for themselves, its exec says when the next slot is wanted.
+		until hear; do jobs; done >/dev/null 2>&1
+	done
+}
+
+pid1_build() {
+	role=build others=''
+	trap 'exit 143' TERM INT
+	until [ -e "$ctl/helper.ready" ]; do
+		command -v sleep >/dev/null && { sleep 0.05 2>/dev/null || sleep 1; }
+	done
+	claim "$ctl/build.boot" "" || die "the build container was started a second time; its job can't go on"
+	serve
+}
+
+pid1_helper() {
+	role=helper
+	trap 'exit 143' TERM INT
+	umask 0
+	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
+	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
+	mkdir -p "$1" && chmod 0777 "$1" || die "helper can't open builds_dir $1 to the build container"
+	mkdir -p /usr/local/bin
+	command -v gitlab-runner >/dev/null || ln -s "$(command -v gitlab-runner-helper)" /usr/local/bin/gitlab-runner ||
+		die "the helper image has neither gitlab-runner nor gitlab-runner-helper on PATH; set [helper] image to a gitlab-runner-helper image"
+	PATH=$PATH:/usr/local/bin
+	version=$(gitlab-runner --version 2>&1) || die "gitlab-runner of the helper image does not run: $version"
+	for tool in dd stat sha256sum head git; do
+		command -v $tool >/dev/null || die "the helper image lacks $tool; set [helper] image to a gitlab-runner-helper image"
+	done
+	others=''
+	if mkfifo "$ctl/helper.go" "$ctl/helper.wake" "$ctl/build.go" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
+		# Opened for reading alone: blocks until build has it open, ends with build.
+		(
+			exec 4<"$ctl/build.life" && echo hello 1<>"$ctl/build.go"
+			read -r _ <&4
+			echo dead >"$ctl/build.dead"
+			wake tail.wake
+		) &
+		others=$!
+	fi
+	echo ready >"$ctl/helper.ready"
+	serve
+}
+
 # stop_here RUN ROLE: without the stream, in the container itself.
 stop_here() {
-	top=1 spare='' passes=0
-	read -r spare <"$ctl/$2.spare"
+	role=$2 top=1 passes=0
 	umask 0
 	claim "$ctl/$1.claim" stop
 	while :; do
@@ -620,7 +667,7 @@ shift
 case $verb in
 build) pid1_build ;;
 helper) pid1_helper "$@" ;;
-attach) attach "$@" ;;
 stop) stop_here "$@" ;;
+warm) role=$1 slot=$2 && warm ;;
 *) die "eci-remote: unknown verb $verb" ;;
 esac

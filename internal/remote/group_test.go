@@ -58,6 +58,7 @@ func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 		}
 		t.Skip(err)
 	}
+	control := memoryDir(t)
 	host, err := sandbox.NewHost(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -74,9 +75,10 @@ func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 	shared := t.TempDir()
 	script := filepath.Join(shared, "script")
 	mounts := []sandbox.Mount{{Source: script, Target: ScriptDir, ReadOnly: true}}
-	for name, target := range map[string]string{"control": ControlDir, "logs": LogDir, "builds": "/builds"} {
+	for name, target := range map[string]string{"logs": LogDir, "builds": "/builds"} {
 		mounts = append(mounts, sandbox.Mount{Source: filepath.Join(shared, name), Target: target})
 	}
+	mounts = append(mounts, sandbox.Mount{Source: control, Target: ControlDir})
 	for _, m := range mounts {
 		if err := os.Mkdir(m.Source, 0o755); err != nil {
 			t.Fatal(err)
@@ -92,7 +94,7 @@ func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 		adjust(&helper)
 		adjust(&build)
 	}
-	g := &group{containers: map[Role]*sandbox.Container{}, control: filepath.Join(shared, "control")}
+	g := &group{containers: map[Role]*sandbox.Container{}, control: control}
 	for role, cfg := range map[Role]sandbox.ContainerConfig{Helper: helper, Build: build} {
 		cfg.Log = testLog{t}
 		if g.containers[role], err = sg.StartContainer(cfg); err != nil {
@@ -100,6 +102,17 @@ func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 		}
 	}
 	return g
+}
+
+// memoryDir is a directory in memory, as the control volume is.
+func memoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "eci-control-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // the next boot clears it
+	return filepath.Join(dir, "control")
 }
 
 type testLog struct{ t testing.TB }
