@@ -21,13 +21,14 @@
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
 # and by slot, whose log is ROLE.SLOT.log on the log volume:
-#   ROLE.SLOT.keeper, .supervisor, .cat, .warm   their pids
+#   ROLE.SLOT.keeper, .cat, .warm   their pids
 #   ROLE.SLOT.run    RUN NONCE that the warm shell took
 #   ROLE.slot        SLOT that is ready or running, and other pids that no stop may end
 # ROLE.go wakes the warm shell, ROLE.wake PID 1, tail.wake the attached execs.
 
 eci=${0%/*/*}
 ctl=$eci/control
+grace=5 # seconds from TERM to KILL
 logs=$eci/logs
 
 # claim FILE TEXT: true for the one caller that created FILE.
@@ -37,6 +38,12 @@ claim() {
 	claimed=$?
 	set +C
 	return $claimed
+}
+
+# clock: now = seconds since the host's start.
+clock() {
+	read -r now _ </proc/uptime
+	now=${now%%.*}
 }
 
 die() {
@@ -243,7 +250,9 @@ halting() {
 	# The driver asks in another way when it hears nothing for a while.
 	[ $((passes % 10)) = 1 ] && printf '#stopping\n'
 	signal=TERM
-	[ $passes -gt 100 ] && signal=KILL
+	clock
+	[ $passes = 1 ] && since=$now
+	[ $((now - since)) -ge $grace ] && signal=KILL
 	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then
 		asked=$((seq + 1))
 		echo "$signal $asked" >"$ctl/$run.$role.stop"
@@ -340,16 +349,26 @@ look() {
 	[ -n "$ppid" ]
 }
 
-# mortal PID: PID lives, descends from $top, and is none of ours: $spare, or $others
-# and their children. What an exec started has an ancestor with parent 0 and is left
-# alone.
+# family: what a stop goes by: $others and the newest slot's $keeper, whose children
+# are ours, and $script, which is theirs once the warm shell has taken a run.
+family() {
+	keeper='' script=''
+	read -r slot others <"$ctl/$role.slot"
+	[ -e "$ctl/$role.$slot.keeper" ] && read -r keeper <"$ctl/$role.$slot.keeper"
+	[ -e "$ctl/$role.$slot.run" ] && read -r script <"$ctl/$role.$slot.warm"
+	return 0
+}
+
+# mortal PID: PID lives, descends from $top, and is none of ours. What an exec started
+# has an ancestor with parent 0 and is left alone.
 mortal() {
-	case " $spare $top $$ " in *" $1 "*) return 1 ;; esac
 	look "$1" || return 1
 	case $state in Z* | X*) return 1 ;; esac
 	q=$1
 	while :; do
-		case " $others " in *" $q "*) return 1 ;; esac
+		case " $top $others " in *" $q "*) return 1 ;; esac
+		[ "$q" = "$script" ] && return 0
+		[ "$q" = "$keeper" ] && return 1
 		[ "$ppid" = "$top" ] && return 0
 		case $ppid in 0 | 1) return 1 ;; esac
 		q=$ppid
@@ -357,22 +376,10 @@ mortal() {
 	done
 }
 
-# spared: $spare = the processes of the slot; of its warm shell only until it takes a
-# run.
-spared() {
-	read -r slot others <"$ctl/$role.slot"
-	spare=''
-	for part in keeper supervisor cat warm; do
-		[ $part = warm ] && [ -e "$ctl/$role.$slot.run" ] && continue
-		[ -e "$ctl/$role.$slot.$part" ] && read -r pid <"$ctl/$role.$slot.$part" && spare="$spare $pid"
-	done
-	return 0
-}
-
 # sweep SIGNAL: sends it to every mortal process; count = how many there were.
 sweep() {
 	count=0
-	spared
+	family
 	for proc in /proc/[0-9]*; do
 		if mortal "${proc#/proc/}"; then
 			count=$((count + 1))
@@ -427,8 +434,6 @@ warm() {
 
 # supervise: starts a warm shell on our stdout and records the end of its run.
 supervise() {
-	itself
-	echo "$self" >"$ctl/$role.$slot.supervisor"
 	ooms
 	before=$oom
 	if [ -n "$setsid" ]; then
@@ -647,16 +652,18 @@ pid1_helper() {
 
 # stop_here RUN ROLE: without the stream, in the container itself.
 stop_here() {
-	role=$2 top=1 passes=0
+	role=$2 top=1
 	umask 0
 	claim "$ctl/$1.claim" stop
+	clock
+	since=$now
 	while :; do
 		signal=TERM
-		[ $passes -ge 50 ] && signal=KILL
+		clock
+		[ $((now - since)) -ge $grace ] && signal=KILL
 		sweep $signal
 		[ $count = 0 ] && break
-		passes=$((passes + 1))
-		[ $passes -gt 100 ] && break
+		[ $((now - since)) -ge $((3 * grace)) ] && break
 		{ command -v sleep >/dev/null && { sleep 0.1 2>/dev/null || sleep 1; }; }
 	done
 	printf '#left %s\n' $count
