@@ -93,12 +93,15 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 		if !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
 			return Image{}, false
 		}
-		if image, ok := g.s.opts.Images[c.spec.Image]; ok {
+		why, fails := g.fault.Pull[c.spec.Image]
+		if image, ok := g.s.opts.Images[c.spec.Image]; ok && !fails {
 			g.event("Normal", "Pulled", c.spec.Name, fmt.Sprintf("Successfully pulled image %q in %s", c.spec.Image, time.Since(begun).Round(time.Millisecond)))
 			return image, true
 		}
-		message := fmt.Sprintf("Failed to pull image %q: rpc error: code = NotFound desc = failed to resolve reference %q: %s",
-			c.spec.Image, c.spec.Image, imageMissing)
+		if !fails {
+			why = fmt.Sprintf("rpc error: code = NotFound desc = failed to resolve reference %q: %s", c.spec.Image, imageMissing)
+		}
+		message := fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, why)
 		g.event("Warning", "Failed", c.spec.Name, message)
 		g.event("Warning", "Failed", c.spec.Name, "Error: ErrImagePull")
 		c.set(containerState{State: "Waiting", Reason: "ErrImagePull", Message: message})
