@@ -6,12 +6,11 @@ import (
 	"fmt"
 )
 
-// PriceQuery is what a price is asked for. Sizes must be of ECI's table;
-// InstanceType, where set, goes before them.
+// PriceQuery is what a price is asked for, by size: nothing says of which time the
+// price of an instance type is. The size must be of ECI's table.
 type PriceQuery struct {
 	CPU                 float64 // vCPU
 	MemoryGiB           float64
-	InstanceType        string
 	EphemeralStorageGiB int
 	SpotStrategy        string // as of GroupSpec
 	SpotPriceLimit      float64
@@ -40,7 +39,6 @@ func (c *Client) DescribeContainerGroupPrice(ctx context.Context, q PriceQuery) 
 	params := Params{}
 	params.number("Cpu", q.CPU)
 	params.number("Memory", q.MemoryGiB)
-	params.set("InstanceType", q.InstanceType)
 	params.integer("EphemeralStorage", int64(q.EphemeralStorageGiB))
 	params.spot(q.SpotStrategy, q.SpotPriceLimit, q.SpotDuration)
 	var answer struct {

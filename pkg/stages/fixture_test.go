@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,8 @@ type world struct {
 	dir    string
 	config *config.Config
 	env    stages.Env
+
+	services []string // images of the job's services
 }
 
 const driverFile = `
@@ -79,7 +82,9 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	helper.Layers = append([]string{helperTop}, image.Layers...)
 	w := &world{dir: t.TempDir()}
 	options.Dir = t.TempDir()
-	options.Images = map[string]ecitest.Image{"host": image, "helper:1": helper}
+	images := map[string]ecitest.Image{"host": image, "helper:1": helper}
+	maps.Copy(images, options.Images)
+	options.Images = images
 	if w.server, err = ecitest.Start(options); err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +120,12 @@ func (w *world) job(t testing.TB, changes map[string]any) {
 		},
 		"image": map[string]any{"name": "host"},
 	}
-	for k, v := range changes {
-		response[k] = v
+	var services []map[string]any
+	for _, image := range w.services {
+		services = append(services, map[string]any{"name": image})
 	}
+	response["services"] = services
+	maps.Copy(response, changes)
 	data, err := json.Marshal(response)
 	if err != nil {
 		t.Fatal(err)
