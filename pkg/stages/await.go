@@ -57,10 +57,11 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.Group
 			continue
 		}
 		group = seen
+		crowd.looked(group)
 		if group.Status == "Scheduling" {
 			billed = s.Clock.Now() // not yet
 		}
-		tale.look(group, spec)
+		tale.look(group)
 		prices.ask(ctx, spec, group.CPU, group.MemoryGiB)
 		if err := s.judge(group, watch.seenFor); err != nil {
 			return nil, err

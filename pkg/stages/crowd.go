@@ -28,8 +28,9 @@ const (
 type crowd struct {
 	stage  *Stage
 	marker string
-	seen   string    // of the own group on the board
-	own    time.Time // last look for itself
+	posted string    // state of the own group on the board when last looked at itself
+	seen   string    // and as it was seen then
+	own    time.Time // when that was
 }
 
 const markerSuffix = ".waiting"
@@ -69,16 +70,24 @@ func (c *crowd) count() int {
 func (c *crowd) silent(ctx context.Context, id string) bool {
 	now := c.stage.Clock.Now()
 	if c.count() < many || now.Sub(c.own) > boardTrust {
-		c.own = now
 		return false
 	}
 	board := c.stage.board(ctx)
 	state, listed := board.Groups[id]
-	if !listed || state != c.seen || now.Sub(board.At) > boardTrust {
-		c.seen, c.own = state, now
-		return false
+	if listed && now.Sub(board.At) <= boardTrust && (state == c.posted || state == c.seen) {
+		return true
 	}
-	return true
+	c.posted = state
+	return false
+}
+
+// looked takes in what the group itself has told.
+func (c *crowd) looked(group *eci.Group) {
+	s := eci.GroupStatus{Status: group.Status, Containers: map[string]string{}}
+	for _, container := range group.Containers {
+		s.Containers[container.Name] = strings.TrimSpace(container.State + " " + container.Reason)
+	}
+	c.seen, c.own = stateText(s), c.stage.Clock.Now()
 }
 
 // board is one answer about all groups of the runner.

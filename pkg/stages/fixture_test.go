@@ -159,9 +159,13 @@ func (w *world) context(t testing.TB) context.Context {
 	return ctx
 }
 
-func (w *world) prepare(t testing.TB) (string, error) {
+func (w *world) prepare(t testing.TB) (string, error) { return w.prepareFor(t, time.Minute) }
+
+func (w *world) prepareFor(t testing.TB, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	var out bytes.Buffer
-	err := w.stage(t, &out).Prepare(w.context(t))
+	err := w.stage(t, &out).Prepare(ctx)
 	return out.String(), err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -95,15 +94,13 @@ func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group,
 		if change == "" || ctx.Err() != nil {
 			return nil, err
 		}
-		reason, _, _ := strings.Cut(err.Error(), "\n")
-		tale.printf("%s\n", reason)
 		if record != nil {
 			// Only a delete that was accepted makes room for another group.
 			if gone := s.deleteGroup(ctx, record.GroupID); gone != nil {
 				return nil, errors.Join(err, gone)
 			}
 		}
-		tale.printf("Trying again %s\n", change)
+		tale.again(err, change, c.spec)
 	}
 }
 

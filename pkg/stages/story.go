@@ -19,6 +19,7 @@ type story struct {
 	clock  Clock
 	begun  time.Time
 	open   bool
+	spec   eci.GroupSpec   // what is asked for
 	shown  map[string]bool // events and facts that were told
 	phase  string          // the status that the group is in
 	since  time.Time
@@ -53,6 +54,7 @@ func (s *story) printf(format string, args ...any) {
 
 // request tells what is asked for.
 func (s *story) request(spec eci.GroupSpec) {
+	s.spec = spec
 	line := fmt.Sprintf("Asked for: %g vCPU, %g GiB, %s", spec.CPU, spec.MemoryGiB, billing(spec))
 	if len(spec.InstanceTypes) > 0 {
 		line += "; of type " + strings.Join(spec.InstanceTypes, ", ")
@@ -91,6 +93,13 @@ func billing(spec eci.GroupSpec) string {
 	return "pay-as-you-go"
 }
 
+// again tells why, and how, another group is asked for.
+func (s *story) again(reason error, change string, spec eci.GroupSpec) {
+	s.spec, s.extras = spec, nil
+	why, _, _ := strings.Cut(reason.Error(), "\n")
+	s.printf("%s\nTrying again %s\n", why, change)
+}
+
 // accepted tells the id, the moment from which the group exists.
 func (s *story) accepted(id string) {
 	s.printf("Container group %s was accepted after %s\n", id, seconds(s.clock.Now().Sub(s.begun)))
@@ -113,21 +122,21 @@ func (s *story) endPhase() {
 }
 
 // look tells what is new about the group.
-func (s *story) look(group *eci.Group, spec eci.GroupSpec) {
+func (s *story) look(group *eci.Group) {
 	if group.Status != "" && group.Status != s.phase {
 		s.enter(group.Status)
 		s.printf("Container group %s is %s\n", group.ID, eci.OneLine(group.Status))
 	}
 	if group.Status != "ScheduleFailed" {
-		s.place(group, spec)
+		s.place(group)
 	}
 	for _, e := range group.Events {
-		s.event(group, e, spec)
+		s.event(group, e)
 	}
 }
 
 // place tells where the group is and what of it is billed.
-func (s *story) place(group *eci.Group, spec eci.GroupSpec) {
+func (s *story) place(group *eci.Group) {
 	var place []string
 	if group.ZoneID != "" {
 		place = append(place, "zone "+group.ZoneID)
@@ -140,15 +149,15 @@ func (s *story) place(group *eci.Group, spec eci.GroupSpec) {
 	}
 	if group.CPU > 0 && s.once(fmt.Sprintf("size %s %g %g", group.ID, group.CPU, group.MemoryGiB)) {
 		line := fmt.Sprintf("Billed as %g vCPU, %g GiB", group.CPU, group.MemoryGiB)
-		if group.CPU != spec.CPU || group.MemoryGiB != spec.MemoryGiB {
-			line += fmt.Sprintf(" (asked for %g vCPU, %g GiB)", spec.CPU, spec.MemoryGiB)
+		if group.CPU != s.spec.CPU || group.MemoryGiB != s.spec.MemoryGiB {
+			line += fmt.Sprintf(" (asked for %g vCPU, %g GiB)", s.spec.CPU, s.spec.MemoryGiB)
 		}
 		s.printf("%s\n", line)
 	}
 }
 
 // event tells an event once, however often it has happened since.
-func (s *story) event(group *eci.Group, e eci.Event, spec eci.GroupSpec) {
+func (s *story) event(group *eci.Group, e eci.Event) {
 	words := e.Words()
 	if words == "" || !s.once("event "+group.ID+e.Type+e.Name+words) {
 		return
@@ -166,19 +175,19 @@ func (s *story) event(group *eci.Group, e eci.Event, spec eci.GroupSpec) {
 	case "ImageCacheMissed":
 		s.extras = append(s.extras, "no image cache fitted")
 	case "SpotDegraded":
-		s.extras = append(s.extras, "pay-as-you-go instead of spot")
+		s.spec.SpotStrategy = ""
 	case "Pulled":
-		s.stale(e, spec)
+		s.stale(e)
 	}
 }
 
 // stale warns of an image that a cache served although its tag moves: nothing has
 // asked the registry whether it is still the same.
-func (s *story) stale(e eci.Event, spec eci.GroupSpec) {
+func (s *story) stale(e eci.Event) {
 	if !strings.Contains(e.Message, "already present") {
 		return
 	}
-	for _, c := range spec.Containers {
+	for _, c := range s.spec.Containers {
 		if names(e.Message, c.Image) && moves(c.Image) && s.once("stale "+c.Image) {
 			s.printf("Note: the tag of %s moves, and the image came from a cache without a look at the registry: it may be out of date. With pull policy always the registry is asked.\n", c.Image)
 			s.extras = append(s.extras, "perhaps stale: "+c.Image)
@@ -247,6 +256,8 @@ func latest(a, b time.Time) time.Time {
 // ready is the one line that stays visible when all went well.
 func (s *story) ready(group *eci.Group) {
 	s.times(group)
+	s.endPhase()
+	s.phases = slices.DeleteFunc(s.phases, func(p string) bool { return strings.HasPrefix(p, group.Status+" 0.0") })
 	s.close()
 	line := fmt.Sprintf("Container group %s is ready after %s", group.ID, seconds(s.clock.Now().Sub(s.begun)))
 	if group.CPU > 0 {
@@ -255,6 +266,7 @@ func (s *story) ready(group *eci.Group) {
 	if group.ZoneID != "" {
 		line += " in " + group.ZoneID
 	}
+	line += ", " + billing(s.spec)
 	for _, extra := range slices.Compact(s.extras) {
 		line += ", " + extra
 	}
