@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,11 +157,12 @@ func (s *Stage) logCost(record *Record) {
 	if record.Cost == nil {
 		return
 	}
-	c, now := record.Cost, s.Clock.Now()
-	fields := logrus.Fields{"job": record.Job, "group": record.GroupID, "seconds": int(max(0, now.Sub(c.Since)).Seconds()),
+	c := record.Cost
+	spent := max(0, s.Clock.Now().Sub(c.Since)).Seconds()
+	fields := logrus.Fields{"job": record.Job, "group": record.GroupID, "seconds": int(spent),
 		"cpu": c.CPU, "memory_gib": c.MemoryGiB, "spot": c.Spot}
 	if c.PerSecond > 0 {
-		fields["price"], fields["currency"] = c.PerSecond*max(0, now.Sub(c.Since).Seconds()), c.Currency
+		fields["price"], fields["currency"] = math.Round(c.PerSecond*spent*1e6)/1e6, c.Currency
 	}
 	s.Logger.WithFields(fields).Info("container group's cost")
 }

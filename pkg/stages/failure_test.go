@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
@@ -93,7 +94,7 @@ func TestStartFailures(t *testing.T) {
 			w := newWorld(t, ecitest.Options{Images: failingImages(t),
 				Faults: ecitest.Faults{Group: func(int) ecitest.GroupFault { return tt.group }}})
 			if tt.patient {
-				w.config.Timeouts.Ready = w.config.Timeouts.Call // 3 s
+				w.config.Timeouts.Ready = 6 * time.Second
 			}
 			if tt.change != nil {
 				tt.change(w)

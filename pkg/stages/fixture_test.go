@@ -210,6 +210,13 @@ func (w *world) calls() map[string]int {
 	return n
 }
 
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func wantError(t testing.TB, err error, parts ...string) {
 	t.Helper()
 	if err == nil {
