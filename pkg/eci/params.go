@@ -143,6 +143,9 @@ func (c Container) params(p Params, prefix string) {
 	p.set(prefix+"ImagePullPolicy", c.PullPolicy)
 	p.set(prefix+"WorkingDir", c.WorkingDir)
 	p.set(prefix+"TerminationMessagePath", c.TerminationMessagePath)
+	if c.MessageFromLog {
+		p[prefix+"TerminationMessagePolicy"] = "FallbackToLogsOnError"
+	}
 	p.list(prefix+"Command", c.Command)
 	p.list(prefix+"Arg", c.Args)
 	p.number(prefix+"Cpu", c.CPU)

@@ -57,6 +57,8 @@ func startFailures() []startFailure {
 			log: []string{"the image bare of container build can't be started", "no sh", "executable file not found", "kaniko"}},
 		{name: "exec format error", image: "foreign", build: true,
 			log: []string{"the image foreign of container build can't be started", "another machine", "linux/amd64"}},
+		{name: "exec format error that only the log tells", image: "mute", build: true,
+			log: []string{"the image mute of container build can't be started", "another machine"}},
 		{name: "no helper image", change: func(w *world) { w.config.Helper.Image = "host" },
 			log: []string{"helper container", "exit code 70", "neither gitlab-runner nor gitlab-runner-helper", "set [helper] image"}},
 		{name: "pending for ever", group: ecitest.GroupFault{PendingForever: true}, again: true, patient: true,
@@ -72,17 +74,24 @@ func startFailures() []startFailure {
 	}
 }
 
-// images of the failures, beside host and helper:1: one without any program, one
-// whose sh the kernel can't execute.
+// failingImages are images beside host and helper:1 whose container can't start.
 func failingImages(t *testing.T) map[string]ecitest.Image {
-	bare, foreign := t.TempDir(), t.TempDir()
-	if err := os.MkdirAll(filepath.Join(foreign, "bin"), 0o755); err != nil {
-		t.Fatal(err)
+	layer := func(path, sh string) string {
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, path), []byte(sh), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return dir
 	}
-	if err := os.WriteFile(filepath.Join(foreign, "bin/sh"), []byte("\x7fELF of another machine"), 0o755); err != nil {
-		t.Fatal(err)
+	return map[string]ecitest.Image{
+		"bare":    {Layers: []string{layer("etc/motd", "")}},
+		"foreign": {Layers: []string{layer("bin/sh", "\x7fELF of another machine")}},
+		// What a runtime prints that finds out only after it has started.
+		"mute": {Layers: []string{layer("usr/local/bin/sh", "#!/usr/bin/bash\necho exec /bin/sh: exec format error >&2\nexit 255\n"), "/"}},
 	}
-	return map[string]ecitest.Image{"bare": {Layers: []string{bare}}, "foreign": {Layers: []string{foreign}}}
 }
 
 // A group that can't start ends the wait as soon as that is certain, with image,

@@ -1,6 +1,7 @@
 package stages_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -101,5 +103,50 @@ func TestUnknownStates(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// quickClock runs n times as fast as the real one.
+type quickClock struct {
+	begun time.Time
+	n     time.Duration
+}
+
+func (c quickClock) Now() time.Time                         { return c.begun.Add(c.n * time.Since(c.begun)) }
+func (c quickClock) After(d time.Duration) <-chan time.Time { return time.After(d / c.n) }
+
+// A group that was accepted but never shows is given up after a while, and the
+// likely reason, a right that is missing, is told.
+func TestGroupThatIsNeverListed(t *testing.T) {
+	w, looks := oddServer(t, "")
+	w.config.Timeouts.Ready = time.Hour // by the quick clock as by the real one
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.Clock = quickClock{time.Now(), 100}
+	wantError(t, stage.Prepare(w.context(t)), "container group eci-1 was accepted, but ECI does not list it", "eci:DescribeContainerGroups")
+	if n := looks.Load(); n < 3 {
+		t.Errorf("given up after %d looks", n)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The second job of a host asks for its group when the first one's was there.
+func TestFirstPollIsLearned(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: 2 * time.Second}})
+	var looks []int
+	for _, attempt := range []string{"0123abcd", "0123abce"} {
+		w.env.Attempt = attempt
+		before := w.calls()["DescribeContainerGroups"]
+		if out, err := w.prepare(t); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		looks = append(looks, w.calls()["DescribeContainerGroups"]-before)
+		if err := w.cleanup(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if looks[0] < 3 || looks[1] >= looks[0] {
+		t.Errorf("looks %v, want at least 3 and then fewer", looks)
 	}
 }
