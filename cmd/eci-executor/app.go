@@ -54,7 +54,7 @@ func newApp(p process, env stages.Env) *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {}, // run decides on the exit status
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "the driver's `FILE`", EnvVars: []string{"ECI_EXECUTOR_CONFIG"}, Value: defaultConfig},
-			&cli.StringFlag{Name: "log-level", Usage: "what the driver logs to stderr, beside the job's log: debug, info, warning, error", Value: "error"},
+			&cli.StringFlag{Name: "log-level", Usage: "what the driver logs to stderr, beside the job's log: debug, info, warning, error", DefaultText: "error; info in cleanup, whose stderr is the runner's log"},
 			&cli.StringFlag{Name: "log-format", Usage: "text or json", Value: "text"},
 		},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
@@ -87,7 +87,15 @@ type commands struct {
 func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
 	logger := logrus.New()
 	logger.SetOutput(c.stderr)
-	level, err := logrus.ParseLevel(ctx.String("log-level"))
+	text := ctx.String("log-level")
+	switch {
+	case text != "":
+	case ctx.Command.Name == "cleanup":
+		text = "info" // the final figures
+	default:
+		text = "error"
+	}
+	level, err := logrus.ParseLevel(text)
 	if err != nil {
 		return nil, fmt.Errorf("--log-level: %w", err)
 	}

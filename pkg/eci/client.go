@@ -39,6 +39,7 @@ type Client struct {
 	options    Options
 	endpoint   *url.URL
 	credential auth.Credential
+	keys       credentials.CredentialsProvider // the same, to be asked by us
 
 	mu   sync.Mutex
 	idle []*sdkeci.Client // one SDK client is not safe for parallel calls (eci-api.md, 1.4)
@@ -60,6 +61,9 @@ func New(o Options) (*Client, error) {
 		o.IdleTimeout = time.Minute
 	}
 	c := &Client{options: o, endpoint: endpoint, credential: credential(o.Credentials)}
+	if c.keys, err = auth.ToCredentialsProvider(c.credential); err != nil {
+		return nil, fmt.Errorf("making the ECI client: %w", err)
+	}
 	first, err := c.newSDKClient()
 	if err != nil {
 		return nil, fmt.Errorf("making the ECI client: %w", err)
@@ -92,8 +96,6 @@ func (c *Client) newSDKClient() (*sdkeci.Client, error) {
 		return nil, err
 	}
 	client.Domain = c.endpoint.Host // never the location service
-	client.SetConnectTimeout(min(5*time.Second, c.options.CallTimeout))
-	client.SetReadTimeout(c.options.CallTimeout)
 	return client, nil
 }
 
@@ -136,6 +138,9 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	}
 	request := formRequest{new(requests.RpcRequest)}
 	request.InitWithApiInfo("Eci", "2018-08-08", call.action, "eci", "openAPI")
+	connect, whole := c.options.timeouts(call.action)
+	request.SetConnectTimeout(connect)
+	request.SetReadTimeout(whole) // of all of the call: the SDK gives it to http.Client
 	for key, value := range call.params {
 		request.GetFormParams()[key] = value
 	}
@@ -151,6 +156,10 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 			_ = recover()
 			done <- a
 		}()
+		if _, err := c.keys.GetCredentials(); err != nil {
+			a = answer{err: &keysError{err}}
+			return
+		}
 		response := responses.NewCommonResponse()
 		err := client.DoAction(&request, response)
 		a = answer{response.GetHttpContentBytes(), err}
@@ -186,7 +195,10 @@ func (c *Client) failed(call call, err error) error {
 	e := c.newError(call)
 	var server *sdkerrors.ServerError
 	var client *sdkerrors.ClientError
+	var keys *keysError
 	switch {
+	case errors.As(err, &keys):
+		e.Message, e.noKeys = keys.Error(), true
 	case errors.As(err, &server):
 		e.Code, e.RequestID, e.HTTPStatus = server.ErrorCode(), server.RequestId(), server.HttpStatus()
 		// What follows repeats all parameters, passwords too.

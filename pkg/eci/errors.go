@@ -3,6 +3,7 @@ package eci
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 )
 
@@ -20,6 +21,14 @@ const (
 	NotFound       // the object does not exist
 )
 
+func (c Class) String() string {
+	names := [...]string{"unknown", "retry", "capacity", "no cache", "stop", "config", "not found"}
+	if c < 0 || int(c) >= len(names) {
+		return fmt.Sprintf("class %d", int(c))
+	}
+	return names[c]
+}
+
 // Error is a failed API call. It never holds a URL: the SDK's errors carry
 // signed ones with every parameter, so their text is not taken over.
 type Error struct {
@@ -32,6 +41,7 @@ type Error struct {
 	Action     string // of the API, which is also the RAM action
 	Endpoint   string // host that was called
 	Region     string
+	noKeys     bool // nothing was sent: there are no credentials
 	cause      error
 }
 
@@ -55,50 +65,21 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, e.g. context.Canceled; never an error of the SDK.
 func (e *Error) Unwrap() error { return e.cause }
 
-// ClassOf returns the class of err, Unknown when it is not an *Error.
+// ClassOf returns the class of err, Unknown when it is not an *Error. What the
+// table of codes does not know is told apart by the HTTP status alone.
 func ClassOf(err error) Class {
 	var e *Error
 	if !errors.As(err, &e) {
 		return Unknown
 	}
-	if c := classOfCode(e.Code); c != Unknown {
-		return c
+	if c, ok := codeOf(e.Code); ok {
+		return c.Class
 	}
 	switch {
-	case e.HTTPStatus >= 500, e.HTTPStatus == 0 && e.Code == "":
+	case e.noKeys:
+		return Unknown
+	case e.HTTPStatus >= 500, e.HTTPStatus == http.StatusTooManyRequests, e.HTTPStatus == 0 && e.Code == "":
 		return Retry
-	}
-	return Unknown
-}
-
-func classOfCode(code string) Class {
-	switch code {
-	case "Degrade.Api", "EipPurchaseFlowControl", "InternalError", "ServiceUnavailable", "OperationConflict":
-		return Retry
-	case "OperationDenied.NoStock", "Zone.NotOnSale", "Spot.NotMatched",
-		"RecommendEmpty.InstanceTypeFamilyNotMatched", "InvalidVSwitchId.IpNotEnough":
-		return Capacity
-	case "QuotaExceeded", "Throttling.Vcpu.PerDay", "Account.Arrearage", "NoPermission", "Forbidden",
-		"SignatureDoesNotMatch", "IncompleteSignature", "InvalidUser.PassRoleForbidden",
-		"CreateServiceLinkedRole.Denied", "FeatureAccessRestricted", "ServiceNotEnabled",
-		"OperationFailed.RiskControl", "SecurityRisk.3DVerification":
-		return Stop
-	case "InvalidParameter.NotFound", "ContainerGroupNotFound":
-		return NotFound
-	case "InvalidSpotCpuMemorySpec", "IdempotentParameterMismatch":
-		return Config
-	}
-	switch {
-	case strings.HasPrefix(code, "Throttling"):
-		return Retry
-	case strings.HasPrefix(code, "ImageSnapshot."):
-		return NoCache
-	case strings.HasPrefix(code, "Forbidden."), strings.HasPrefix(code, "InvalidAccessKeyId."),
-		strings.HasSuffix(code, "InsufficientBalance"):
-		return Stop
-	case strings.HasPrefix(code, "InvalidParameter"), strings.HasPrefix(code, "Missing"),
-		strings.HasPrefix(code, "OperationDenied.") && strings.HasSuffix(code, "MisMatch"):
-		return Config
 	}
 	return Unknown
 }

@@ -21,6 +21,7 @@ func TestClass(t *testing.T) {
 		{"", 0, Retry, true}, // no answer
 		{"", 502, Retry, true},
 		{"", 404, Unknown, true}, // not the API's 404
+		{"", 429, Retry, true},   // of a proxy
 		{"Throttling", 400, Retry, false},
 		{"Throttling.User", 400, Retry, false},
 		{"Throttling.Vcpu.PerDay", 403, Stop, false},
@@ -28,10 +29,10 @@ func TestClass(t *testing.T) {
 		{"EipPurchaseFlowControl", 400, Retry, false},
 		{"InternalError", 500, Retry, true},
 		{"ServiceUnavailable", 503, Retry, true},
-		{"containerRepositoryAuthorizationFailed", 503, Retry, true},
+		{"containerRepositoryAuthorizationFailed", 503, Stop, true}, // the code says more than the status
 		{"OperationConflict", 409, Retry, false},
 		{"OperationDenied.NoStock", 403, Capacity, false},
-		{"OperationDenied.NoStock", 500, Capacity, true}, // the code says more than the status
+		{"OperationDenied.NoStock", 500, Capacity, true},
 		{"Zone.NotOnSale", 403, Capacity, false},
 		{"Spot.NotMatched", 403, Capacity, false},
 		{"RecommendEmpty.InstanceTypeFamilyNotMatched", 400, Capacity, false},

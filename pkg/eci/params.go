@@ -46,6 +46,28 @@ func (p Params) list(key string, values []string) {
 	}
 }
 
+// tags numbers the tags without a gap, in the order of their keys.
+func (p Params) tags(tags map[string]string) {
+	n := 0
+	for _, key := range slices.Sorted(maps.Keys(tags)) {
+		if tags[key] != "" {
+			n++
+			p.set(fmt.Sprintf("Tag.%d.Key", n), key)
+			p.set(fmt.Sprintf("Tag.%d.Value", n), tags[key])
+		}
+	}
+}
+
+// spot sets what goes with a strategy; duration 0 means: no protected hour.
+func (p Params) spot(strategy string, limit float64, duration int) {
+	if strategy == "" {
+		return
+	}
+	p.set("SpotStrategy", strategy)
+	p.number("SpotPriceLimit", limit)
+	p["SpotDuration"] = strconv.Itoa(duration)
+}
+
 // Params are the parameters of CreateContainerGroup for s. It is pure, and maps
 // are sent in the order of their keys, so that a repeated call is the same call.
 func (s GroupSpec) Params() Params {
@@ -65,17 +87,10 @@ func (s GroupSpec) Params() Params {
 	p.set("RestartPolicy", s.RestartPolicy)
 	p.integer("ActiveDeadlineSeconds", s.ActiveDeadlineSeconds)
 	p.integer("TerminationGracePeriodSeconds", s.TerminationGracePeriodSeconds)
-	s.spot(p)
+	p.spot(s.SpotStrategy, s.SpotPriceLimit, s.SpotDuration)
 	s.images(p)
 	s.network(p)
-	tag := 0
-	for _, key := range slices.Sorted(maps.Keys(s.Tags)) {
-		if s.Tags[key] != "" {
-			tag++ // no gap in the numbers
-			p.set(fmt.Sprintf("Tag.%d.Key", tag), key)
-			p.set(fmt.Sprintf("Tag.%d.Value", tag), s.Tags[key])
-		}
-	}
+	p.tags(s.Tags)
 	for i, key := range slices.Sorted(maps.Keys(s.Sysctls)) {
 		p.set(fmt.Sprintf("SecurityContext.Sysctl.%d.Name", i+1), key)
 		p.set(fmt.Sprintf("SecurityContext.Sysctl.%d.Value", i+1), s.Sysctls[key])
@@ -88,15 +103,6 @@ func (s GroupSpec) Params() Params {
 	}
 	maps.Copy(p, s.Extra)
 	return p
-}
-
-func (s GroupSpec) spot(p Params) {
-	if s.SpotStrategy == "" {
-		return
-	}
-	p.set("SpotStrategy", s.SpotStrategy)
-	p.number("SpotPriceLimit", s.SpotPriceLimit)
-	p["SpotDuration"] = strconv.Itoa(s.SpotDuration) // 0 means: no protected hour
 }
 
 func (s GroupSpec) images(p Params) {
@@ -137,6 +143,9 @@ func (c Container) params(p Params, prefix string) {
 	p.set(prefix+"ImagePullPolicy", c.PullPolicy)
 	p.set(prefix+"WorkingDir", c.WorkingDir)
 	p.set(prefix+"TerminationMessagePath", c.TerminationMessagePath)
+	if c.MessageFromLog {
+		p[prefix+"TerminationMessagePolicy"] = "FallbackToLogsOnError"
+	}
 	p.list(prefix+"Command", c.Command)
 	p.list(prefix+"Arg", c.Args)
 	p.number(prefix+"Cpu", c.CPU)

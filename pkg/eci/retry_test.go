@@ -88,3 +88,53 @@ func TestPersistPauses(t *testing.T) {
 		}
 	})
 }
+
+// TestOutlast: a busy API may keep a job waiting for as long as its context lasts,
+// one that says nothing only for the limit.
+func TestOutlast(t *testing.T) {
+	busy := &Error{Op: "create", Code: "Throttling.User", HTTPStatus: 400}
+	silent := &Error{Op: "create"}
+	inDoubt := &Error{Op: "create", Code: "OperationDenied.NoStock", HTTPStatus: 500}
+	refused := &Error{Op: "create", Code: "OperationDenied.NoStock", HTTPStatus: 403}
+	tests := []struct {
+		name   string
+		answer func(since time.Duration) error
+		cancel time.Duration
+		want   error
+		least  time.Duration
+		most   time.Duration
+	}{
+		{"busy for 20 min", func(d time.Duration) error {
+			if d < 20*time.Minute {
+				return busy
+			}
+			return nil
+		}, time.Hour, nil, 20 * time.Minute, 21 * time.Minute},
+		{"busy until the context ends", func(time.Duration) error { return busy }, 10 * time.Minute, busy, 10 * time.Minute, 10 * time.Minute},
+		{"silent", func(time.Duration) error { return silent }, time.Hour, silent, 45 * time.Second, 75 * time.Second},
+		{"busy, then silent", func(d time.Duration) error {
+			if d < 5*time.Minute {
+				return busy
+			}
+			return silent
+		}, time.Hour, silent, 5 * time.Minute, 7 * time.Minute},
+		{"a refusal that may have taken effect", func(time.Duration) error { return inDoubt }, time.Hour, inDoubt, 45 * time.Second, 75 * time.Second},
+		{"a definite refusal", func(time.Duration) error { return refused }, time.Hour, refused, 0, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.cancel)
+				defer cancel()
+				start := time.Now()
+				err := Outlast(ctx, time.Minute, func() error { return tt.answer(time.Since(start)) })
+				if !errors.Is(err, tt.want) {
+					t.Errorf("got %v, want %v", err, tt.want)
+				}
+				if spent := time.Since(start); spent < tt.least || spent > tt.most {
+					t.Errorf("it took %s, want %s to %s", spent, tt.least, tt.most)
+				}
+			})
+		})
+	}
+}

@@ -75,6 +75,7 @@ type Container struct {
 	RunAsGroup             *int64
 	Capabilities           []string // added
 	TerminationMessagePath string
+	MessageFromLog         bool // a failed container without a message gives the end of its log
 }
 
 // EnvVar is an environment variable of a container.

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	firstPoll = 500 * time.Millisecond
-	slowPoll  = 3 * time.Second
+	firstPause = 500 * time.Millisecond // between the first poll and the second
+	slowPause  = 3 * time.Second
 )
 
 // persistence is how long a call is repeated that gets no usable answer.
@@ -26,37 +26,87 @@ const (
 	absencesOver = 10 * time.Second
 )
 
-// awaitRunning polls until helper and build run, prints what ECI says meanwhile,
-// and fails as soon as it is clear that they never will.
-func (s *Stage) awaitRunning(ctx context.Context, id string) error {
-	watch := watcher{stage: s, id: id, persistence: persistence}
-	for pause := firstPoll; ; pause = min(pause*3/2, slowPoll) {
-		group, err := watch.look(ctx)
-		if err != nil {
-			return err
-		}
-		if group != nil {
-			watch.report(group)
-			if err := failure(group); err != nil {
-				return err
-			}
-			if running(group, helperContainer) && running(group, buildContainer) {
-				return nil
-			}
-		}
+// awaitRunning polls until helper and build run, tells what ECI says meanwhile,
+// and fails as soon as it is clear that they never will. The first poll comes when
+// groups of this host usually run.
+func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.GroupSpec, tale *story, prices *pricer) (*eci.Group, error) {
+	id, begun, billed := record.GroupID, s.Clock.Now(), record.Created
+	watch := watcher{stage: s, id: id, first: map[string]time.Time{}, ask: func(ctx context.Context, f func() error) error {
+		return eci.Outlast(ctx, persistence, f)
+	}}
+	crowd := s.joinCrowd()
+	defer crowd.leave()
+	var group *eci.Group
+	for poll, pause := 0, s.store().learnedStartup(); ; poll, pause = poll+1, min(max(firstPause, pause*3/2), slowPause) {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for container group %s: %w%s", id, context.Cause(ctx), watch.state(group))
+			return nil, s.outOfTime(ctx, id, group)
 		case <-s.Clock.After(pause):
 		}
+		if poll > 0 && crowd.silent(ctx, id) {
+			continue
+		}
+		seen, err := watch.look(ctx)
+		if ctx.Err() != nil {
+			return nil, s.outOfTime(ctx, id, group)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if seen == nil {
+			continue
+		}
+		group = seen
+		crowd.looked(group)
+		if group.Status == "Scheduling" {
+			billed = s.Clock.Now() // not yet
+		}
+		tale.look(group)
+		prices.ask(ctx, spec, group.CPU, group.MemoryGiB)
+		if err := s.judge(group, watch.seenFor); err != nil {
+			return nil, err
+		}
+		if ready(group) {
+			s.store().learnStartup(s.Clock.Now().Sub(begun), poll == 0)
+			record.Cost = prices.cost(spec, group, billed)
+			return group, s.store().saveRecord(s.Job, record)
+		}
 	}
+}
+
+// ready tells whether scripts can run: helper and build do, and every service was
+// started, so that one whose image can't be had fails the job here.
+func ready(group *eci.Group) bool {
+	if !running(group, helperContainer) || !running(group, buildContainer) {
+		return false
+	}
+	waits := slices.ContainsFunc(group.Containers, func(c eci.ContainerStatus) bool { return c.State != "Running" && c.State != "Terminated" })
+	return group.Status == "Running" || !waits
+}
+
+// outOfTime is the error of a wait whose context ended: by [timeouts] ready, with
+// what kept the group from starting, or by a signal.
+func (s *Stage) outOfTime(ctx context.Context, id string, group *eci.Group) error {
+	cause := context.Cause(ctx)
+	if !errors.Is(cause, errNotReady) {
+		return fmt.Errorf("waiting for container group %s: %w%s", id, cause, stateOf(group))
+	}
+	if group == nil {
+		return fmt.Errorf("container group %s: %w before ECI listed it; an empty answer is also what a RAM user gets who lacks eci:DescribeContainerGroups", id, cause)
+	}
+	if err := s.late(group); err != nil {
+		return err
+	}
+	return &startError{what: fmt.Sprintf("container group %s does not run yet%s", id, stateOf(group)), event: lastWarning(group),
+		next: "see what the log of this section was waiting for: a long pull wants an image cache, a long wait for a place other vswitch_ids; or raise [timeouts] ready."}
 }
 
 // diagnose says why a group that served a script can't any more; nil while its
 // helper and build run, or while the API does not answer.
 func (s *Stage) diagnose(ctx context.Context, id string) error {
-	// Short, because a log that flows waits for the answer.
-	watch := watcher{stage: s, id: id, persistence: 3 * time.Second}
+	watch := watcher{stage: s, id: id, ask: func(ctx context.Context, f func() error) error {
+		return eci.Persist(ctx, 3*time.Second, f) // short, because a log that flows waits for the answer
+	}}
 	for {
 		group, err := watch.look(ctx)
 		switch {
@@ -65,7 +115,7 @@ func (s *Stage) diagnose(ctx context.Context, id string) error {
 		case err != nil:
 			return nil // not known is not gone
 		case group != nil:
-			return failure(group)
+			return death(group)
 		}
 		select {
 		case <-ctx.Done():
@@ -77,19 +127,19 @@ func (s *Stage) diagnose(ctx context.Context, id string) error {
 
 // watcher remembers what was seen of one group.
 type watcher struct {
-	stage       *Stage
-	id          string
-	persistence time.Duration // of a call that gets no usable answer
-	absent      int
-	since       time.Time
-	shown       []string
-	status      string
+	stage  *Stage
+	id     string
+	ask    func(ctx context.Context, f func() error) error // repeats a call that gets no usable answer
+	listed bool
+	absent int
+	since  time.Time
+	first  map[string]time.Time // when an event was seen for the first time
 }
 
 // look returns nil without an error where the group is not listed (yet).
 func (w *watcher) look(ctx context.Context) (*eci.Group, error) {
 	var groups []eci.Group
-	err := eci.Persist(ctx, w.persistence, func() (err error) {
+	err := w.ask(ctx, func() (err error) {
 		groups, err = w.stage.API.DescribeContainerGroups(ctx, eci.Query{IDs: []string{w.id}, WithEvent: true})
 		return err
 	})
@@ -98,7 +148,7 @@ func (w *watcher) look(ctx context.Context) (*eci.Group, error) {
 	case err != nil:
 		return nil, err
 	case len(groups) > 0:
-		w.absent = 0
+		w.absent, w.listed = 0, true
 		return &groups[0], nil
 	}
 	now := w.stage.Clock.Now()
@@ -106,28 +156,26 @@ func (w *watcher) look(ctx context.Context) (*eci.Group, error) {
 		w.since = now
 	}
 	w.absent++
-	if w.absent >= absences && now.Sub(w.since) >= absencesOver {
+	switch {
+	case w.absent < absences || now.Sub(w.since) < absencesOver:
+		return nil, nil
+	case w.listed || w.first == nil:
 		return nil, fmt.Errorf("container group %s does not exist any more: it was deleted by somebody else, or ECI has forgotten it", w.id)
 	}
-	return nil, nil
+	return nil, fmt.Errorf("container group %s was accepted, but ECI does not list it: it was deleted by somebody else, or the driver's RAM user lacks eci:DescribeContainerGroups, which gives an empty answer", w.id)
 }
 
-// report prints each status and each warning of ECI once.
-func (w *watcher) report(group *eci.Group) {
-	if group.Status != w.status {
-		w.status = group.Status
-		w.stage.printf("Container group %s: %s\n", w.id, group.Status)
+// seenFor is for how long an event has been seen.
+func (w *watcher) seenFor(e eci.Event) time.Duration {
+	now, key := w.stage.Clock.Now(), e.Reason+e.Message
+	if _, seen := w.first[key]; !seen {
+		w.first[key] = now
 	}
-	for _, e := range group.Events {
-		line := e.Reason + ": " + e.Message
-		if e.Type == "Warning" && !slices.Contains(w.shown, line) {
-			w.shown = append(w.shown, line)
-			w.stage.printf("Warning: %s\n", line)
-		}
-	}
+	return now.Sub(w.first[key])
 }
 
-func (w *watcher) state(group *eci.Group) string {
+// stateOf is what a group was when it was last seen.
+func stateOf(group *eci.Group) string {
 	if group == nil {
 		return ""
 	}
@@ -136,92 +184,4 @@ func (w *watcher) state(group *eci.Group) string {
 		parts = append(parts, strings.TrimSpace(c.Name+" "+strings.ToLower(c.State)+" "+c.Reason))
 	}
 	return fmt.Sprintf(" (status %s: %s)", group.Status, strings.Join(parts, ", "))
-}
-
-func running(group *eci.Group, name string) bool {
-	c := group.Container(name)
-	return c != nil && c.State == "Running"
-}
-
-// failure is why a group can't serve its job, or nil.
-func failure(group *eci.Group) error {
-	for _, name := range []string{helperContainer, buildContainer} {
-		c := group.Container(name)
-		if c == nil {
-			continue
-		}
-		if c.State == "Terminated" {
-			return errors.New(ended(group, c))
-		}
-		if err := pullFailure(group, c); err != nil {
-			return err
-		}
-	}
-	for _, c := range group.Containers {
-		if err := pullFailure(group, &c); err != nil {
-			return err
-		}
-	}
-	switch group.Status {
-	case "ScheduleFailed":
-		return fmt.Errorf("container group %s could not be scheduled%s", group.ID, lastWarning(group))
-	case "Expired":
-		return fmt.Errorf("container group %s was reclaimed: its spot instance is gone%s", group.ID, lastWarning(group))
-	case "Succeeded", "Failed", "Terminating":
-		return fmt.Errorf("container group %s has ended (status %s)%s", group.ID, group.Status, lastWarning(group))
-	}
-	return nil
-}
-
-func ended(group *eci.Group, c *eci.ContainerStatus) string {
-	text := fmt.Sprintf("the %s container of group %s has ended (exit code %d", c.Name, group.ID, c.ExitCode)
-	if c.Reason != "" {
-		text += ", " + c.Reason
-	}
-	text += ")"
-	if c.Message != "" {
-		text += ": " + strings.TrimSpace(c.Message)
-	}
-	if c.Reason == "OOMKilled" {
-		text += "; raise the memory of the build (ECI_MEMORY or [build] memory)"
-	}
-	return text + lastWarning(group)
-}
-
-// pullFailure is definite at the first back-off, and at once where the registry
-// itself said no.
-func pullFailure(group *eci.Group, c *eci.ContainerStatus) error {
-	if c.State == "Running" || c.State == "Terminated" {
-		return nil
-	}
-	said := c.Message
-	for _, e := range group.Events {
-		if e.Type == "Warning" && strings.Contains(e.Message, "pull image") && strings.Contains(e.Message, c.Image) {
-			said = e.Message
-		}
-	}
-	refused := false
-	for _, word := range []string{"not found", "manifest unknown", "unauthorized", "denied", "authentication required"} {
-		refused = refused || strings.Contains(strings.ToLower(said), word)
-	}
-	switch c.Reason {
-	case "InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff":
-	case "ErrImagePull":
-		if !refused {
-			return nil
-		}
-	default:
-		return nil
-	}
-	return fmt.Errorf("the image %s of container %s can't be pulled (%s): %s", c.Image, c.Name, c.Reason,
-		firstOf(strings.TrimSpace(said), "ECI gave no reason; check the name, the registry's credentials, and that the vSwitch reaches the registry"))
-}
-
-func lastWarning(group *eci.Group) string {
-	for _, e := range slices.Backward(group.Events) {
-		if e.Type == "Warning" {
-			return fmt.Sprintf("; ECI's last warning: %s: %s", e.Reason, e.Message)
-		}
-	}
-	return ""
 }

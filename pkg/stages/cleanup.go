@@ -30,6 +30,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}
+	s.logCost(found)
 	switch {
 	case err != nil && record != nil:
 		return errors.Join(err, s.doubt(record))

@@ -25,6 +25,8 @@ import (
 type API interface {
 	CreateContainerGroup(ctx context.Context, p eci.Params) (id string, err error)
 	DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error)
+	DescribeContainerGroupStatus(ctx context.Context, tags map[string]string) ([]eci.GroupStatus, error)
+	DescribeContainerGroupPrice(ctx context.Context, q eci.PriceQuery) (eci.Price, error)
 	DeleteContainerGroup(ctx context.Context, id string, force bool) error
 	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,8 @@ type world struct {
 	dir    string
 	config *config.Config
 	env    stages.Env
+
+	services []string // images of the job's services
 }
 
 const driverFile = `
@@ -79,7 +82,9 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	helper.Layers = append([]string{helperTop}, image.Layers...)
 	w := &world{dir: t.TempDir()}
 	options.Dir = t.TempDir()
-	options.Images = map[string]ecitest.Image{"host": image, "helper:1": helper}
+	images := map[string]ecitest.Image{"host": image, "helper:1": helper}
+	maps.Copy(images, options.Images)
+	options.Images = images
 	if w.server, err = ecitest.Start(options); err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +120,12 @@ func (w *world) job(t testing.TB, changes map[string]any) {
 		},
 		"image": map[string]any{"name": "host"},
 	}
-	for k, v := range changes {
-		response[k] = v
+	var services []map[string]any
+	for _, image := range w.services {
+		services = append(services, map[string]any{"name": image})
 	}
+	response["services"] = services
+	maps.Copy(response, changes)
 	data, err := json.Marshal(response)
 	if err != nil {
 		t.Fatal(err)
@@ -151,9 +159,13 @@ func (w *world) context(t testing.TB) context.Context {
 	return ctx
 }
 
-func (w *world) prepare(t testing.TB) (string, error) {
+func (w *world) prepare(t testing.TB) (string, error) { return w.prepareFor(t, time.Minute) }
+
+func (w *world) prepareFor(t testing.TB, limit time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
 	var out bytes.Buffer
-	err := w.stage(t, &out).Prepare(w.context(t))
+	err := w.stage(t, &out).Prepare(ctx)
 	return out.String(), err
 }
 
@@ -196,6 +208,13 @@ func (w *world) calls() map[string]int {
 		n[c.Action]++
 	}
 	return n
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func wantError(t testing.TB, err error, parts ...string) {

@@ -208,14 +208,14 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		RunAsUser: &root, // it opens volumes to whatever uid build has
 		CPU:       cfg.Helper.CPU, MemoryGiB: cfg.Helper.Memory.GiB(),
 		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[helperContainer]...),
-		TerminationMessagePath: "/dev/termination-log",
+		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
 	}
 	build := eci.Container{
 		Name: buildContainer, Image: buildImage(cfg, job), PullPolicy: buildPolicy,
 		Command: remote.BuildCommand(), HideEnv: true,
 		Capabilities:           cfg.Group.Capabilities,
 		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[buildContainer]...),
-		TerminationMessagePath: "/dev/termination-log",
+		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
 	}
 	for _, key := range sortedKeys(cfg.Build.Environment) {
 		build.Env = append(build.Env, eci.EnvVar{Name: key, Value: cfg.Build.Environment[key]})

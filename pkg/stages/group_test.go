@@ -72,6 +72,14 @@ func TestRequests(t *testing.T) {
 		{"small", smallDriverFile, someJob()},
 		{"services", smallDriverFile, withServices},
 		{"private-registry", smallDriverFile + "[[registry]]\nserver = \"docker.io\"\nusername = \"operator\"\npassword = \"op-pass\"\n", private},
+		{"capacity", smallDriverFile + `[capacity]
+instance_types = ["ecs.c6.large", "2-4Gi"]
+ephemeral_storage = 20
+architecture = "arm64"
+[spot]
+strategy = "as-price-go"
+duration = 0
+`, someJob()},
 		{"everything", `region = "ap-northeast-1"
 vswitch_ids = ["vsw-1", "vsw-2"]
 vswitch_strategy = "random"

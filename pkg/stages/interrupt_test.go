@@ -14,6 +14,7 @@ import (
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
 // A create call that took effect without its answer, and a driver that was told
@@ -202,6 +203,72 @@ func TestStopEmptiesTheContainerAndKeepsTheGroup(t *testing.T) {
 	log, err := w.run(t, "after_script", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c '[s]leep 300'; echo after")
 	if err != nil || log != "0\nafter\n" {
 		t.Errorf("after_script: %q, %v", log, err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A stage that is told to stop does not wait for a call that hangs: the SDK knows
+// no context, and would hold it for [timeouts] call.
+func TestStopDoesNotWaitForTheSDK(t *testing.T) {
+	for _, action := range []string{"CreateContainerGroup", "DescribeContainerGroups", "DeleteContainerGroup"} {
+		t.Run(action, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{})
+			w.config.Timeouts.Call, w.config.Timeouts.Delete = time.Minute, time.Minute
+			if action == "DeleteContainerGroup" {
+				if out, err := w.prepare(t); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			w.server.SetFaults(ecitest.Faults{Call: func(a string, _ int) ecitest.CallFault {
+				if a != action {
+					return ecitest.CallFault{}
+				}
+				cancel()
+				return ecitest.CallFault{Delay: time.Hour}
+			}})
+			stop := func(stage *stages.Stage) error {
+				if action == "DeleteContainerGroup" {
+					return stage.Cleanup(ctx)
+				}
+				return stage.Prepare(ctx)
+			}
+			began := time.Now()
+			err := stop(w.stage(t, new(bytes.Buffer)))
+			wantError(t, err, "context canceled")
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("it took %s, with a call that may take a minute", took)
+			}
+			if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+				t.Errorf("exit status %d", status)
+			}
+			w.server.SetFaults(ecitest.Faults{})
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// What a group said when it was last seen is told when prepare is stopped, and
+// the section is closed.
+func TestStopWhileWaiting(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Group: func(int) ecitest.GroupFault { return ecitest.GroupFault{PendingForever: true} }}})
+	ctx, cancel := context.WithCancel(context.Background())
+	out := &waiter{text: "is Pending", seen: make(chan struct{})}
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.Stdout = out
+	done := make(chan error, 1)
+	go func() { done <- stage.Prepare(ctx) }()
+	<-out.seen
+	cancel()
+	wantError(t, <-done, "context canceled", "status Pending", "build waiting ContainerCreating")
+	if log := out.String(); strings.Count(log, "section_start") != 1 || strings.Count(log, "section_end") != 1 {
+		t.Errorf("the section is not closed:\n%s", log)
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)

@@ -109,22 +109,6 @@ func TestRunWithoutPrepare(t *testing.T) {
 	}
 }
 
-func TestImageThatCannotBePulled(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
-	w.job(t, map[string]any{"image": map[string]any{"name": "registry.example.com/absent:1"}})
-	out, err := w.prepare(t)
-	wantError(t, err, "registry.example.com/absent:1", "container build can't be pulled", "not found")
-	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
-		t.Errorf("exit status %d", status)
-	}
-	if !strings.Contains(out, "Warning: ") {
-		t.Errorf("the events are not in the log:\n%s", out)
-	}
-	if err := w.cleanup(t); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestCreateIsSentAgainWithTheSameToken(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {

@@ -21,19 +21,16 @@ func (s *Stage) Prepare(ctx context.Context) error {
 		return err
 	}
 	s.settleUnfinished(ctx)
-	s.printf("Container group %s: %g vCPU, %g GiB, image %s\n", spec.Name, spec.CPU, spec.MemoryGiB, buildImage(s.Config, s.Job))
-	started := s.Clock.Now()
 	ctx, cancel := context.WithDeadlineCause(ctx, note.First.Add(s.Config.Timeouts.Ready), errNotReady)
 	defer cancel()
-	record, err := s.create(ctx, spec)
-	if err == nil {
-		s.printf("Container group %s is being created\n", record.GroupID)
-		err = s.awaitRunning(ctx, record.GroupID)
-	}
+	tale := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
+	defer tale.close()
+	tale.request(spec)
+	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch), tale)
 	if err != nil {
 		return s.prepareFailed(ctx, note, err)
 	}
-	s.printf("Container group %s is ready after %s\n", record.GroupID, s.Clock.Now().Sub(started).Round(100*time.Millisecond))
+	tale.ready(group)
 	return nil
 }
 
@@ -42,20 +39,22 @@ var errNotReady = errors.New("[timeouts] ready is over")
 // startNote opens the job's one budget of time for all its attempts, and ends an
 // attempt that can't do better than the one before.
 func (s *Stage) startNote() (Note, error) {
-	now := s.Clock.Now()
+	now, ready := s.Clock.Now(), s.Config.Timeouts.Ready
 	s.store().prune(now)
 	note, err := s.store().loadNote(s.Job)
 	if err != nil {
 		return note, err
 	}
-	if note.Failure != "" {
-		return note, fmt.Errorf("an earlier attempt failed for good: %s", note.Failure)
-	}
-	ready := s.Config.Timeouts.Ready
-	// A stage by hand may come back to the same job after hours.
-	if note.First.IsZero() || now.Sub(note.First) > ready+time.Minute {
-		note.First = now
+	age := now.Sub(note.First)
+	switch {
+	// A stage by hand may come back to the same job, and the cause be mended.
+	case note.First.IsZero(), age > ready+time.Minute:
+		note = Note{First: now}
 		return note, s.store().saveNote(s.Job, note)
+	case note.Failure != "":
+		return note, fmt.Errorf("an earlier attempt failed for good: %s", note.Failure)
+	case age >= ready:
+		return note, fmt.Errorf("[timeouts] ready = %s is for all attempts of a job together, and earlier ones have used it up", ready)
 	}
 	return note, nil
 }
@@ -63,28 +62,57 @@ func (s *Stage) startNote() (Note, error) {
 // prepareFailed says what came of the budget and keeps a failure that no other
 // attempt can heal.
 func (s *Stage) prepareFailed(ctx context.Context, note Note, err error) error {
-	if errors.Is(context.Cause(ctx), errNotReady) {
+	late := errors.Is(context.Cause(ctx), errNotReady)
+	err = withAdvice(blameSize(err, s.Job))
+	if late {
 		err = fmt.Errorf("the container group was not ready within [timeouts] ready = %s: %w", s.Config.Timeouts.Ready, err)
 	}
-	var apiError *eci.Error
-	if class := eci.ClassOf(err); class == eci.Stop || class == eci.Config {
+	if late || lasting(err) {
 		note.Failure = err.Error()
 		err = errors.Join(err, s.store().saveNote(s.Job, note))
-	}
-	if errors.As(err, &apiError) && apiError.Advice() != "" {
-		err = fmt.Errorf("%w\n%s", err, apiError.Advice())
 	}
 	return err
 }
 
+// obtain asks for groups until one runs, or nothing about the request is left
+// that could be changed.
+func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group, error) {
+	prices := s.newPricer()
+	for again := false; ; again = true {
+		tale.enter("create")
+		record, err := s.create(ctx, c.spec, again)
+		if err == nil {
+			tale.accepted(record.GroupID)
+			prices.ask(ctx, c.spec, c.spec.CPU, c.spec.MemoryGiB)
+			var group *eci.Group
+			if group, err = s.awaitRunning(ctx, record, c.spec, tale, prices); err == nil {
+				return group, nil
+			}
+		}
+		class, said := refusal(err)
+		change := c.next(class, said)
+		if change == "" || ctx.Err() != nil {
+			return nil, err
+		}
+		if record != nil {
+			// Only a delete that was accepted makes room for another group.
+			if gone := s.deleteGroup(ctx, record.GroupID); gone != nil {
+				return nil, errors.Join(err, gone)
+			}
+		}
+		tale.again(err, change, c.spec)
+	}
+}
+
 // create stores the whole request as intent, then sends it, byte for byte the
 // same on each retry: the client token makes the answer to all of them one group.
-func (s *Stage) create(ctx context.Context, spec eci.GroupSpec) (*Record, error) {
+// again asks for a new intent with a new token.
+func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Record, error) {
 	record, err := s.store().loadRecord(s.Job)
 	if err != nil {
 		return nil, err
 	}
-	if record == nil {
+	if record == nil || again {
 		spec.ClientToken = randomHex(16)
 		record = &Record{Instance: s.Job.Instance, Job: s.Job.ID, Attempt: s.Job.Attempt, Name: spec.Name,
 			Tags: attemptTags(s.Config, s.Job), Params: spec.Params(), Created: s.Clock.Now()}
@@ -95,7 +123,7 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec) (*Record, error)
 	if record.GroupID != "" {
 		return record, nil
 	}
-	err = eci.Persist(ctx, persistence, func() error {
+	err = eci.Outlast(ctx, persistence, func() error {
 		id, err := s.API.CreateContainerGroup(ctx, record.Params)
 		record.GroupID = id
 		return err

@@ -24,6 +24,7 @@ type Record struct {
 	Tags     map[string]string `json:"tags"` // those that find the attempt's groups
 	Params   eci.Params        `json:"params,omitempty"`
 	GroupID  string            `json:"group_id,omitempty"`
+	Cost     *Cost             `json:"cost,omitempty"` // of the group, once it runs
 	Created  time.Time         `json:"created"`
 	Over     time.Time         `json:"over,omitzero"`  // cleanup ran, but is not sure that nothing is left
 	Looks    int               `json:"looks,omitzero"` // how often a group was looked for since

@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	defaultPath  = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	maxBackoff   = 5 * time.Minute
-	imageMissing = "not found" // the part of a pull error that a driver can look for
+	defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	maxBackoff  = 5 * time.Minute
+
+	maxLogMessage = 2 << 10     // of a log that stands for a termination message, as under the kubelet
+	imageMissing  = "not found" // the part of a pull error that a driver can look for
 )
 
 // container is one container of a group; g.mu guards its fields.
@@ -27,6 +29,7 @@ type container struct {
 	current  containerState
 	previous *containerState
 	running  *sandbox.Container // nil unless PID 1 lives
+	logTail  []byte             // the end of what PID 1 and its children have printed
 }
 
 // containerState is CurrentState or PreviousState.
@@ -93,12 +96,15 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 		if !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
 			return Image{}, false
 		}
-		if image, ok := g.s.opts.Images[c.spec.Image]; ok {
+		why, fails := g.fault.Pull[c.spec.Image]
+		if image, ok := g.s.opts.Images[c.spec.Image]; ok && !fails {
 			g.event("Normal", "Pulled", c.spec.Name, fmt.Sprintf("Successfully pulled image %q in %s", c.spec.Image, time.Since(begun).Round(time.Millisecond)))
 			return image, true
 		}
-		message := fmt.Sprintf("Failed to pull image %q: rpc error: code = NotFound desc = failed to resolve reference %q: %s",
-			c.spec.Image, c.spec.Image, imageMissing)
+		if !fails {
+			why = fmt.Sprintf("rpc error: code = NotFound desc = failed to resolve reference %q: %s", c.spec.Image, imageMissing)
+		}
+		message := fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, why)
 		g.event("Warning", "Failed", c.spec.Name, message)
 		g.event("Warning", "Failed", c.spec.Name, "Error: ErrImagePull")
 		c.set(containerState{State: "Waiting", Reason: "ErrImagePull", Message: message})
@@ -201,6 +207,11 @@ func (c *container) ended(st sandbox.Status) {
 	case st.ExitCode != 0:
 		state.Reason = "Error"
 	}
+	if c.spec.MessageFromLog && st.ExitCode != 0 && state.Message == "" {
+		c.g.mu.Lock()
+		state.Message = string(c.logTail)
+		c.g.mu.Unlock()
+	}
 	c.terminated(state)
 }
 
@@ -243,6 +254,10 @@ func (g *group) notify() {
 type logWriter struct{ c *container }
 
 func (w logWriter) Write(b []byte) (int, error) {
+	w.c.g.mu.Lock()
+	w.c.logTail = append(w.c.logTail, b...)
+	w.c.logTail = w.c.logTail[max(0, len(w.c.logTail)-maxLogMessage):]
+	w.c.g.mu.Unlock()
 	w.c.g.s.opts.Log("ecitest: %s/%s: %s", w.c.g.spec.Name, w.c.spec.Name, strings.TrimRight(string(b), "\n"))
 	return len(b), nil
 }

@@ -125,7 +125,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 			TerminationMessagePath: p.str(prefix + ".TerminationMessagePath"),
 			Mounts:                 p.mounts(prefix, g.Volumes),
 		}
-		p.oneOf(prefix+".TerminationMessagePolicy", "File", "File", "FallbackToLogsOnError")
+		c.MessageFromLog = p.oneOf(prefix+".TerminationMessagePolicy", "File", "File", "FallbackToLogsOnError") != "File"
 		p.capabilities(prefix)
 		switch {
 		case c.Name != "" && !dnsLabel.MatchString(c.Name):

@@ -6,12 +6,26 @@ import (
 	"time"
 )
 
-// Faults decides which calls and exec sockets go wrong. Its functions may be
-// called from several goroutines at once; nil = none.
+// Faults decides which calls, exec sockets and groups go wrong. Its functions may
+// be called from several goroutines at once; nil = none.
 type Faults struct {
-	Call func(action string, n int) CallFault // n-th call of this action, from 0
-	Exec func(n int) ExecFault                // n-th socket that is dialled, from 0
+	Call  func(action string, n int) CallFault // n-th call of this action, from 0
+	Exec  func(n int) ExecFault                // n-th socket that is dialled, from 0
+	Group func(n int) GroupFault               // n-th group that is created, from 0
 }
+
+// GroupFault is what happens to one container group; the zero value is nothing.
+type GroupFault struct {
+	ScheduleFailed string            // reason of the event with which ECI gives the group up
+	Message        string            // of that event
+	PendingForever bool              // no container is ever started
+	Pull           map[string]string // image -> why it can't be pulled, as the container runtime says it
+	Mount          string            // why a volume can't be mounted
+	Events         []GroupEvent      // further events, told once the group is Pending
+}
+
+// GroupEvent is an event of a group as DescribeContainerGroups shows it.
+type GroupEvent struct{ Type, Reason, Name, Message string }
 
 // CallFault is what happens to one API call; the zero value is nothing.
 type CallFault struct {
@@ -64,6 +78,17 @@ func (s *Server) execFault() ExecFault {
 	s.mu.Unlock()
 	if f == nil {
 		return ExecFault{}
+	}
+	return f(n)
+}
+
+// groupFault is that of the n-th group.
+func (s *Server) groupFault(n int) GroupFault {
+	s.mu.Lock()
+	f := s.faults.Group
+	s.mu.Unlock()
+	if f == nil {
+		return GroupFault{}
 	}
 	return f(n)
 }

@@ -30,6 +30,7 @@ type group struct {
 	id      string
 	seq     int
 	spec    *groupSpec
+	fault   GroupFault
 	created time.Time
 	ctx     context.Context // ends with delete, deadline and Close
 	cancel  context.CancelFunc
@@ -74,16 +75,26 @@ func newGroup(s *Server, seq int, spec *groupSpec) *group {
 func (g *group) run() {
 	defer close(g.gone)
 	defer g.cancel()
+	g.fault = g.s.groupFault(g.seq - 1)
 	if !g.s.pause(g.ctx, g.s.opts.Delays.Schedule) {
 		g.finish("Failed")
 		return
 	}
+	if g.fault.ScheduleFailed != "" {
+		g.event("Warning", g.fault.ScheduleFailed, "", g.fault.Message)
+		g.finish("ScheduleFailed")
+		return
+	}
 	g.setPhase("Pending")
 	g.event("Normal", "Scheduled", "", "Successfully assigned "+g.spec.Name+" to local machine")
+	for _, e := range g.fault.Events {
+		g.event(e.Type, e.Reason, e.Name, e.Message)
+	}
 	var work sync.WaitGroup
-	if err := g.setUp(); err != nil {
+	switch err := g.setUp(); {
+	case err != nil:
 		g.event("Warning", "FailedMount", "", err.Error()) // and Pending stays, as on ECI
-	} else {
+	case !g.fault.PendingForever:
 		work.Go(func() { g.startContainers(&work) })
 	}
 	phase := g.watch()
@@ -107,6 +118,9 @@ func (g *group) deleteDelay() time.Duration {
 
 // setUp makes the group's sandbox, volumes and forwarded addresses.
 func (g *group) setUp() error {
+	if g.fault.Mount != "" {
+		return errors.New(g.fault.Mount)
+	}
 	volumes, err := g.s.makeVolumes(g.volumeDir(), g.spec.Volumes)
 	if err != nil {
 		return err

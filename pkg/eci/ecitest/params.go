@@ -62,6 +62,8 @@ func actionParams(action string) ([]string, bool) {
 		own = filterParams + " ContainerGroupIds SinceSecond"
 	case "DescribeContainerGroupEvents":
 		own = filterParams + " ContainerGroupIds SinceSecond EventSource"
+	case "DescribeContainerGroupPrice":
+		own = "Cpu Memory InstanceType ZoneId SpotStrategy SpotPriceLimit SpotDuration EphemeralStorage ComputeCategory"
 	case "DeleteContainerGroup":
 		own = "ContainerGroupId ClientToken Force"
 	case "ExecContainerCommand":

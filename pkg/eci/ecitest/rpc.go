@@ -127,6 +127,8 @@ func (s *Server) dispatch(r *http.Request, action string) (map[string]any, *apiE
 		return s.describeContainerGroupStatus(p)
 	case "DescribeContainerGroupEvents":
 		return s.describeContainerGroupEvents(p)
+	case "DescribeContainerGroupPrice":
+		return s.describeContainerGroupPrice(p)
 	case "DeleteContainerGroup":
 		return s.deleteContainerGroup(p)
 	default:

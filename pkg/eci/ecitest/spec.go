@@ -33,6 +33,7 @@ type containerSpec struct {
 	CPU, MemoryGiB         float64 // 0 = the group's
 	User                   string  // uid[:gid], "" = the image's
 	TerminationMessagePath string
+	MessageFromLog         bool // FallbackToLogsOnError
 	Mounts                 []mountSpec
 }
 

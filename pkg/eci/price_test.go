@@ -1,0 +1,95 @@
+package eci
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPrice: both shapes of the documentation are read, and what is no price is
+// none, never a wrong one.
+func TestPrice(t *testing.T) {
+	spot := []SpotPrice{{"ap-northeast-1a", "ecs.c5.large", 0.056}}
+	const entry = `{"ZoneId":"ap-northeast-1a","SpotPrice":0.056,"InstanceType":"ecs.c5.large","OriginPrice":0.622}`
+	tests := []struct {
+		name, answer string
+		want         Price
+	}{
+		{"a list", `{"Price":{"TradePrice":0.00012252,"Currency":"CNY"},"SpotPrices":[` + entry + `]}`, Price{0.00012252, "CNY", spot}},
+		{"an object around it", `{"Price":{"TradePrice":0.00012252,"Currency":"USD"},"SpotPrices":{"SpotPrice":[` + entry + `]}}`, Price{0.00012252, "USD", spot}},
+		{"no spot", `{"Price":{"TradePrice":1,"Currency":"CNY"}}`, Price{1, "CNY", nil}},
+		{"an empty object", `{"Price":{"TradePrice":1,"Currency":"CNY"},"SpotPrices":{}}`, Price{1, "CNY", nil}},
+		{"another shape", `{"Price":{"TradePrice":1,"Currency":"CNY"},"SpotPrices":"none"}`, Price{1, "CNY", nil}},
+		{"nothing", `{}`, Price{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			sent := Params{}
+			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				r.ParseForm()
+				for key := range r.PostForm {
+					if !r.URL.Query().Has(key) {
+						sent[key] = r.PostForm.Get(key)
+					}
+				}
+				fmt.Fprintf(w, `{"PriceInfo":%s}`, tt.answer)
+			})
+			got, err := c.DescribeContainerGroupPrice(t.Context(), PriceQuery{CPU: 2, MemoryGiB: 4, SpotStrategy: "SpotAsPriceGo"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("-want +got\n%s", d)
+			}
+			if d := cmp.Diff(Params{"Cpu": "2", "Memory": "4", "SpotStrategy": "SpotAsPriceGo", "SpotDuration": "0"}, sent); d != "" {
+				t.Errorf("parameters (-want +sent)\n%s", d)
+			}
+		})
+	}
+}
+
+// TestTimeouts: no call outlives [timeouts] call, and a delete fits twice into the
+// 30 s that cleanup has by default.
+func TestTimeouts(t *testing.T) {
+	o := Options{CallTimeout: 15 * time.Second}
+	for _, action := range []string{"CreateContainerGroup", "DeleteContainerGroup", "DescribeContainerGroups", "DescribeContainerGroupStatus",
+		"DescribeContainerGroupPrice", "ExecContainerCommand", "SomethingNew"} {
+		connect, whole := o.timeouts(action)
+		if connect <= 0 || connect > 5*time.Second || whole <= 0 || whole > o.CallTimeout {
+			t.Errorf("%s: %s to connect, %s altogether", action, connect, whole)
+		}
+	}
+	if _, whole := o.timeouts("DeleteContainerGroup"); 2*whole > 30*time.Second {
+		t.Errorf("a delete may take %s", whole)
+	}
+	if connect, _ := (Options{CallTimeout: time.Second}).timeouts("CreateContainerGroup"); connect > time.Second {
+		t.Errorf("%s to connect within a call of 1 s", connect)
+	}
+}
+
+// TestTimeoutOfEachVerb: the times reach the SDK call by call. All calls hang; the
+// price, which may wait for the least, must be given up before the create.
+func TestTimeoutOfEachVerb(t *testing.T) {
+	release := make(chan struct{})
+	c := serve(t, func(http.ResponseWriter, *http.Request) { <-release }, func(o *Options) { o.CallTimeout = 2 * time.Second })
+	t.Cleanup(func() { close(release) }) // runs before the server's Close
+	calls := map[string]func() error{
+		"create": func() error { _, err := c.CreateContainerGroup(t.Context(), Params{}); return err },
+		"price":  func() error { _, err := c.DescribeContainerGroupPrice(t.Context(), PriceQuery{}); return err },
+	}
+	ended := make(chan string, len(calls))
+	for name, f := range calls {
+		go func() {
+			if err := f(); ClassOf(err) != Retry {
+				t.Errorf("%s: class %s: %v", name, ClassOf(err), err)
+			}
+			ended <- name
+		}()
+	}
+	if first, second := <-ended, <-ended; first != "price" || second != "create" {
+		t.Errorf("%s was given up before %s", first, second)
+	}
+}

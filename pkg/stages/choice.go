@@ -1,0 +1,115 @@
+package stages
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// choice is the request of an attempt and what of it may still be changed: which
+// vSwitches and instance types it names, in which order, spot or not, with which
+// image cache. All go in one call, and ECI tries them itself; ours comes after.
+// Each change leaves fewer, so there is an end to them.
+type choice struct {
+	spec     eci.GroupSpec // to be sent next
+	asked    eci.GroupSpec // as configured
+	fallback bool          // pay-as-you-go where no spot instance is to be had
+	auto     bool          // ECI may look for an image cache by itself
+	turns    int           // how often the order of the vSwitches was turned
+	typeTurn int           // and that of the types
+}
+
+func newChoice(spec eci.GroupSpec, fallback, auto bool) *choice {
+	return &choice{spec: spec, asked: spec, fallback: fallback && spec.SpotStrategy != "", auto: auto}
+}
+
+// next changes the request after a definite refusal, or after a group that could
+// not be scheduled, and says how; "" where nothing is left to be changed. said
+// are the words of the refusal, which may name a vSwitch or a type.
+func (c *choice) next(class eci.Class, said string) string {
+	switch class {
+	case eci.NoCache:
+		return c.withoutCache()
+	case eci.Capacity:
+		return c.elsewhere(said)
+	}
+	return ""
+}
+
+func (c *choice) withoutCache() string {
+	switch {
+	case c.spec.ImageSnapshotID != "":
+		said := "without the image cache " + c.spec.ImageSnapshotID
+		c.spec.ImageSnapshotID, c.spec.AutoMatchImageCache = "", c.auto
+		return said
+	case c.spec.AutoMatchImageCache:
+		c.spec.AutoMatchImageCache, c.auto = false, false
+		return "without an image cache"
+	}
+	return ""
+}
+
+func (c *choice) elsewhere(said string) string {
+	if gone, left := named(said, c.spec.VSwitchIDs); len(gone) > 0 && len(left) > 0 {
+		c.spec.VSwitchIDs, c.turns = left, 0
+		return "without vSwitch " + strings.Join(gone, ", ")
+	}
+	if gone, left := named(said, c.spec.InstanceTypes); len(gone) > 0 && len(left) > 0 {
+		c.spec.InstanceTypes, c.typeTurn = left, 0
+		return "without instance type " + strings.Join(gone, ", ")
+	}
+	switch {
+	// The error names none of several: nobody documents whether ECI looked at more
+	// than the first.
+	case c.turns+1 < len(c.spec.VSwitchIDs) && c.spec.ScheduleStrategy != "VSwitchRandom":
+		c.turns++
+		c.spec.VSwitchIDs = turned(c.spec.VSwitchIDs)
+		return "with vSwitch " + c.spec.VSwitchIDs[0] + " first"
+	case c.typeTurn+1 < len(c.spec.InstanceTypes):
+		c.typeTurn++
+		c.spec.InstanceTypes = turned(c.spec.InstanceTypes)
+		return "with instance type " + c.spec.InstanceTypes[0] + " first"
+	case c.fallback:
+		c.fallback, c.turns, c.typeTurn = false, 0, 0
+		c.spec.VSwitchIDs, c.spec.InstanceTypes = c.asked.VSwitchIDs, c.asked.InstanceTypes
+		c.spec.SpotStrategy, c.spec.SpotPriceLimit, c.spec.SpotDuration = "", 0, 0
+		return "as pay-as-you-go instead of spot"
+	}
+	return ""
+}
+
+func turned(list []string) []string { return slices.Concat(list[1:], list[:1]) }
+
+// named splits a list into those that a message names, as whole words, and the rest.
+func named(said string, list []string) (gone, left []string) {
+	words := strings.FieldsFunc(said, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_')
+	})
+	for i := range words {
+		words[i] = strings.Trim(words[i], ".")
+	}
+	for _, id := range list {
+		if slices.Contains(words, id) {
+			gone = append(gone, id)
+		} else {
+			left = append(left, id)
+		}
+	}
+	return gone, left
+}
+
+// refusal is the class of a failure to get a group, and its words, where another
+// request with a new client token may be sent: not after an answer that leaves
+// open whether there is a group.
+func refusal(err error) (eci.Class, string) {
+	if start := new(startError); errors.As(err, &start) {
+		return start.class, start.event
+	}
+	var e *eci.Error
+	if !errors.As(err, &e) || eci.Ambiguous(err) {
+		return eci.Unknown, ""
+	}
+	return eci.ClassOf(err), e.Message
+}

@@ -1,0 +1,168 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// Cost is what an attempt's group costs, as far as ECI has told.
+type Cost struct {
+	CPU       float64   `json:"cpu"` // as billed
+	MemoryGiB float64   `json:"memory_gib"`
+	Spot      bool      `json:"spot,omitempty"`
+	Since     time.Time `json:"since"`                // from when it is billed, as nearly as polls show
+	PerSecond float64   `json:"per_second,omitempty"` // 0 = not known
+	Currency  string    `json:"currency,omitempty"`
+}
+
+// pricer asks for prices while prepare waits anyway, and never makes it wait.
+type pricer struct {
+	stage *Stage
+	known map[eci.PriceQuery]eci.Price // empty where ECI tells none
+	asked map[eci.PriceQuery]chan eci.Price
+}
+
+// keptPrice is a price in state_dir.
+type keptPrice struct {
+	Asked time.Time `json:"asked"`
+	Price eci.Price `json:"price"`
+}
+
+// How long a price in state_dir is good: for less time where the market makes it,
+// or where ECI told none.
+const (
+	priceGood     = 24 * time.Hour
+	spotPriceGood = time.Hour
+)
+
+func (s *Stage) newPricer() *pricer {
+	return &pricer{s, map[eci.PriceQuery]eci.Price{}, map[eci.PriceQuery]chan eci.Price{}}
+}
+
+func (p *pricer) path(q eci.PriceQuery) string {
+	name := fmt.Sprintf("price %s %g %g %d %s %g %d", p.stage.Config.Region, q.CPU, q.MemoryGiB,
+		q.EphemeralStorageGiB, q.SpotStrategy, q.SpotPriceLimit, q.SpotDuration)
+	return filepath.Join(p.stage.Config.StateDir, label(name)+".json")
+}
+
+// query is what a group of a size costs; false where it has no price by size.
+func query(spec eci.GroupSpec, cpu, memory float64) (eci.PriceQuery, bool) {
+	byType := slices.ContainsFunc(spec.InstanceTypes, func(t string) bool { return strings.HasPrefix(t, "ecs.") })
+	return eci.PriceQuery{CPU: cpu, MemoryGiB: memory, EphemeralStorageGiB: spec.EphemeralStorageGiB,
+		SpotStrategy: spec.SpotStrategy, SpotPriceLimit: spec.SpotPriceLimit, SpotDuration: spec.SpotDuration}, !byType && cpu > 0 && memory > 0
+}
+
+// ask starts to ask for the price of a size, unless it is known or was asked for.
+func (p *pricer) ask(ctx context.Context, spec eci.GroupSpec, cpu, memory float64) {
+	q, ok := query(spec, cpu, memory)
+	if _, known := p.known[q]; known || !ok || p.asked[q] != nil {
+		return
+	}
+	var kept keptPrice
+	if loadCache(p.path(q), &kept) {
+		good := priceGood
+		if q.SpotStrategy != "" || kept.Price.PerSecond == 0 {
+			good = spotPriceGood
+		}
+		if age := p.stage.Clock.Now().Sub(kept.Asked); age >= 0 && age < good {
+			p.known[q] = kept.Price
+			return
+		}
+	}
+	answer := make(chan eci.Price, 1)
+	p.asked[q] = answer
+	go func() {
+		price, err := p.stage.API.DescribeContainerGroupPrice(ctx, q)
+		if err != nil {
+			p.stage.Logger.WithError(err).Debug("asking for the price")
+		}
+		if ctx.Err() == nil {
+			answer <- price
+		}
+	}()
+}
+
+// told is the price of a size if it has come.
+func (p *pricer) told(spec eci.GroupSpec, cpu, memory float64) eci.Price {
+	q, _ := query(spec, cpu, memory)
+	select {
+	case price := <-p.asked[q]:
+		p.known[q] = price
+		saveCache(p.path(q), keptPrice{p.stage.Clock.Now(), price})
+	default: // a nil channel never has anything
+	}
+	return p.known[q]
+}
+
+// cost is what a running group costs.
+func (p *pricer) cost(spec eci.GroupSpec, group *eci.Group, since time.Time) *Cost {
+	c := &Cost{CPU: group.CPU, MemoryGiB: group.MemoryGiB, Spot: spec.SpotStrategy != "", Since: since}
+	price := p.told(spec, group.CPU, group.MemoryGiB)
+	if slices.ContainsFunc(group.Events, func(e eci.Event) bool { return e.Reason == "SpotDegraded" }) {
+		c.Spot = false
+	}
+	c.PerSecond = price.PerSecond
+	if c.Spot {
+		c.PerSecond = spotPerSecond(price.Spot, group.ZoneID)
+	}
+	if c.PerSecond > 0 {
+		c.Currency = price.Currency
+	}
+	return c
+}
+
+// spotPerSecond is the highest price of a zone, as ECI does not say which of the
+// instance types it took; 0 where there is none.
+func spotPerSecond(prices []eci.SpotPrice, zone string) float64 {
+	highest := 0.0
+	for _, p := range prices {
+		if p.ZoneID == zone || p.ZoneID == "" {
+			highest = max(highest, p.PerHour/3600)
+		}
+	}
+	return highest
+}
+
+// text is what the group has cost until now.
+func (c *Cost) text(now time.Time) string {
+	spent := max(0, now.Sub(c.Since))
+	text := fmt.Sprintf("%.0f s so far, %g vCPU, %g GiB", spent.Seconds(), c.CPU, c.MemoryGiB)
+	if c.Spot {
+		text += ", spot"
+	}
+	if c.PerSecond > 0 {
+		text += fmt.Sprintf(": about %.4f %s (%.4g an hour)", c.PerSecond*spent.Seconds(), c.Currency, c.PerSecond*3600)
+	}
+	return text
+}
+
+// tellCost writes the line with which a job's log ends.
+func (s *Stage) tellCost(subStage string, record *Record) {
+	if subStage == "cleanup_file_variables" && record.Cost != nil {
+		s.printf("Container group %s: %s\n", record.GroupID, record.Cost.text(s.Clock.Now()))
+	}
+}
+
+// logCost writes the final figure to the runner's log.
+func (s *Stage) logCost(record *Record) {
+	if record.Cost == nil {
+		return
+	}
+	c := record.Cost
+	spent := max(0, s.Clock.Now().Sub(c.Since)).Seconds()
+	fields := logrus.Fields{"job": record.Job, "group": record.GroupID, "seconds": int(spent),
+		"cpu": c.CPU, "memory_gib": c.MemoryGiB, "spot": c.Spot}
+	if c.PerSecond > 0 {
+		fields["price"], fields["currency"] = math.Round(c.PerSecond*spent*1e6)/1e6, c.Currency
+	}
+	s.Logger.WithFields(fields).Info("container group's cost")
+}

@@ -1,0 +1,89 @@
+package stages
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// blame is who has to mend a failure: it decides between system failure and
+// build failure.
+type blame int
+
+const (
+	operator blame = iota // of the runner and its account
+	author                // of the job
+)
+
+func (b blame) String() string { return [...]string{"the runner's operator", "the job's author"}[b] }
+
+// startError is why a container group can't serve its job.
+type startError struct {
+	what    string    // container, image, registry, and what is wrong with them
+	event   string    // what ECI says itself; "" where that is in what
+	next    string    // what is to be done; "" where nothing is
+	blame   blame     //
+	lasting bool      // another attempt can't do better
+	class   eci.Class // Capacity or NoCache where another request may do better
+}
+
+func (e *startError) Error() string {
+	var b strings.Builder
+	b.WriteString(e.what)
+	if e.event != "" {
+		b.WriteString("\nECI says: " + e.event)
+	}
+	if e.next != "" {
+		b.WriteString("\nWhat " + e.blame.String() + " can do: " + e.next)
+	}
+	return b.String()
+}
+
+// Unwrap makes a build failure of what the job's author has to mend.
+func (e *startError) Unwrap() error {
+	if e.blame == author {
+		return &BuildError{Message: e.Error()}
+	}
+	return nil
+}
+
+// lasting tells whether another attempt of the job would fail in the same way.
+func lasting(err error) bool {
+	if start := new(startError); errors.As(err, &start) {
+		return start.lasting
+	}
+	class := eci.ClassOf(err)
+	return class == eci.Stop || class == eci.Config
+}
+
+// blameSize makes the job's author answer for a size that ECI does not have,
+// where the job asked for one.
+func blameSize(err error, job *Job) error {
+	var e *eci.Error
+	if !errors.As(err, &e) || job.Variable("ECI_CPU") == "" && job.Variable("ECI_MEMORY") == "" {
+		return err
+	}
+	switch e.Code {
+	case "InvalidParameter.CPU.Memory", "HighCpuMemConfigRequired", "InvalidSpotCpuMemorySpec":
+		return &startError{what: err.Error(), next: e.Advice(), blame: author, lasting: true}
+	}
+	return err
+}
+
+// withAdvice adds what a person must do about an error of the API.
+func withAdvice(err error) error {
+	var e *eci.Error
+	if start := new(startError); errors.As(err, &start) || !errors.As(err, &e) || e.Advice() == "" {
+		return err
+	}
+	return &advised{err, e.Advice()}
+}
+
+type advised struct {
+	error
+	advice string
+}
+
+func (e *advised) Error() string { return e.error.Error() + "\n" + e.advice }
+func (e *advised) Unwrap() error { return e.error }

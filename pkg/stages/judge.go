@@ -1,0 +1,245 @@
+package stages
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/nasmount"
+)
+
+// patience is how long something may go wrong that can heal by itself and whose
+// words say neither that it will nor that it won't.
+const patience = 30 * time.Second
+
+// judge is why a group will not start, or nil while it may. since tells for how
+// long the event has been seen.
+func (s *Stage) judge(group *eci.Group, since func(eci.Event) time.Duration) error {
+	if group.Status == "ScheduleFailed" {
+		return scheduleFailure(group)
+	}
+	for _, name := range []string{helperContainer, buildContainer} {
+		if c := group.Container(name); c != nil {
+			if err := s.bootFailure(group, c, since); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range group.Containers {
+		if err := s.pullFailure(group, &group.Containers[i], false); err != nil {
+			return err
+		}
+	}
+	if err := s.mountFailure(group, since); err != nil {
+		return err
+	}
+	return death(group)
+}
+
+// late is what keeps a group from starting when there is no more time for it,
+// the most telling first; nil where nothing tells.
+func (s *Stage) late(group *eci.Group) error {
+	for i := range group.Containers {
+		if err := s.pullFailure(group, &group.Containers[i], true); err != nil {
+			return err
+		}
+	}
+	if err := s.mountFailure(group, func(eci.Event) time.Duration { return patience }); err != nil {
+		return err
+	}
+	return nil
+}
+
+// death is why a group that ran can't serve its job any more, or nil.
+func death(group *eci.Group) error {
+	for _, name := range []string{helperContainer, buildContainer} {
+		if c := group.Container(name); c != nil && c.State == "Terminated" {
+			return &startError{what: ended(group, c), event: lastWarning(group)}
+		}
+	}
+	e := &startError{event: lastWarning(group)}
+	switch group.Status {
+	case "ScheduleFailed":
+		return scheduleFailure(group)
+	case "Expired":
+		e.what = fmt.Sprintf("container group %s was reclaimed: its spot instance is gone", group.ID)
+		e.next = "retry the job; jobs that must not be lost need strategy = \"none\" in [spot]."
+	case "Succeeded", "Failed", "Terminating":
+		e.what = fmt.Sprintf("container group %s has ended (status %s)", group.ID, group.Status)
+	default: // a status that is new is none of these
+		return nil
+	}
+	return e
+}
+
+// scheduleFailure is why ECI gave a group up before it had a place.
+func scheduleFailure(group *eci.Group) error {
+	e := &startError{what: fmt.Sprintf("container group %s could not be scheduled", group.ID), event: lastWarning(group)}
+	for _, event := range slices.Backward(group.Events) {
+		kind := event.Kind()
+		if kind.Words == "" || event.Type != "Warning" {
+			continue
+		}
+		e.what += ": " + kind.Words
+		e.event, e.next, e.class = raw(event), kind.Advice, kind.Class
+		e.lasting = kind.Class == eci.Stop || kind.Class == eci.Config
+		break
+	}
+	return e
+}
+
+// bootProblem is a kind of container that does not start, told by the words of
+// the container runtime.
+type bootProblem struct {
+	words *regexp.Regexp
+	is    string
+	next  string // {image} is where the image is named, {platform}
+}
+
+func bootProblems() []bootProblem {
+	return []bootProblem{
+		{regexp.MustCompile(`exec format error|built for another machine`),
+			"its programs are built for another machine", "set {image} to an image that is built for {platform}."},
+		{regexp.MustCompile(`executable file not found|exec.*no such file or directory|interpreter or loader is missing`),
+			"it has no sh that works", "set {image} to an image with a shell (/bin/sh, or busybox as in kaniko's tags with debug)."},
+		{regexp.MustCompile(`exec:? .*permission denied`),
+			"its sh may not be run", "set {image} to an image whose sh is executable for its user."},
+		{regexp.MustCompile(`no users found|unable to find user|no matching entries in passwd`),
+			"the user that it names does not exist in it", "correct USER of {image}."},
+	}
+}
+
+// bootFailure is why helper or build ended, or can't be started, before it served.
+func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus, since func(eci.Event) time.Duration) error {
+	waits := c.State != "Running" && c.State != "Terminated" &&
+		slices.Contains([]string{"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError"}, c.Reason)
+	if c.State != "Terminated" && !waits {
+		return nil
+	}
+	said, event := c.Message, eci.Event{}
+	for _, e := range group.Events {
+		if e.Type == "Warning" && e.Reason == "Failed" && strings.Contains(e.Message, "container") && (e.Name == c.Name || said == "") {
+			event = e
+		}
+	}
+	if said == "" {
+		said = event.Message
+	}
+	owner, named := s.ownerOf(c)
+	fill := strings.NewReplacer("{image}", named, "{platform}", "linux/"+s.Config.Capacity.Architecture)
+	for _, p := range bootProblems() {
+		// The helper's own script, whose shell works, ends with other numbers.
+		if p.words.MatchString(strings.ToLower(said)) && c.ExitCode != bootScriptFailed {
+			return &startError{blame: owner, lasting: true, event: eci.OneLine(said), next: fill.Replace(p.next),
+				what: fmt.Sprintf("container group %s: the image %s of container %s can't be started: %s", group.ID, c.Image, c.Name, p.is)}
+		}
+	}
+	if waits {
+		if since(event) < patience {
+			return nil
+		}
+		return &startError{event: eci.OneLine(said),
+			what: fmt.Sprintf("container group %s: the container %s can't be started (%s)", group.ID, c.Name, c.Reason)}
+	}
+	e := &startError{what: ended(group, c), event: lastWarning(group)}
+	if c.Name == helperContainer && strings.Contains(c.Message, "helper image") {
+		e.lasting = true // the helper's script says itself what to do
+	}
+	return e
+}
+
+// bootScriptFailed is the exit code of eci-remote.sh where it says why.
+const bootScriptFailed = 70
+
+func ended(group *eci.Group, c *eci.ContainerStatus) string {
+	text := fmt.Sprintf("the %s container of group %s has ended (exit code %d", c.Name, group.ID, c.ExitCode)
+	if c.Reason != "" {
+		text += ", " + eci.OneLine(c.Reason)
+	}
+	text += ")"
+	if message := eci.OneLine(c.Message); message != "" {
+		text += ": " + message
+	}
+	if c.Reason == "OOMKilled" {
+		text += "; raise the memory of the build (ECI_MEMORY or [build] memory)"
+	}
+	return text
+}
+
+// mountProblem is a kind of volume that can't be mounted.
+type mountProblem struct {
+	words   *regexp.Regexp
+	next    string // {server}
+	passing bool
+}
+
+func mountProblems() []mountProblem {
+	return []mountProblem{
+		{regexp.MustCompile(`access denied|permission denied|not permitted`),
+			"allow the addresses of the vSwitches in the permission group of the mount target {server}; paths of Extreme NAS start with /share.", false},
+		{regexp.MustCompile(`no such file or directory`),
+			"make the directory on the file system, or set options in its [[nas]]: mounts with options make it.", false},
+		{regexp.MustCompile(`failed to resolve|name or service not known|no such host|can't find`),
+			"correct server in its [[nas]]: the name {server} does not exist in the VPC of the vSwitches.", false},
+		{regexp.MustCompile(`incorrect mount option|invalid argument|protocol not supported|unknown mount option`),
+			"correct options in its [[nas]].", false},
+		{regexp.MustCompile(``),
+			"see to it that the mount target {server} is in the VPC of the vSwitches, and that the security group lets NFS pass (TCP 2049 and 111).", true},
+	}
+}
+
+// mountFailure is the volume that can't be mounted, told while no container of
+// ours runs: volumes come first.
+func (s *Stage) mountFailure(group *eci.Group, since func(eci.Event) time.Duration) error {
+	if running(group, helperContainer) || running(group, buildContainer) {
+		return nil
+	}
+	for _, e := range slices.Backward(group.Events) {
+		if e.Type != "Warning" || !strings.Contains(e.Reason, "Mount") {
+			continue
+		}
+		for _, p := range mountProblems() {
+			if !p.words.MatchString(strings.ToLower(e.Message)) {
+				continue
+			}
+			if p.passing && e.Count < 3 && since(e) < patience {
+				return nil
+			}
+			name, server := s.volumeOf(e.Message)
+			return &startError{lasting: !p.passing, event: raw(e), next: strings.ReplaceAll(p.next, "{server}", server),
+				what: fmt.Sprintf("container group %s: %s can't be mounted", group.ID, name)}
+		}
+	}
+	return nil
+}
+
+// volumeOf finds the [[nas]] that a message speaks of.
+func (s *Stage) volumeOf(message string) (name, server string) {
+	for _, m := range s.Config.NAS {
+		volumes, _ := nasmount.Volumes([]nasmount.Mount{m})
+		if strings.Contains(message, `"`+volumes[0].Name+`"`) || strings.Contains(message, m.Server) {
+			return fmt.Sprintf("the NAS directory %s:%s ([[nas]] %s)", m.Server, m.Path, m.Name), m.Server
+		}
+	}
+	return "a volume", "of the volume"
+}
+
+func lastWarning(group *eci.Group) string {
+	for _, e := range slices.Backward(group.Events) {
+		if e.Type == "Warning" {
+			return raw(e)
+		}
+	}
+	return ""
+}
+
+// raw is an event in ECI's own words.
+func raw(e eci.Event) string { return eci.OneLine(e.Reason + ": " + e.Message) }
+
+func running(group *eci.Group, name string) bool {
+	c := group.Container(name)
+	return c != nil && c.State == "Running"
+}

@@ -1,0 +1,201 @@
+package stages
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// pullProblem is a kind of failed pull, told by the words of the container runtime.
+type pullProblem struct {
+	words   *regexp.Regexp
+	is      string // said of the image's registry, which stands for {registry}
+	passing bool   // ECI's own retries may heal it: left to them until [timeouts] ready is over
+	owner   bool   // for whoever named the image to mend; otherwise for the operator
+	login   bool   // for whoever gave the login
+	next    string // {image} is where the image is named, {registry}, {platform}
+}
+
+// pullProblems in the order of their search: what is more definite comes first,
+// and "not found", which a resolver says of hosts too, comes last.
+func pullProblems() []pullProblem {
+	const reach = "give the vSwitches a way to {registry} (NAT gateway, or auto_eip in [network]) and let the security group pass it; a registry inside the VPC needs neither."
+	return []pullProblem{
+		{words: regexp.MustCompile(`no space left on device|disk quota exceeded`),
+			is:   "the disk of the container group is full",
+			next: "raise ephemeral_storage in [capacity]: an image takes twice its size, beside the job's own files, of 30 GiB."},
+		{words: regexp.MustCompile(`server gave http response to https client`),
+			is:   "{registry} speaks plain HTTP",
+			next: "add {registry} to plain_http in [pull]."},
+		{words: regexp.MustCompile(`x509:|certificate`),
+			is:   "the certificate of {registry} is not trusted",
+			next: "give {registry} a certificate of a public authority, or add it to insecure in [pull]."},
+		{words: regexp.MustCompile(`toomanyrequests|429 too many|rate limit`), passing: true,
+			is:   "{registry} limits how often it is asked",
+			next: "log in to {registry} with a [[registry]], pull from a mirror, or use an image cache."},
+		{words: regexp.MustCompile(`dial tcp|no such host|server misbehaving|i/o timeout|connection (refused|reset|timed out)|tls handshake timeout|` +
+			`deadline exceeded|client\.timeout|network is unreachable|no route to host|unexpected eof|: eof|\b(500|502|503|504) [a-z]`), passing: true,
+			is:   "{registry} can't be reached",
+			next: reach},
+		{words: regexp.MustCompile(`no match(ing manifest)? for|does not match the specified platform`), owner: true,
+			is:   "{registry} has it for other machines only",
+			next: "set {image} to an image that is built for {platform}."},
+		{words: regexp.MustCompile(`invalid reference|invalidimagename|couldn't parse image`), owner: true,
+			is:   "this is no name of an image",
+			next: "correct {image}."},
+		{words: regexp.MustCompile(`unauthorized|denied|authentication required|authorization failed|no basic auth|403 forbidden`), owner: true, login: true,
+			is:   "{registry} refuses it: it wants a login, or another one, or does not have the image",
+			next: "correct {image}, or {login}."},
+		{words: regexp.MustCompile(`not found|manifest unknown|name unknown|does not exist`), owner: true,
+			is:   "{registry} does not have it",
+			next: "correct {image}."},
+	}
+}
+
+// unknownPull is what no pattern knows: ECI may heal it, but not for long.
+func unknownPull() pullProblem {
+	return pullProblem{is: "for a reason that this driver does not know", next: "look into what ECI says, and whether {registry} has the image."}
+}
+
+// triesOfUnknown is how often a pull may fail for a reason that is not known.
+const triesOfUnknown = 3
+
+// pulls is what a group's events tell of the pulls of one image.
+type pulls struct {
+	said  string // of the last failure; "" where none, or where the image came in the end
+	tries int
+}
+
+func pullsOf(group *eci.Group, c *eci.ContainerStatus) pulls {
+	var p pulls
+	for _, e := range group.Events {
+		switch {
+		case !names(e.Message, c.Image):
+		case e.Reason == "Pulled":
+			p = pulls{}
+		case e.Type == "Warning" && strings.Contains(strings.ToLower(e.Message), "pull"):
+			p.said, p.tries = e.Message, p.tries+max(1, e.Count)
+		}
+	}
+	if p.said == "" && (c.Reason == "InvalidImageName" || c.Reason == "ErrImageNeverPull" || strings.HasPrefix(c.Reason, "ErrImage") || c.Reason == "ImagePullBackOff") {
+		p.said = strings.TrimSpace(c.Reason + ": " + c.Message)
+	}
+	return p
+}
+
+// pullFailure is why the image of a container will not come, or nil while it may.
+// late asks for what keeps it from coming all the same.
+func (s *Stage) pullFailure(group *eci.Group, c *eci.ContainerStatus, late bool) *startError {
+	if c.State == "Running" || c.State == "Terminated" {
+		return nil
+	}
+	pulls := pullsOf(group, c)
+	if pulls.said == "" {
+		return nil
+	}
+	if c.Reason == "ErrImageNeverPull" {
+		return s.neverPulled(c)
+	}
+	problem, known := problemOf(pulls.said, c.Image)
+	if !late && (problem.passing || !known && pulls.tries < triesOfUnknown) {
+		return nil
+	}
+	registry := registryOf(c.Image)
+	owner, named := s.ownerOf(c)
+	e := &startError{event: eci.OneLine(pulls.said), lasting: known && !problem.passing}
+	login := ""
+	if problem.owner {
+		e.blame = owner
+	}
+	if problem.login {
+		e.blame, login = loginOf(s.Config, s.Job, registry, owner)
+	}
+	fill := strings.NewReplacer("{registry}", registry, "{image}", named, "{platform}", "linux/"+s.Config.Capacity.Architecture, "{login}", login)
+	e.what = fmt.Sprintf("container group %s: the image %s of container %s can't be pulled: %s", group.ID, c.Image, c.Name, fill.Replace(problem.is))
+	e.next = fill.Replace(problem.next)
+	return e
+}
+
+func problemOf(said, image string) (problem pullProblem, known bool) {
+	said = withoutName(said, image)
+	for _, p := range pullProblems() {
+		if p.words.MatchString(said) {
+			return p, true
+		}
+	}
+	return unknownPull(), false
+}
+
+// names tells whether a message of the kubelet or of ECI speaks of an image, which
+// they may have completed by a registry.
+func names(message, image string) bool {
+	return strings.Contains(message, `"`+image+`"`) || strings.Contains(message, `/`+image+`"`)
+}
+
+// withoutName is a message in lower case without the parts of the image's name,
+// which may hold any of the words that are looked for.
+func withoutName(message, image string) string {
+	parts := []string{image}
+	if ref, err := reference.ParseNormalizedNamed(image); err == nil {
+		parts = append(parts, ref.String(), ref.Name(), reference.FamiliarName(ref), reference.Path(ref), reference.Domain(ref))
+	}
+	for _, p := range parts {
+		if p != "" {
+			message = strings.ReplaceAll(message, p, "")
+		}
+	}
+	return strings.ToLower(message)
+}
+
+func (s *Stage) neverPulled(c *eci.ContainerStatus) *startError {
+	owner, named := s.ownerOf(c)
+	return &startError{blame: owner, lasting: true,
+		what: fmt.Sprintf("the image %s of container %s may not be pulled by its pull policy, and is not there", c.Image, c.Name),
+		next: fmt.Sprintf("set the pull policy of %s to if-not-present or always.", named)}
+}
+
+// ownerOf is who named the image of a container, and where.
+func (s *Stage) ownerOf(c *eci.ContainerStatus) (blame, string) {
+	switch {
+	case c.Name == helperContainer:
+		return operator, "image of [helper] in the driver's file"
+	case c.Name != buildContainer:
+		return author, "the service " + c.Name + " in the job's `services:`"
+	case s.Job.Image.Name == "":
+		return operator, "image of [build] in the driver's file"
+	}
+	return author, "the job's `image:`"
+}
+
+// registryOf is the host of an image's registry.
+func registryOf(image string) string {
+	ref, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return "its registry"
+	}
+	return reference.Domain(ref)
+}
+
+// loginOf is who gave the login for a registry, or who should have, and what to
+// do about it.
+func loginOf(cfg *config.Config, job *Job, registry string, owner blame) (blame, string) {
+	logins, _ := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG")) // its mistakes were told before
+	of := func(c Credential) bool { return registryServer(c.Server) == registry }
+	switch {
+	case slices.ContainsFunc(logins, of):
+		return author, "correct the login for " + registry + " in the variable DOCKER_AUTH_CONFIG"
+	case slices.ContainsFunc(job.Credentials, of):
+		return author, "see to it that the job may read from " + registry + " with its job token"
+	case slices.ContainsFunc(cfg.Registries, func(r config.Registry) bool { return registryServer(r.Server) == registry }):
+		return operator, "correct the [[registry]] for " + registry + " in the driver's file"
+	case owner == operator:
+		return operator, "add a [[registry]] for " + registry + " to the driver's file"
+	}
+	return author, "put a login for " + registry + " into the variable DOCKER_AUTH_CONFIG, or ask the runner's operator for a [[registry]]"
+}

@@ -1,0 +1,276 @@
+package stages
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// story is what prepare tells in the job's log, in a section that GitLab shows
+// collapsed: what was asked for, what came, each event once, how long it took.
+type story struct {
+	out    io.Writer
+	clock  Clock
+	begun  time.Time
+	open   bool
+	spec   eci.GroupSpec   // what is asked for
+	shown  map[string]bool // events and facts that were told
+	phase  string          // the status that the group is in
+	since  time.Time
+	phases []string // those that are over, with their times
+	extras []string // for the line that stays visible
+}
+
+// sectionName is unique in a job's log.
+const sectionName = "eci_container_group"
+
+// openStory begins the section. Its markers are GitLab's own: a terminal shows
+// nothing of them.
+func openStory(out io.Writer, clock Clock, header string) *story {
+	s := &story{out: out, clock: clock, begun: clock.Now(), open: true, shown: map[string]bool{}}
+	s.printf("\x1b[0Ksection_start:%d:%s[collapsed=true]\r\x1b[0K%s\n", s.begun.Unix(), sectionName, header)
+	return s
+}
+
+// close ends the section, once.
+func (s *story) close() {
+	if s.open {
+		s.endPhase()
+		s.printf("Times: %s; %s in all\n", strings.Join(s.phases, ", "), seconds(s.clock.Now().Sub(s.begun)))
+		s.printf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", s.clock.Now().Unix(), sectionName)
+		s.open = false
+	}
+}
+
+func (s *story) printf(format string, args ...any) {
+	fmt.Fprintf(s.out, format, args...) //nolint:errcheck // a lost log line changes nothing that is done
+}
+
+// request tells what is asked for.
+func (s *story) request(spec eci.GroupSpec) {
+	s.spec = spec
+	line := fmt.Sprintf("Asked for: %g vCPU, %g GiB, %s", spec.CPU, spec.MemoryGiB, billing(spec))
+	if len(spec.InstanceTypes) > 0 {
+		line += "; of type " + strings.Join(spec.InstanceTypes, ", ")
+	}
+	if spec.EphemeralStorageGiB > 0 {
+		line += fmt.Sprintf("; %d GiB more of disk", spec.EphemeralStorageGiB)
+	}
+	switch {
+	case len(spec.VSwitchIDs) == 1:
+		line += "; in vSwitch " + spec.VSwitchIDs[0]
+	case len(spec.VSwitchIDs) > 1:
+		line += "; in the first of vSwitches " + strings.Join(spec.VSwitchIDs, ", ")
+		if spec.ScheduleStrategy == "VSwitchRandom" {
+			line = strings.Replace(line, "the first of", "any of", 1)
+		}
+	}
+	s.printf("%s\n", line)
+	for _, c := range spec.Containers {
+		s.printf("Container %s: image %s (pull policy %s)\n", c.Name, c.Image, c.PullPolicy)
+	}
+	switch {
+	case spec.ImageSnapshotID != "":
+		s.printf("Image cache: %s\n", spec.ImageSnapshotID)
+	case !spec.AutoMatchImageCache:
+		s.printf("Image cache: none is asked for\n")
+	}
+}
+
+func billing(spec eci.GroupSpec) string {
+	switch spec.SpotStrategy {
+	case "SpotAsPriceGo":
+		return "spot at the market price"
+	case "SpotWithPriceLimit":
+		return fmt.Sprintf("spot for up to %g an hour", spec.SpotPriceLimit)
+	}
+	return "pay-as-you-go"
+}
+
+// again tells why, and how, another group is asked for.
+func (s *story) again(reason error, change string, spec eci.GroupSpec) {
+	s.spec, s.extras = spec, nil
+	why, _, _ := strings.Cut(reason.Error(), "\n")
+	s.printf("%s\nTrying again %s\n", why, change)
+}
+
+// accepted tells the id, the moment from which the group exists.
+func (s *story) accepted(id string) {
+	s.printf("Container group %s was accepted after %s\n", id, seconds(s.clock.Now().Sub(s.begun)))
+	s.enter("until seen")
+}
+
+// enter begins a phase.
+func (s *story) enter(phase string) {
+	if phase != s.phase {
+		s.endPhase()
+		s.phase, s.since = phase, s.clock.Now()
+	}
+}
+
+func (s *story) endPhase() {
+	if s.phase != "" {
+		s.phases = append(s.phases, s.phase+" "+seconds(s.clock.Now().Sub(s.since)))
+		s.phase = ""
+	}
+}
+
+// look tells what is new about the group.
+func (s *story) look(group *eci.Group) {
+	if group.Status != "" && group.Status != s.phase {
+		s.enter(group.Status)
+		s.printf("Container group %s is %s\n", group.ID, eci.OneLine(group.Status))
+	}
+	if group.Status != "ScheduleFailed" {
+		s.place(group)
+	}
+	for _, e := range group.Events {
+		s.event(group, e)
+	}
+}
+
+// place tells where the group is and what of it is billed.
+func (s *story) place(group *eci.Group) {
+	var place []string
+	if group.ZoneID != "" {
+		place = append(place, "zone "+group.ZoneID)
+	}
+	if group.VSwitchID != "" {
+		place = append(place, "vSwitch "+group.VSwitchID)
+	}
+	if text := strings.Join(place, ", "); text != "" && s.once("place "+group.ID+text) {
+		s.printf("Placed in %s\n", text)
+	}
+	if group.CPU > 0 && s.once(fmt.Sprintf("size %s %g %g", group.ID, group.CPU, group.MemoryGiB)) {
+		line := fmt.Sprintf("Billed as %g vCPU, %g GiB", group.CPU, group.MemoryGiB)
+		if group.CPU != s.spec.CPU || group.MemoryGiB != s.spec.MemoryGiB {
+			line += fmt.Sprintf(" (asked for %g vCPU, %g GiB)", s.spec.CPU, s.spec.MemoryGiB)
+		}
+		s.printf("%s\n", line)
+	}
+}
+
+// event tells an event once, however often it has happened since.
+func (s *story) event(group *eci.Group, e eci.Event) {
+	words := e.Words()
+	if words == "" || !s.once("event "+group.ID+e.Type+e.Name+words) {
+		return
+	}
+	if group.Container(e.Name) != nil {
+		words = e.Name + ": " + words
+	}
+	if e.Type == "Warning" {
+		words = "Warning: " + words
+	}
+	s.printf("%s\n", words)
+	switch e.Reason {
+	case "SuccessfulHitImageCache":
+		s.extras = append(s.extras, "image cache used")
+	case "ImageCacheMissed":
+		s.extras = append(s.extras, "no image cache fitted")
+	case "SpotDegraded":
+		s.spec.SpotStrategy = ""
+	case "Pulled":
+		s.stale(e)
+	}
+}
+
+// stale warns of an image that a cache served although its tag moves: nothing has
+// asked the registry whether it is still the same.
+func (s *story) stale(e eci.Event) {
+	if !strings.Contains(e.Message, "already present") {
+		return
+	}
+	for _, c := range s.spec.Containers {
+		if names(e.Message, c.Image) && moves(c.Image) && s.once("stale "+c.Image) {
+			s.printf("Note: the tag of %s moves, and the image came from a cache without a look at the registry: it may be out of date. With pull policy always the registry is asked.\n", c.Image)
+			s.extras = append(s.extras, "perhaps stale: "+c.Image)
+		}
+	}
+}
+
+// moves tells whether an image's tag is one that is meant to move: none, latest,
+// or a word without a number, such as stable.
+func moves(image string) bool {
+	ref, err := reference.ParseDockerRef(image) // adds latest
+	if err != nil {
+		return false
+	}
+	if _, fixed := ref.(reference.Digested); fixed {
+		return false
+	}
+	tagged, ok := ref.(reference.Tagged)
+	return ok && !strings.ContainsAny(tagged.Tag(), "0123456789")
+}
+
+// once is true the first time that it is asked about a fact.
+func (s *story) once(fact string) bool {
+	told := s.shown[fact]
+	s.shown[fact] = true
+	return !told
+}
+
+// times tells how long each phase took by ECI's own clock, whose seconds tell more
+// than polls of ours that came late.
+func (s *story) times(group *eci.Group) {
+	var placed, pulled, started time.Time
+	for _, e := range group.Events {
+		switch e.Reason {
+		case "Scheduled":
+			placed = e.First
+		case "Pulled":
+			pulled = latest(pulled, e.First)
+		}
+	}
+	for _, c := range group.Containers {
+		started = latest(started, c.StartTime)
+	}
+	at, parts := group.CreationTime, []string{}
+	for _, p := range []struct {
+		name string
+		end  time.Time
+	}{{"a place", placed}, {"images", pulled}, {"containers", started}} {
+		if !at.IsZero() && !p.end.Before(at) {
+			parts = append(parts, fmt.Sprintf("%s %.0f s", p.name, p.end.Sub(at).Seconds()))
+			at = p.end
+		}
+	}
+	if len(parts) > 0 {
+		s.printf("By ECI's clock: %s\n", strings.Join(parts, ", "))
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// ready is the one line that stays visible when all went well.
+func (s *story) ready(group *eci.Group) {
+	s.times(group)
+	s.endPhase()
+	s.phases = slices.DeleteFunc(s.phases, func(p string) bool { return strings.HasPrefix(p, group.Status+" 0.0") })
+	s.close()
+	line := fmt.Sprintf("Container group %s is ready after %s", group.ID, seconds(s.clock.Now().Sub(s.begun)))
+	if group.CPU > 0 {
+		line += fmt.Sprintf(": %g vCPU, %g GiB", group.CPU, group.MemoryGiB)
+	}
+	if group.ZoneID != "" {
+		line += " in " + group.ZoneID
+	}
+	line += ", " + billing(s.spec)
+	for _, extra := range slices.Compact(s.extras) {
+		line += ", " + extra
+	}
+	s.printf("%s\n", line)
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
