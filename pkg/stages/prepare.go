@@ -20,7 +20,11 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.settleUnfinished(ctx)
+	done, err := s.takeUp(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	s.printf("Container group %s: %g vCPU, %g GiB, image %s\n", spec.Name, spec.CPU, spec.MemoryGiB, buildImage(s.Config, s.Job))
 	started := s.Clock.Now()
 	ctx, cancel := context.WithDeadlineCause(ctx, note.First.Add(s.Config.Timeouts.Ready), errNotReady)
@@ -84,10 +88,11 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec) (*Record, error)
 	if err != nil {
 		return nil, err
 	}
+	doubt := record != nil // whether a call may have taken effect without its answer
 	if record == nil {
 		spec.ClientToken = randomHex(16)
-		record = &Record{Instance: s.Job.Instance, Job: s.Job.ID, Attempt: s.Job.Attempt, Name: spec.Name,
-			Tags: attemptTags(s.Config, s.Job), Params: spec.Params(), Created: s.Clock.Now()}
+		record = s.newRecord()
+		record.Params, record.Expires = spec.Params(), expiry(spec.Tags)
 		if err := s.store().saveRecord(s.Job, record); err != nil {
 			return nil, err
 		}
@@ -98,11 +103,14 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec) (*Record, error)
 	err = eci.Persist(ctx, persistence, func() error {
 		id, err := s.API.CreateContainerGroup(ctx, record.Params)
 		record.GroupID = id
+		doubt = doubt || eci.Ambiguous(err)
 		return err
 	})
+	if err != nil && !doubt {
+		err = errors.Join(err, s.store().removeRecord(s.Job)) // refused, so there is nothing to find
+	}
 	if err != nil {
 		return nil, err
 	}
-	record.Params = nil // it served its purpose and holds secrets
-	return record, s.store().saveRecord(s.Job, record)
+	return record, s.created(ctx, record)
 }
