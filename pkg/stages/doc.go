@@ -21,10 +21,11 @@ import (
 )
 
 // API is the part of the ECI API that the stages use. Each method is one RAM
-// action of the same name.
+// action of the same name; ListContainerGroups is DescribeContainerGroups.
 type API interface {
 	CreateContainerGroup(ctx context.Context, p eci.Params) (id string, err error)
 	DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error)
+	ListContainerGroups(ctx context.Context, q eci.Query) (eci.Listing, error)
 	DeleteContainerGroup(ctx context.Context, id string, force bool) error
 	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
 }
