@@ -55,6 +55,9 @@ func (r *reaping) judge(g *eci.Group, over bool, now time.Time) verdict {
 	case g.Terminal() && !ended.IsZero():
 		return keep("ended %s ago", age(now, ended))
 	}
+	if now.After(expires) {
+		return keep("expired %s ago, not yet %s", age(now, expires), afterExpiry)
+	}
 	return keep("may run for %s", age(expires, now))
 }
 
