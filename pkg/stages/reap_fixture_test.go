@@ -3,6 +3,7 @@ package stages_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,10 +21,12 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
-// front stands before the local ECI and tells another time in its answers.
+// front stands before the local ECI, tells another time in its answers, and hides
+// all groups while it is told to.
 type front struct {
-	url  string
-	date func(time.Time) string // the header of an answer given at that time; "" = none
+	url    string
+	date   func(time.Time) string // the header of an answer given at that time; "" = none
+	hidden atomic.Bool
 }
 
 func (w *world) front(t *testing.T, date func(time.Time) string) *front {
@@ -38,6 +42,10 @@ func (w *world) front(t *testing.T, date func(time.Time) string) *front {
 			r.Header.Del("Date")
 			if date := f.date(time.Now()); date != "" {
 				r.Header.Set("Date", date)
+			}
+			if f.hidden.Load() && r.StatusCode == http.StatusOK && r.Request.URL.Query().Get("Action") == "DescribeContainerGroups" {
+				r.Body, r.ContentLength = io.NopCloser(strings.NewReader("{}")), 2
+				r.Header.Set("Content-Length", "2")
 			}
 			return nil
 		},
