@@ -342,6 +342,42 @@ func TestOnlyOneSettlesAnAttempt(t *testing.T) {
 	}
 }
 
+// By hand an attempt comes back. What reap read of its end before that counts no
+// more.
+func TestReapLeavesAnAttemptBegunAnew(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	stop := at("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
+	if err := w.faulty(t, stop, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Cleanup(ctx) }); err == nil {
+		t.Fatal("cleanup succeeded")
+	}
+	first := w.server.Live()[0]
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action == "DescribeContainerGroups" { // reap's listing; it has read the records
+			w.server.SetFaults(ecitest.Faults{})
+			if out, err := w.prepare(t); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		}
+		return ecitest.CallFault{}
+	}})
+	out, err := w.reap(t, reaping{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.awaitLive(t, 1)
+	second := w.server.Live()[0]
+	if second == first {
+		t.Fatal("the attempt was not begun anew: the test shows nothing")
+	}
+	row(t, out, second, "kept", "may run for")
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A record that can't be read costs nothing but its id: the tags find the group.
 func TestCleanupWithADamagedRecord(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
