@@ -107,11 +107,11 @@ func TestNothingIsLeft(t *testing.T) {
 				if live := w.server.Live(); tt.alive > 0 && len(live) != tt.alive {
 					t.Fatalf("%d groups are alive, want %d: the test shows nothing", len(live), tt.alive)
 				} else if tt.alive == 0 {
-					w.awaitNoGroups(t, time.Second)
+					w.awaitNoGroups(t, 10*time.Second)
 				}
 				w.server.SetFaults(ecitest.Faults{})
 				w.finish(t, tt, finisher)
-				w.awaitNoGroups(t, time.Second)
+				w.awaitNoGroups(t, 10*time.Second)
 				w.oneCreate(t, tt.refused)
 				w.forgotten(t)
 			})
@@ -315,7 +315,7 @@ func TestCleanupDuringCreate(t *testing.T) {
 	}})
 	_, err := w.prepare(t)
 	wantError(t, err, "was cleaned up while its container group eci-")
-	w.awaitNoGroups(t, time.Second)
+	w.awaitNoGroups(t, 10*time.Second)
 }
 
 // A stage that works on an attempt is in nobody's way, and nobody in its.
@@ -388,7 +388,7 @@ func TestCleanupWithADamagedRecord(t *testing.T) {
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitNoGroups(t, time.Second)
+	w.awaitNoGroups(t, 10*time.Second)
 	if left := w.stateFiles(t, "*.attempt.json"); len(left) > 0 {
 		t.Errorf("state left: %v", left)
 	}
@@ -407,7 +407,7 @@ func TestCleanupWithoutStateDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, w.cleanup(t), "state_dir")
-	w.awaitNoGroups(t, time.Second)
+	w.awaitNoGroups(t, 10*time.Second)
 }
 
 // The tags are a filter of the server's; one that ignores them costs nobody's

@@ -162,7 +162,7 @@ func TestReapOnTwoHostsAtOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
-	w.awaitNoGroups(t, time.Second)
+	w.awaitNoGroups(t, 10*time.Second)
 }
 
 // What the listing said may be old by the time of the delete.
