@@ -266,11 +266,12 @@ func TestKilledBeforeTheIntent(t *testing.T) {
 // Stages killed at random times leave nothing that cleanup, a later reap, and at
 // last one when the groups' time is over, don't find.
 func TestKilledAtRandomTimes(t *testing.T) {
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
+	drawn := *seed
+	if drawn == 0 {
+		drawn = rand.Uint64()
 	}
-	t.Logf("-seed %d", *seed)
-	random := rand.New(rand.NewPCG(*seed, 0))
+	t.Logf("-seed %d", drawn)
+	random := rand.New(rand.NewPCG(drawn, 0))
 	w := newKillWorld(t)
 	killedIn := func(limit time.Duration, args ...string) {
 		d := w.start(t, args...)
