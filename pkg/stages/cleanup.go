@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -34,14 +33,14 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		r.Params = nil
 		return r
 	})
-	deleted, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
+	deleted, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}
 	if err != nil {
 		return errors.Join(err, stateErr)
 	}
-	if len(deleted) == 0 && doubt {
+	if !known && doubt {
 		_, err = s.store().update(path, func(r *Record) *Record {
 			if r != nil {
 				r.looked(s.Clock.Now())
@@ -62,10 +61,11 @@ func (s *Stage) createdUnknown() bool {
 	return record != nil || recordErr != nil || noteErr != nil || note.First.IsZero()
 }
 
-// deleteAttempt deletes the groups of a record and returns the ids of those that
-// are on their way out. An id that is recorded and not known to the API is not
-// among them: it may be too new.
-func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, err error) {
+// deleteAttempt deletes the groups of a record and returns the ids of those whose
+// delete was accepted. known tells whether there was any, be it one that somebody
+// else deletes. An id that is recorded and unknown to the API is none: it may be
+// too new.
+func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, known bool, err error) {
 	var errs []error
 	if record.GroupID != "" {
 		switch err := deleteGroup(ctx, s.API, record.GroupID, persistence); {
@@ -85,18 +85,21 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 	}
 	for _, g := range groups {
 		// Tags are a filter of the server's; what is deleted is checked here.
-		if g.ID == record.GroupID || !hasTags(&g, record.Tags) || slices.Contains(deleted, g.ID) {
+		if g.ID == record.GroupID || !hasTags(&g, record.Tags) {
 			continue
 		}
-		if g.Status != statusTerminating {
-			if err := deleteGroup(ctx, s.API, g.ID, persistence); err != nil && eci.ClassOf(err) != eci.NotFound {
-				errs = append(errs, err)
-				continue
-			}
+		known = true
+		if g.Status == statusTerminating {
+			continue
 		}
-		deleted = append(deleted, g.ID)
+		switch err := deleteGroup(ctx, s.API, g.ID, persistence); {
+		case err == nil:
+			deleted = append(deleted, g.ID)
+		case eci.ClassOf(err) != eci.NotFound: // else somebody was faster
+			errs = append(errs, err)
+		}
 	}
-	return deleted, errors.Join(errs...)
+	return deleted, known || len(deleted) > 0, errors.Join(errs...)
 }
 
 // statusTerminating is that of a group whose delete was accepted.

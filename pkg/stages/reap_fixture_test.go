@@ -38,6 +38,8 @@ func (w *world) front(t *testing.T, date func(time.Time) string) *front {
 	f := &front{date: date}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		// What the ECI cuts is cut here too.
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		ModifyResponse: func(r *http.Response) error {
 			r.Header.Del("Date")
 			if date := f.date(time.Now()); date != "" {

@@ -57,11 +57,11 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 		}
 		return nil
 	}
-	deleted, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
+	_, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	switch {
 	case err != nil:
 		return fmt.Errorf("its cleanup is not finished: %w", err)
-	case len(deleted) == 0 && record.GroupID == "" && !record.looked(s.Clock.Now()):
+	case !known && record.GroupID == "" && !record.looked(s.Clock.Now()):
 		last := looks()[len(looks())-1]
 		return fmt.Errorf("an earlier create call of it got no answer, and its group may still appear until %s; take another attempt id (%s) or wait",
 			record.Over.Add(last).Format(time.TimeOnly), AttemptVariable)
@@ -107,11 +107,11 @@ func (s *Stage) settle(ctx context.Context, path string) error {
 		return err // it was settled, or its attempt begun anew
 	}
 	looked := s.Clock.Now()
-	deleted, err := s.deleteAttempt(ctx, &r, settlePersistence)
+	_, known, err := s.deleteAttempt(ctx, &r, settlePersistence)
 	if err != nil {
 		return err
 	}
-	if len(deleted) > 0 || r.looked(looked) {
+	if known || r.looked(looked) {
 		return remove(path)
 	}
 	return save(path, &r)
