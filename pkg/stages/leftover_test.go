@@ -96,7 +96,10 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Run(finisher+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, ecitest.Options{})
-				w.config.Timeouts.Delete = time.Second
+				w.config.Timeouts.Delete = 30 * time.Second
+				if tt.alive > 0 {
+					w.config.Timeouts.Delete = time.Second // it does not do it anyway
+				}
 				front := w.front(t, in(0))
 				w.config.Endpoint = front.url
 				front.hidden.Store(tt.hidden)
@@ -108,6 +111,7 @@ func TestNothingIsLeft(t *testing.T) {
 					w.awaitNoGroups(t, 10*time.Second)
 				}
 				w.server.SetFaults(ecitest.Faults{})
+				w.config.Timeouts.Delete = 30 * time.Second
 				w.finish(t, tt, finisher)
 				w.awaitNoGroups(t, 10*time.Second)
 				w.oneCreate(t, tt.refused)
@@ -199,7 +203,7 @@ func (w *world) finish(t *testing.T, l leftover, finisher string) {
 // awaitLive waits for the deletes that were asked for, of which no event tells.
 func (w *world) awaitLive(t *testing.T, n int) {
 	t.Helper()
-	for until := time.Now().Add(2 * time.Second); len(w.server.Live()) != n; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(10 * time.Second); len(w.server.Live()) != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("%d groups are alive, want %d", len(w.server.Live()), n)
 		}
