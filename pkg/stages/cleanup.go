@@ -67,13 +67,21 @@ func (s *Stage) createdUnknown() bool {
 // too new.
 func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, known bool, err error) {
 	var errs []error
-	if record.GroupID != "" {
-		switch err := deleteGroup(ctx, s.API, record.GroupID, persistence); {
+	settled := map[string]bool{} // what needs no second call
+	remove := func(id string) {
+		err := deleteGroup(ctx, s.API, id, persistence)
+		switch {
 		case err == nil:
-			deleted = append(deleted, record.GroupID)
-		case eci.ClassOf(err) != eci.NotFound:
+			deleted = append(deleted, id)
+		case eci.ClassOf(err) == eci.NotFound:
+			return
+		default:
 			errs = append(errs, err)
 		}
+		settled[id] = true
+	}
+	if record.GroupID != "" {
+		remove(record.GroupID)
 	}
 	var groups []eci.Group
 	err = eci.Persist(ctx, persistence, func() (err error) {
@@ -85,18 +93,12 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 	}
 	for _, g := range groups {
 		// Tags are a filter of the server's; what is deleted is checked here.
-		if g.ID == record.GroupID || !hasTags(&g, record.Tags) {
+		if settled[g.ID] || !hasTags(&g, record.Tags) {
 			continue
 		}
 		known = true
-		if g.Status == statusTerminating {
-			continue
-		}
-		switch err := deleteGroup(ctx, s.API, g.ID, persistence); {
-		case err == nil:
-			deleted = append(deleted, g.ID)
-		case eci.ClassOf(err) != eci.NotFound: // else somebody was faster
-			errs = append(errs, err)
+		if g.Status != statusTerminating {
+			remove(g.ID)
 		}
 	}
 	return deleted, known || len(deleted) > 0, errors.Join(errs...)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -13,7 +12,9 @@ const (
 	settlePersistence = 3 * time.Second
 	// mostSettled bounds what one prepare does for earlier jobs.
 	mostSettled = 5
-	// tokenLife is how long a client token surely counts; nobody documents more
+	// settleGrace is how long a prepare that is ready waits for that to end.
+	settleGrace = 10 * time.Second
+	// tokenLife is how long a client token is taken to count; nobody documents it
 	// (eci-api.md, section 8).
 	tokenLife = 10 * time.Minute
 )
@@ -21,7 +22,7 @@ const (
 // takeUp makes the attempt this process's own: no other process settles it
 // before done is called, nothing of an earlier prepare is in the way, and reap
 // knows whose groups this host makes. What cleanups of earlier jobs left is
-// finished meanwhile; done waits for that.
+// finished meanwhile; done waits a little for that.
 func (s *Stage) takeUp(ctx context.Context) (done func(), err error) {
 	release, err := s.store().hold(s.store().recordPath(s.Job))
 	if err == nil {
@@ -34,10 +35,19 @@ func (s *Stage) takeUp(ctx context.Context) (done func(), err error) {
 	if err := s.store().remember(runnerOf(attemptTags(s.Config, s.Job))); err != nil {
 		s.Logger.WithError(err).Warn("recording the runner for reap")
 	}
-	var work sync.WaitGroup
-	work.Go(func() { s.settleUnfinished(ctx) })
+	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete)
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		s.settleUnfinished(ctx)
+	}()
 	return func() {
-		work.Wait()
+		select {
+		case <-settled:
+		case <-s.Clock.After(settleGrace):
+		}
+		cancel()
+		<-settled
 		release()
 	}, nil
 }
@@ -72,8 +82,6 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 // settleUnfinished finishes what cleanups of earlier jobs could not. No failure
 // of it is one of the job at hand.
 func (s *Stage) settleUnfinished(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete)
-	defer cancel()
 	paths, err := s.store().records()
 	if err != nil {
 		s.Logger.WithError(err).Warn("looking for unfinished cleanups")
@@ -129,9 +137,9 @@ func (s *Stage) created(ctx context.Context, record *Record) error {
 		r.GroupID, r.Params = id, nil // they served their purpose and hold secrets
 		return r
 	})
-	if err != nil || kept.Over.IsZero() {
+	if kept.Over.IsZero() {
 		return err
 	}
-	err = fmt.Errorf("the attempt was cleaned up while its container group %s was being created", id)
-	return errors.Join(err, deleteGroup(ctx, s.API, id, settlePersistence))
+	gone := fmt.Errorf("the attempt was cleaned up while its container group %s was being created", id)
+	return errors.Join(gone, err, deleteGroup(ctx, s.API, id, settlePersistence))
 }

@@ -55,13 +55,15 @@ func (r *Record) finds(g *eci.Group) bool {
 	return r.GroupID == g.ID && g.ID != "" || hasTags(g, r.Tags)
 }
 
+// hasTags tells whether g has the tags of an attempt; without the attempt's own
+// they are nobody's.
 func hasTags(g *eci.Group, want map[string]string) bool {
 	for k, v := range want {
 		if g.Tags[k] != v {
 			return false
 		}
 	}
-	return len(want) > 0
+	return want[tagAttempt] != ""
 }
 
 // newRecord is the record of the stage's attempt before anything has happened.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 func TestLocks(t *testing.T) {
@@ -139,5 +141,28 @@ func TestRunnersAreRememberedOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A record names groups by all its tags, and no group where it has no attempt.
+func TestRecordFinds(t *testing.T) {
+	tags := map[string]string{tagManagedBy: DriverName, tagRunner: "12", tagAttempt: "0123abcd"}
+	tests := []struct {
+		name   string
+		record Record
+		want   bool
+	}{
+		{"by all tags", Record{Tags: tags}, true},
+		{"by its id", Record{GroupID: "eci-1", Tags: map[string]string{tagAttempt: "0123abce"}}, true},
+		{"another attempt", Record{Tags: map[string]string{tagManagedBy: DriverName, tagAttempt: "0123abce"}}, false},
+		{"no attempt", Record{Tags: map[string]string{tagManagedBy: DriverName}}, false},
+		{"no tags and no id", Record{}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.record.finds(&eci.Group{ID: "eci-1", Tags: tags}); got != tt.want {
+				t.Errorf("%v, want %v", got, tt.want)
+			}
+		})
 	}
 }
