@@ -62,7 +62,7 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.demo(), commands.version(),
+		commands.reap(), commands.demo(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

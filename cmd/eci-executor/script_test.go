@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
+// TestMain makes the test's binary the program itself where it is called by its
+// name.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"eci-executor": func() {
-			os.Exit(run(context.Background(), process{args: os.Args, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}))
-		},
+		"eci-executor": main,
 	})
 }
 
@@ -45,16 +47,11 @@ const helperProgram = "#!/bin/sh\necho helper\n"
 // TestCommands runs testdata/*.txtar: what a person or a runner sees of the
 // commands, each against a local ECI of its own.
 func TestCommands(t *testing.T) {
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	needSandbox(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			server, err := startECI(e)
+			server, err := startECI(e.WorkDir)
 			if err != nil {
 				return err
 			}
@@ -62,10 +59,51 @@ func TestCommands(t *testing.T) {
 			e.Setenv("ECI_EXECUTOR_CONFIG", filepath.Join(e.WorkDir, "eci-executor.toml"))
 			e.Setenv("TESTDATA", repository("testdata"))
 			e.Setenv("CUSTOM_ENV_CI_RUNNER_VERSION", "19.4.0")
+			e.Values["endpoint"] = server.URL()
 			text := fmt.Appendf(nil, driverFile, server.URL(), filepath.Join(e.WorkDir, "state"))
 			return os.WriteFile(filepath.Join(e.WorkDir, "eci-executor.toml"), text, 0o600)
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"group": group},
 	})
+}
+
+func needSandbox(t *testing.T) {
+	t.Helper()
+	if err := sandbox.Supported(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// group NAME TAG=VALUE... makes a container group by the API alone; expires-at
+// takes a time from now, such as -10m. ! group NAME deletes it.
+func group(ts *testscript.TestScript, not bool, args []string) {
+	client, err := eci.New(eci.Options{Region: "ap-northeast-1", Endpoint: ts.Value("endpoint").(string),
+		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
+	ts.Check(err)
+	ctx := context.Background()
+	if not {
+		groups, err := client.DescribeContainerGroups(ctx, eci.Query{Name: args[0]})
+		ts.Check(err)
+		for _, g := range groups {
+			ts.Check(client.DeleteContainerGroup(ctx, g.ID, true))
+		}
+		return
+	}
+	tags := map[string]string{}
+	for _, arg := range args[1:] {
+		key, value, _ := strings.Cut(arg, "=")
+		if d, err := time.ParseDuration(value); key == "expires-at" && err == nil {
+			value = fmt.Sprint(time.Now().Add(d).Unix())
+		}
+		tags[key] = value
+	}
+	spec := eci.GroupSpec{Name: args[0], CPU: 2, MemoryGiB: 4, RestartPolicy: "Never", Tags: tags,
+		Containers: []eci.Container{{Name: "build", Image: "host", Command: []string{"sleep", "600"}}}}
+	_, err = client.CreateContainerGroup(ctx, spec.Params())
+	ts.Check(err)
 }
 
 // repository is the absolute path of a folder of the repository.
@@ -77,12 +115,12 @@ func repository(name string) string {
 	return path
 }
 
-func startECI(e *testscript.Env) (*ecitest.Server, error) {
-	image, err := ecitest.HostImage(filepath.Join(e.WorkDir, ".image"))
+func startECI(dir string) (*ecitest.Server, error) {
+	image, err := ecitest.HostImage(filepath.Join(dir, ".image"))
 	if err != nil {
 		return nil, err
 	}
-	top := filepath.Join(e.WorkDir, ".helper")
+	top := filepath.Join(dir, ".helper")
 	helper, err := ecitest.HostImage(top)
 	if err != nil {
 		return nil, err
@@ -91,14 +129,14 @@ func startECI(e *testscript.Env) (*ecitest.Server, error) {
 	if err := os.WriteFile(program, []byte(helperProgram), 0o755); err != nil {
 		return nil, err
 	}
-	return ecitest.Start(ecitest.Options{Dir: filepath.Join(e.WorkDir, ".eci"),
+	return ecitest.Start(ecitest.Options{Dir: filepath.Join(dir, ".eci"),
 		Images: map[string]ecitest.Image{"host": image, "helper:1": helper}})
 }
 
 // finish is the leak check; the server tells no event, so it is asked as the API
 // would be.
 func finish(t *testing.T, server *ecitest.Server) {
-	for until := time.Now().Add(2 * time.Second); len(server.Live()) > 0 && time.Now().Before(until); {
+	for until := time.Now().Add(10 * time.Second); len(server.Live()) > 0 && time.Now().Before(until); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if live := server.Live(); len(live) > 0 {

@@ -104,7 +104,18 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 	if err := errors.Join(configErr, jobErr); err != nil {
 		return nil, err
 	}
-	client, err := eci.New(eci.Options{
+	client, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &stages.Stage{
+		Config: cfg, Job: job, API: client, Clock: stages.SystemClock{},
+		Stdout: c.stdout, Stderr: c.stderr, Logger: logger, Remote: remote.DefaultSettings(),
+	}, nil
+}
+
+func newClient(cfg *config.Config) (*eci.Client, error) {
+	return eci.New(eci.Options{
 		Region:   cfg.Region,
 		Endpoint: cfg.EndpointURL(),
 		Credentials: eci.Credentials{
@@ -114,11 +125,4 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 		CallTimeout: cfg.Timeouts.Call,
 		UserAgent:   "eci-executor/" + version(),
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &stages.Stage{
-		Config: cfg, Job: job, API: client, Clock: stages.SystemClock{},
-		Stdout: c.stdout, Stderr: c.stderr, Logger: logger, Remote: remote.DefaultSettings(),
-	}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -125,16 +126,24 @@ type call struct {
 	params         Params
 }
 
-// do makes one call, in the region of the client, which the SDK adds itself, and
-// decodes its answer into out. It returns at once when ctx ends; the SDK knows no
-// context, so its call is left to end by itself.
+// do is doDated without the date.
 func (c *Client) do(ctx context.Context, call call, out any) error {
+	_, err := c.doDated(ctx, call, out)
+	return err
+}
+
+// doDated makes one call, in the region of the client, which the SDK adds itself,
+// and decodes its answer into out. It returns the time of the server's clock as
+// the answer's Date header tells it, zero where that is absent or no date. It
+// returns at once when ctx ends; the SDK knows no context, so its call is left to
+// end by itself.
+func (c *Client) doDated(ctx context.Context, call call, out any) (time.Time, error) {
 	if ctx.Err() != nil {
-		return c.left(call, context.Cause(ctx))
+		return time.Time{}, c.left(call, context.Cause(ctx))
 	}
 	client, err := c.take()
 	if err != nil {
-		return c.failed(call, err)
+		return time.Time{}, c.failed(call, err)
 	}
 	request := formRequest{new(requests.RpcRequest)}
 	request.InitWithApiInfo("Eci", "2018-08-08", call.action, "eci", "openAPI")
@@ -145,8 +154,9 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 		request.GetFormParams()[key] = value
 	}
 	type answer struct {
-		body []byte
-		err  error
+		body   []byte
+		header http.Header
+		err    error
 	}
 	done := make(chan answer, 1)
 	go func() {
@@ -162,19 +172,20 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 		}
 		response := responses.NewCommonResponse()
 		err := client.DoAction(&request, response)
-		a = answer{response.GetHttpContentBytes(), err}
+		a = answer{response.GetHttpContentBytes(), response.GetHttpHeaders(), err}
 	}()
 	select {
 	case <-ctx.Done():
-		return c.left(call, context.Cause(ctx))
+		return time.Time{}, c.left(call, context.Cause(ctx))
 	case a := <-done:
 		if a.err != nil {
-			return c.failed(call, a.err)
+			return time.Time{}, c.failed(call, a.err)
 		}
 		if err := json.Unmarshal(a.body, out); err != nil {
-			return c.failed(call, fmt.Errorf("the answer is not the JSON of ECI (%d bytes)", len(a.body)))
+			return time.Time{}, c.failed(call, fmt.Errorf("the answer is not the JSON of ECI (%d bytes)", len(a.body)))
 		}
-		return nil
+		date, _ := http.ParseTime(a.header.Get("Date")) // zero with an error
+		return date, nil
 	}
 }
 

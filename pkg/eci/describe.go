@@ -26,9 +26,23 @@ const (
 	mostPages = 500
 )
 
+// Listing is the groups that a query selected and when, by the server's clock, the
+// answer began: zero where no answer told. Ages are to be reckoned by it, because
+// nothing keeps the clock of the caller's host right.
+type Listing struct {
+	Groups []Group
+	Date   time.Time // to the second
+}
+
 // DescribeContainerGroups returns every group of the region that q selects, page
 // by page. An id that is not known is left out of the answer.
 func (c *Client) DescribeContainerGroups(ctx context.Context, q Query) ([]Group, error) {
+	listing, err := c.ListContainerGroups(ctx, q)
+	return listing.Groups, err
+}
+
+// ListContainerGroups is DescribeContainerGroups with the server's time.
+func (c *Client) ListContainerGroups(ctx context.Context, q Query) (Listing, error) {
 	params := Params{"Limit": fmt.Sprint(mostIDs)}
 	params.set("ContainerGroupName", q.Name)
 	params.set("Status", q.Status)
@@ -37,47 +51,51 @@ func (c *Client) DescribeContainerGroups(ctx context.Context, q Query) ([]Group,
 		params.set(fmt.Sprintf("Tag.%d.Key", i+1), key)
 		params.set(fmt.Sprintf("Tag.%d.Value", i+1), q.Tags[key])
 	}
+	var listing Listing
 	if len(q.IDs) == 0 {
-		return c.describe(ctx, params, "")
+		err := c.describe(ctx, params, "", &listing)
+		return listing, err
 	}
-	var groups []Group
 	for ids := range slices.Chunk(q.IDs, mostIDs) {
 		list, err := json.Marshal(ids)
 		if err != nil {
-			return nil, err
+			return Listing{}, err
 		}
 		params["ContainerGroupIds"] = string(list)
 		delete(params, "NextToken")
-		page, err := c.describe(ctx, params, strings.Join(ids, ","))
-		if err != nil {
-			return nil, err
+		if err := c.describe(ctx, params, strings.Join(ids, ","), &listing); err != nil {
+			return Listing{}, err
 		}
-		groups = append(groups, page...)
 	}
-	return groups, nil
+	return listing, nil
 }
 
-func (c *Client) describe(ctx context.Context, params Params, id string) ([]Group, error) {
-	var groups []Group
+// describe adds all pages of one query to the listing, which keeps the date of
+// the first.
+func (c *Client) describe(ctx context.Context, params Params, id string, listing *Listing) error {
 	seen := map[string]bool{}
 	for range mostPages {
 		var answer struct {
 			NextToken       string
 			ContainerGroups []groupJSON
 		}
-		if err := c.do(ctx, call{"DescribeContainerGroups", "describe container groups", id, params}, &answer); err != nil {
-			return nil, err
+		date, err := c.doDated(ctx, call{"DescribeContainerGroups", "describe container groups", id, params}, &answer)
+		if err != nil {
+			return err
+		}
+		if listing.Date.IsZero() {
+			listing.Date = date
 		}
 		for _, g := range answer.ContainerGroups {
-			groups = append(groups, g.group())
+			listing.Groups = append(listing.Groups, g.group())
 		}
 		if answer.NextToken == "" || seen[answer.NextToken] {
-			return groups, nil
+			return nil
 		}
 		seen[answer.NextToken] = true
 		params["NextToken"] = answer.NextToken
 	}
-	return nil, &Error{Op: "describe container groups", Message: fmt.Sprintf("more than %d pages", mostPages)}
+	return &Error{Op: "describe container groups", Message: fmt.Sprintf("more than %d pages", mostPages)}
 }
 
 // groupJSON is a group as the API writes it. Times are strings, because nothing
@@ -86,7 +104,7 @@ type groupJSON struct {
 	ContainerGroupId, ContainerGroupName, Status, InstanceType, SpotStrategy string
 	ZoneId, VSwitchId, IntranetIp                                            string
 	Cpu, Memory                                                              float64
-	CreationTime, SucceededTime, FailedTime                                  string
+	CreationTime, SucceededTime, FailedTime, ExpiredTime                     string
 	Tags                                                                     []struct{ Key, Value string }
 	Containers                                                               []containerJSON
 	Events                                                                   []eventJSON
@@ -112,7 +130,7 @@ func (j groupJSON) group() Group {
 		ID: j.ContainerGroupId, Name: j.ContainerGroupName, Status: j.Status, CPU: j.Cpu, MemoryGiB: j.Memory,
 		InstanceType: j.InstanceType, SpotStrategy: j.SpotStrategy, ZoneID: j.ZoneId, VSwitchID: j.VSwitchId,
 		IntranetIP: j.IntranetIp, CreationTime: when(j.CreationTime), SucceededTime: when(j.SucceededTime),
-		FailedTime: when(j.FailedTime), Tags: map[string]string{},
+		FailedTime: when(j.FailedTime), ExpiredTime: when(j.ExpiredTime), Tags: map[string]string{},
 	}
 	for _, t := range j.Tags {
 		g.Tags[t.Key] = t.Value

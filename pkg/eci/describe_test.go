@@ -97,6 +97,47 @@ func TestDescribeManyIDs(t *testing.T) {
 	}
 }
 
+// TestListingDate: ages are reckoned by the server's clock, which must be that of
+// the first page, and never a guess.
+func TestListingDate(t *testing.T) {
+	first := time.Date(2026, 11, 24, 13, 0, 0, 0, time.UTC)
+	tests := []struct {
+		name   string
+		header []string // of each page
+		want   time.Time
+	}{
+		{"one page", []string{"Tue, 24 Nov 2026 13:00:00 GMT"}, first},
+		{"the first of two pages", []string{"Tue, 24 Nov 2026 13:00:00 GMT", "Tue, 24 Nov 2026 13:00:05 GMT"}, first},
+		{"not a date", []string{"yesterday"}, time.Time{}},
+		{"no header", []string{""}, time.Time{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			page := 0
+			c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header()["Date"] = nil // net/http would write its own
+				if tt.header[page] != "" {
+					w.Header().Set("Date", tt.header[page])
+				}
+				page++
+				next := ""
+				if page < len(tt.header) {
+					next = fmt.Sprint(page)
+				}
+				reply(w, 200, map[string]any{"NextToken": next, "ContainerGroups": []any{
+					map[string]any{"ContainerGroupId": fmt.Sprint(page)}}})
+			})
+			listing, err := c.ListContainerGroups(context.Background(), Query{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !listing.Date.Equal(tt.want) || len(listing.Groups) != len(tt.header) {
+				t.Errorf("date %v and %d groups, want %v and %d", listing.Date, len(listing.Groups), tt.want, len(tt.header))
+			}
+		})
+	}
+}
+
 // TestDescribeQuery names what is asked for on the wire.
 func TestDescribeQuery(t *testing.T) {
 	got := Params{}
@@ -127,7 +168,7 @@ func TestDescribeDecodes(t *testing.T) {
 	const answer = `{"RequestId":"R","TotalCount":1,"New":{"a":[1]},"ContainerGroups":[{
 		"ContainerGroupId":"eci-1","ContainerGroupName":"ci-1","Status":"Hibernating","Cpu":0.5,"Memory":1.0,
 		"InstanceType":"ecs.t","SpotStrategy":"NoSpot","ZoneId":"ap-northeast-1a","VSwitchId":"vsw-a","IntranetIp":"10.0.0.7",
-		"CreationTime":"2026-11-24T13:00:00Z","SucceededTime":"yesterday","Tags":[{"Key":"job","Value":"7"}],
+		"CreationTime":"2026-11-24T13:00:00Z","SucceededTime":"yesterday","ExpiredTime":"2026-11-24T13:00:09Z","Tags":[{"Key":"job","Value":"7"}],
 		"Containers":[{"Name":"build","Image":"alpine","Ready":true,"RestartCount":2,"CurrentState":{"State":"Terminated",
 			"Reason":"Error","Message":"m","ExitCode":137,"StartTime":"2026-11-24T13:00:01Z","FinishTime":""}},
 			{"Name":"new","CurrentState":null}],
@@ -140,7 +181,7 @@ func TestDescribeDecodes(t *testing.T) {
 	}
 	at := func(second int) time.Time { return time.Date(2026, 11, 24, 13, 0, second, 0, time.UTC) }
 	want := []Group{{ID: "eci-1", Name: "ci-1", Status: "Hibernating", CPU: 0.5, MemoryGiB: 1, InstanceType: "ecs.t", SpotStrategy: "NoSpot",
-		ZoneID: "ap-northeast-1a", VSwitchID: "vsw-a", IntranetIP: "10.0.0.7", CreationTime: at(0), Tags: map[string]string{"job": "7"},
+		ZoneID: "ap-northeast-1a", VSwitchID: "vsw-a", IntranetIP: "10.0.0.7", CreationTime: at(0), ExpiredTime: at(9), Tags: map[string]string{"job": "7"},
 		Containers: []ContainerStatus{{Name: "build", Image: "alpine", State: "Terminated", Reason: "Error", Message: "m",
 			ExitCode: 137, Ready: true, RestartCount: 2, StartTime: at(1)}, {Name: "new"}},
 		Events: []Event{{Type: "Warning", Reason: "Failed", Message: "no image", Name: "build", Count: 3, First: at(2)}}}}

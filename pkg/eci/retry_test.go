@@ -138,3 +138,31 @@ func TestOutlast(t *testing.T) {
 		})
 	}
 }
+
+// TestPersistOn: only the classes that the caller names are tried again.
+func TestPersistOn(t *testing.T) {
+	tests := []struct {
+		name  string
+		err   error
+		calls int
+	}{
+		{"named", &Error{Code: "IncorrectStatus", HTTPStatus: 400}, 2},
+		{"not named", &Error{Code: "Throttling", HTTPStatus: 400}, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := 0
+				err := PersistOn(t.Context(), time.Minute, func(c Class) bool { return c == Unknown }, func() error {
+					if calls++; calls == 2 {
+						return nil
+					}
+					return tt.err
+				})
+				if calls != tt.calls || (err == nil) != (tt.calls == 2) {
+					t.Errorf("%d calls, want %d: %v", calls, tt.calls, err)
+				}
+			})
+		})
+	}
+}

@@ -139,6 +139,7 @@ type Group struct {
 	CreationTime  time.Time // zero when absent or unreadable
 	SucceededTime time.Time
 	FailedTime    time.Time
+	ExpiredTime   time.Time // of a spot instance
 	Tags          map[string]string
 	Containers    []ContainerStatus
 	Events        []Event

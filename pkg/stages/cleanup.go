@@ -6,61 +6,80 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 // Cleanup deletes every group of the attempt: the recorded one first, then
-// whatever carries its tags. It does not wait for the groups to be gone. What it
-// could not delete or find stays recorded for later prepares and reap.
+// whatever carries its tags. It does not wait for the groups to be gone. That the
+// attempt is over is recorded before anything else and until nothing is left to
+// do, so that later prepares and reap finish what this process can't.
 func (s *Stage) Cleanup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete)
 	defer cancel()
-	record, err := s.store().loadRecord(s.Job)
-	if err != nil {
-		return err // the file is kept; reap finds the group by its tags
-	}
-	found := &Record{Tags: attemptTags(s.Config, s.Job)}
-	if record != nil {
-		found = record
-	}
-	deleted, err := s.deleteGroups(ctx, found)
+	path := s.store().recordPath(s.Job)
+	release, _ := s.store().hold(path) // who claims an attempt does what is to be done here
+	defer release()
+	doubt := s.createdUnknown()
+	// Where the state can't be written, the groups go all the same.
+	record, stateErr := s.store().update(path, func(r *Record) *Record {
+		if r == nil {
+			r = s.newRecord()
+		}
+		if r.Over.IsZero() {
+			r.Over = s.Clock.Now()
+		}
+		r.Params = nil
+		return r
+	})
+	deleted, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}
-	s.logCost(found)
-	switch {
-	case err != nil && record != nil:
-		return errors.Join(err, s.doubt(record))
-	case err != nil:
-		return err
-	case record == nil:
-		return nil
-	case record.GroupID == "" && len(deleted) == 0:
-		// The create call may have taken effect without its answer, and the
-		// group not be listed yet.
-		return s.doubt(record)
+	s.logCost(record)
+	if err != nil {
+		return errors.Join(err, stateErr)
 	}
-	return s.store().removeRecord(s.Job)
+	if !known && doubt {
+		_, err = s.store().update(path, func(r *Record) *Record {
+			if r != nil {
+				r.looked(s.Clock.Now())
+			}
+			return r
+		})
+		return errors.Join(stateErr, err)
+	}
+	return errors.Join(stateErr, s.store().removeRecord(s.Job))
 }
 
-// doubt keeps the record for a later look.
-func (s *Stage) doubt(record *Record) error {
-	record.Over, record.Params = s.Clock.Now(), nil
-	return s.store().saveRecord(s.Job, record)
+// createdUnknown tells whether a group of the attempt may exist though none is
+// found: where an intent or an id was recorded, and where nothing tells, because
+// state_dir is not the one that prepare wrote its note to.
+func (s *Stage) createdUnknown() bool {
+	record, recordErr := s.store().loadRecord(s.Job)
+	note, noteErr := s.store().loadNote(s.Job)
+	return record != nil || recordErr != nil || noteErr != nil || note.First.IsZero()
 }
 
-// deleteGroups deletes the groups of a record and returns their ids.
-func (s *Stage) deleteGroups(ctx context.Context, record *Record) (deleted []string, err error) {
+// deleteAttempt deletes the groups of a record and returns the ids of those whose
+// delete was accepted. known tells whether there was any, be it one that somebody
+// else deletes. An id that is recorded and unknown to the API is none: it may be
+// too new.
+func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, known bool, err error) {
 	var errs []error
+	settled := map[string]bool{} // what needs no second call
 	remove := func(id string) {
-		if err := s.deleteGroup(ctx, id); err != nil {
-			errs = append(errs, err)
+		err := deleteGroup(ctx, s.API, id, persistence)
+		switch {
+		case err == nil:
+			deleted = append(deleted, id)
+		case eci.ClassOf(err) == eci.NotFound:
 			return
+		default:
+			errs = append(errs, err)
 		}
-		deleted = append(deleted, id)
+		settled[id] = true
 	}
 	if record.GroupID != "" {
 		remove(record.GroupID)
@@ -75,62 +94,29 @@ func (s *Stage) deleteGroups(ctx context.Context, record *Record) (deleted []str
 	}
 	for _, g := range groups {
 		// Tags are a filter of the server's; what is deleted is checked here.
-		if g.ID != record.GroupID && !g.Terminal() && hasTags(g, record.Tags) && !slices.Contains(deleted, g.ID) {
+		if settled[g.ID] || !hasTags(&g, record.Tags) {
+			continue
+		}
+		known = true
+		if g.Status != statusTerminating {
 			remove(g.ID)
 		}
 	}
-	return deleted, errors.Join(errs...)
+	return deleted, known || len(deleted) > 0, errors.Join(errs...)
 }
 
-func hasTags(g eci.Group, want map[string]string) bool {
-	for k, v := range want {
-		if g.Tags[k] != v {
-			return false
-		}
-	}
-	return len(want) > 0
-}
+// statusTerminating is that of a group whose delete was accepted.
+const statusTerminating = "Terminating"
 
-func (s *Stage) deleteGroup(ctx context.Context, id string) error {
-	err := eci.Persist(ctx, persistence, func() error { return s.API.DeleteContainerGroup(ctx, id, true) })
-	if err != nil && eci.ClassOf(err) != eci.NotFound {
-		return fmt.Errorf("%s may still be running: %w", id, err)
+// deleteGroup asks for the end of a group until the API accepts it, refuses it
+// for good or does not know the id.
+func deleteGroup(ctx context.Context, api API, id string, persistence time.Duration) error {
+	again := func(c eci.Class) bool { return c != eci.NotFound && c != eci.Stop && c != eci.Config }
+	err := eci.PersistOn(ctx, persistence, again, func() error { return api.DeleteContainerGroup(ctx, id, true) })
+	if err != nil {
+		return fmt.Errorf("container group %s may still be running: %w", id, err)
 	}
 	return nil
-}
-
-// looks are the times after an unfinished cleanup at which later prepares look
-// for its groups once more.
-func looks() []time.Duration { return []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour} }
-
-// settleUnfinished finishes what cleanups of earlier jobs could not. It never
-// holds up the job at hand by a failure.
-func (s *Stage) settleUnfinished(ctx context.Context) {
-	records, err := s.store().unfinished()
-	if err != nil {
-		s.Logger.WithError(err).Warn("looking for unfinished cleanups")
-		return
-	}
-	for path, r := range records {
-		due := looks()
-		if r.Looks < len(due) && s.Clock.Now().Sub(r.Over) < due[r.Looks] {
-			continue
-		}
-		deleted, err := s.deleteGroups(ctx, r)
-		if err != nil {
-			s.Logger.WithError(err).Warn("finishing an earlier job's cleanup")
-			continue
-		}
-		r.Looks++
-		if r.GroupID != "" || len(deleted) > 0 || r.Looks >= len(due) {
-			err = remove(path)
-		} else {
-			err = save(path, r)
-		}
-		if err != nil {
-			s.Logger.WithError(err).Warn("recording an earlier job's cleanup")
-		}
-	}
 }
 
 func (s *Stage) store() store { return store{s.Config.StateDir} }

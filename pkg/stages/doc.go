@@ -21,12 +21,13 @@ import (
 )
 
 // API is the part of the ECI API that the stages use. Each method is one RAM
-// action of the same name.
+// action of the same name; ListContainerGroups is DescribeContainerGroups.
 type API interface {
 	CreateContainerGroup(ctx context.Context, p eci.Params) (id string, err error)
 	DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error)
 	DescribeContainerGroupStatus(ctx context.Context, tags map[string]string) ([]eci.GroupStatus, error)
 	DescribeContainerGroupPrice(ctx context.Context, q eci.PriceQuery) (eci.Price, error)
+	ListContainerGroups(ctx context.Context, q eci.Query) (eci.Listing, error)
 	DeleteContainerGroup(ctx context.Context, id string, force bool) error
 	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
 }

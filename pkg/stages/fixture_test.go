@@ -89,7 +89,7 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		w.awaitNoGroups(t, time.Second)
+		w.awaitNoGroups(t, 10*time.Second)
 		if err := w.server.Close(); err != nil {
 			t.Error(err)
 		}

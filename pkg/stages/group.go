@@ -153,6 +153,15 @@ func groupTags(cfg *config.Config, job *Job, now time.Time) map[string]string {
 	return tags
 }
 
+// expiry is the time of the tag expires-at, zero where that is missing or no time.
+func expiry(tags map[string]string) time.Time {
+	seconds, err := strconv.ParseInt(tags[tagExpiresAt], 10, 64)
+	if err != nil || seconds <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
+}
+
 func setSpot(spec *eci.GroupSpec, spot config.Spot) {
 	switch spot.Strategy {
 	case "as-price-go":

@@ -20,7 +20,11 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.settleUnfinished(ctx)
+	done, err := s.takeUp(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	ctx, cancel := context.WithDeadlineCause(ctx, note.First.Add(s.Config.Timeouts.Ready), errNotReady)
 	defer cancel()
 	tale := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
@@ -96,7 +100,7 @@ func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group,
 		}
 		if record != nil {
 			// Only a delete that was accepted makes room for another group.
-			if gone := s.deleteGroup(ctx, record.GroupID); gone != nil {
+			if gone := deleteGroup(ctx, s.API, record.GroupID, persistence); gone != nil && eci.ClassOf(gone) != eci.NotFound {
 				return nil, errors.Join(err, gone)
 			}
 		}
@@ -112,10 +116,11 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Re
 	if err != nil {
 		return nil, err
 	}
+	doubt := record != nil && !again // whether a call may have taken effect without its answer
 	if record == nil || again {
 		spec.ClientToken = randomHex(16)
-		record = &Record{Instance: s.Job.Instance, Job: s.Job.ID, Attempt: s.Job.Attempt, Name: spec.Name,
-			Tags: attemptTags(s.Config, s.Job), Params: spec.Params(), Created: s.Clock.Now()}
+		record = s.newRecord()
+		record.Params, record.Expires = spec.Params(), expiry(spec.Tags)
 		if err := s.store().saveRecord(s.Job, record); err != nil {
 			return nil, err
 		}
@@ -126,11 +131,14 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Re
 	err = eci.Outlast(ctx, persistence, func() error {
 		id, err := s.API.CreateContainerGroup(ctx, record.Params)
 		record.GroupID = id
+		doubt = doubt || eci.Ambiguous(err)
 		return err
 	})
+	if err != nil && !doubt {
+		err = errors.Join(err, s.store().removeRecord(s.Job)) // refused, so there is nothing to find
+	}
 	if err != nil {
 		return nil, err
 	}
-	record.Params = nil // it served its purpose and holds secrets
-	return record, s.store().saveRecord(s.Job, record)
+	return record, s.created(ctx, record)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,8 +27,50 @@ type Record struct {
 	GroupID  string            `json:"group_id,omitempty"`
 	Cost     *Cost             `json:"cost,omitempty"` // of the group, once it runs
 	Created  time.Time         `json:"created"`
-	Over     time.Time         `json:"over,omitzero"`  // cleanup ran, but is not sure that nothing is left
-	Looks    int               `json:"looks,omitzero"` // how often a group was looked for since
+	Expires  time.Time         `json:"expires,omitzero"` // as in the group's tag
+	Over     time.Time         `json:"over,omitzero"`    // when cleanup began; the file goes when nothing is left
+	Looks    int               `json:"looks,omitzero"`   // how many of looks have found nothing since
+}
+
+// looks are the times after the beginning of a cleanup at which a group of its
+// attempt is looked for: a create call that got no answer may take effect late,
+// and a new group may not be listed at once. The first is cleanup's own; later
+// prepares and reap have the others.
+func looks() []time.Duration { return []time.Duration{0, 30 * time.Second, 5 * time.Minute, time.Hour} }
+
+// due tells whether it is time to look for groups of an attempt that is over.
+func (r *Record) due(now time.Time) bool {
+	return r.Looks == 0 || r.Looks >= len(looks()) || now.Sub(r.Over) >= looks()[r.Looks]
+}
+
+// looked counts a look that found nothing and tells whether it was the last.
+func (r *Record) looked(at time.Time) bool {
+	for r.Looks < len(looks()) && at.Sub(r.Over) >= looks()[r.Looks] {
+		r.Looks++
+	}
+	return r.Looks >= len(looks())
+}
+
+// finds tells whether g is a group of the attempt.
+func (r *Record) finds(g *eci.Group) bool {
+	return r.GroupID == g.ID && g.ID != "" || hasTags(g, r.Tags)
+}
+
+// hasTags tells whether g has the tags of an attempt; without the attempt's own
+// they are nobody's.
+func hasTags(g *eci.Group, want map[string]string) bool {
+	for k, v := range want {
+		if g.Tags[k] != v {
+			return false
+		}
+	}
+	return want[tagAttempt] != ""
+}
+
+// newRecord is the record of the stage's attempt before anything has happened.
+func (s *Stage) newRecord() *Record {
+	return &Record{Instance: s.Job.Instance, Job: s.Job.ID, Attempt: s.Job.Attempt, Name: groupName(s.Config, s.Job),
+		Tags: attemptTags(s.Config, s.Job), Created: s.Clock.Now()}
 }
 
 // Note is what the driver keeps of a job over its attempts.
@@ -78,31 +121,111 @@ func (s store) loadNote(job *Job) (Note, error) {
 
 func (s store) saveNote(job *Job, n Note) error { return save(s.notePath(job), n) }
 
-// unfinished lists the records of attempts that cleanup left with a doubt.
-func (s store) unfinished() (map[string]*Record, error) {
-	names, err := filepath.Glob(filepath.Join(s.dir, "*.attempt.json"))
-	if err != nil {
-		return nil, err
+// records lists the files of all attempts, sorted; none where there is no
+// state_dir.
+func (s store) records() ([]string, error) { return s.files(".attempt.json") }
+
+func (s store) files(suffix string) ([]string, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading state_dir: %w", err)
 	}
-	found := map[string]*Record{}
-	for _, name := range names {
-		var r Record
-		// A damaged file is left for a person to see; it must not stop other jobs.
-		if ok, err := load(name, &r); err == nil && ok && !r.Over.IsZero() {
-			found[name] = &r
+	var paths []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) && !strings.HasPrefix(e.Name(), ".") {
+			paths = append(paths, filepath.Join(s.dir, e.Name()))
 		}
 	}
-	return found, nil
+	return paths, nil
 }
 
-// prune removes notes of jobs that can't have an attempt any more.
-func (s store) prune(now time.Time) {
-	names, _ := filepath.Glob(filepath.Join(s.dir, "*.job.json"))
-	for _, name := range names {
-		if info, err := os.Stat(name); err == nil && now.Sub(info.ModTime()) > 24*time.Hour {
-			os.Remove(name) //nolint:errcheck // the next prepare tries again
+// update changes an attempt's record while no other process changes it: change
+// gets what is there, nil for nothing and for a damaged file, and returns what is
+// to be there, nil for nothing. That is returned even where it can't be written.
+func (s store) update(path string, change func(*Record) *Record) (*Record, error) {
+	release, lockErr := s.lockDir()
+	defer release()
+	var found Record
+	ok, err := load(path, &found)
+	r := &found
+	if !ok || err != nil {
+		r = nil
+	}
+	r = change(r)
+	switch {
+	case lockErr != nil:
+		return r, lockErr
+	case r == nil:
+		return nil, remove(path)
+	}
+	return r, write(path, r)
+}
+
+// noteLife is after how long a note is of no use: no job has an attempt a day
+// after its last one.
+const noteLife = 24 * time.Hour
+
+// prune removes notes of jobs that can't have an attempt any more and what a
+// killed process had begun to write, and returns the paths.
+func (s store) prune(now time.Time) (removed []string) {
+	for _, path := range s.stale(now) {
+		if remove(path) == nil { // else the next prepare tries again
+			removed = append(removed, path)
 		}
 	}
+	return removed
+}
+
+// stale lists what prune removes.
+func (s store) stale(now time.Time) []string {
+	entries, _ := os.ReadDir(s.dir)
+	var paths []string
+	for _, e := range entries {
+		life := noteLife
+		switch {
+		case strings.HasPrefix(e.Name(), tempPrefix):
+			life = time.Minute // writing one takes milliseconds
+		case !strings.HasSuffix(e.Name(), ".job.json"):
+			continue
+		}
+		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > life {
+			paths = append(paths, filepath.Join(s.dir, e.Name()))
+		}
+	}
+	return paths
+}
+
+// Runner is whose groups this host makes: the tags instance and runner.
+type Runner struct {
+	Instance string `json:"instance"`
+	Runner   string `json:"runner"`
+}
+
+func runnerOf(tags map[string]string) Runner { return Runner{tags[tagInstance], tags[tagRunner]} }
+
+func (s store) runnersPath() string { return filepath.Join(s.dir, "runners.json") }
+
+// runners are those whose jobs this host has prepared.
+func (s store) runners() (list []Runner, err error) {
+	_, err = load(s.runnersPath(), &list)
+	return list, err
+}
+
+// remember adds a runner to those of this host.
+func (s store) remember(r Runner) error {
+	if list, err := s.runners(); err == nil && slices.Contains(list, r) {
+		return nil
+	}
+	release, err := s.lockDir()
+	defer release()
+	if err != nil {
+		return err
+	}
+	list, _ := s.runners() // a damaged list is begun anew
+	if slices.Contains(list, r) {
+		return nil
+	}
+	return write(s.runnersPath(), append(list, r))
 }
 
 func load(path string, into any) (bool, error) {
@@ -119,17 +242,26 @@ func load(path string, into any) (bool, error) {
 	return true, nil
 }
 
-// save writes so that a crash leaves the old file or the new one, whole.
+// save is write in its turn.
 func save(path string, value any) error {
+	release, err := store{filepath.Dir(path)}.lockDir()
+	defer release()
+	if err != nil {
+		return err
+	}
+	return write(path, value)
+}
+
+const tempPrefix = ".tmp-"
+
+// write leaves the old file or the new one, whole, wherever it is interrupted.
+func write(path string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("making state_dir: %w", err)
-	}
-	f, err := os.CreateTemp(dir, ".tmp-"+strings.TrimSuffix(filepath.Base(path), ".json")+"-*") // 0600
+	f, err := os.CreateTemp(dir, tempPrefix+strings.TrimSuffix(filepath.Base(path), ".json")+"-*") // 0600
 	if err != nil {
 		return fmt.Errorf("writing the driver's state: %w", err)
 	}

@@ -1,0 +1,159 @@
+package stages_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+// A create call that got no answer is looked after three times by later prepares,
+// not more, and then forgotten.
+func TestDoubtIsLookedUpThrice(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	cut := at("CreateContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
+	_ = w.faulty(t, cut, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Prepare(ctx) })
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	attempt := w.env.Attempt
+	looks := func() (n int) {
+		for _, c := range w.server.Calls() {
+			for key := range c.Params {
+				if c.Action == "DescribeContainerGroups" && strings.HasPrefix(key, "Tag.") && c.Params.Get(key) == attempt {
+					n++
+				}
+			}
+		}
+		return n
+	}
+	if n := looks(); n != 1 {
+		t.Errorf("cleanup looked %d times", n)
+	}
+	steps := []struct {
+		after time.Duration
+		looks int
+		kept  int
+	}{
+		{20 * time.Second, 1, 1}, {31 * time.Second, 2, 1}, {4 * time.Minute, 2, 1}, {6 * time.Minute, 3, 1},
+		{50 * time.Minute, 3, 1}, {61 * time.Minute, 4, 0}, {70 * time.Minute, 4, 0},
+	}
+	for i, s := range steps {
+		w.job(t, map[string]any{"id": 100 + i})
+		w.env.Attempt = fmt.Sprintf("%08x", i)
+		stage := w.stage(t, new(bytes.Buffer))
+		stage.Clock = skewed{by: s.after}
+		if err := stage.Prepare(w.context(t)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.cleanup(t); err != nil {
+			t.Fatal(err)
+		}
+		if n, kept := looks(), len(w.stateFiles(t, "*.attempt.json")); n != s.looks || kept != s.kept {
+			t.Errorf("after %s: %d looks and %d records, want %d and %d", s.after, n, kept, s.looks, s.kept)
+		}
+	}
+}
+
+// A cleanup that goes past while the create call is on its way leaves the group
+// to the prepare that made it.
+func TestCleanupDuringCreate(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
+		if action == "CreateContainerGroup" {
+			if err := w.cleanup(t); err != nil {
+				t.Error(err)
+			}
+		}
+		return ecitest.CallFault{}
+	}})
+	_, err := w.prepare(t)
+	wantError(t, err, "was cleaned up while its container group eci-")
+	w.awaitNoGroups(t, 10*time.Second)
+}
+
+// A stage that works on an attempt is in nobody's way, and nobody in its.
+func TestOnlyOneSettlesAnAttempt(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	id := w.server.Live()[0]
+	reapedMeanwhile := ""
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
+		if action == "DeleteContainerGroup" && n == 0 {
+			w.server.SetFaults(ecitest.Faults{})
+			reapedMeanwhile, _ = w.reap(t, reaping{host: time.Hour})
+		}
+		return ecitest.CallFault{}
+	}})
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	row(t, reapedMeanwhile, id, "kept", "a stage works on its attempt")
+	if deleted := w.calls()["DeleteContainerGroup"]; deleted != 1 {
+		t.Errorf("%d deletes, want 1", deleted)
+	}
+}
+
+// A record that can't be read costs nothing but its id: the tags find the group.
+func TestCleanupWithADamagedRecord(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.writeState(t, w.stateFiles(t, "*.attempt.json")[0], `{"job": `)
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitNoGroups(t, 10*time.Second)
+	if left := w.stateFiles(t, "*.attempt.json"); len(left) > 0 {
+		t.Errorf("state left: %v", left)
+	}
+}
+
+// Where state_dir can't be written any more, cleanup deletes and then complains.
+func TestCleanupWithoutStateDir(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := os.RemoveAll(w.config.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.config.StateDir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, w.cleanup(t), "state_dir")
+	w.awaitNoGroups(t, 10*time.Second)
+}
+
+// The tags are a filter of the server's; one that ignores them costs nobody's
+// group.
+func TestCleanupTrustsNoFilter(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	id := w.group(t, "ci-1", tagsOf(map[string]string{"attempt": "0123abce"}), "sleep", "600")
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.API = unfiltered{stage.API}
+	if err := stage.Cleanup(w.context(t)); err != nil {
+		t.Fatal(err)
+	}
+	if live := w.server.Live(); len(live) != 1 || live[0] != id {
+		t.Errorf("groups %v, want %s alone", live, id)
+	}
+	w.deleteAll(t)
+}
+
+// unfiltered is an API that answers every query with all groups.
+type unfiltered struct{ stages.API }
+
+func (u unfiltered) DescribeContainerGroups(ctx context.Context, _ eci.Query) ([]eci.Group, error) {
+	return u.API.DescribeContainerGroups(ctx, eci.Query{})
+}

@@ -1,0 +1,138 @@
+package stages
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+)
+
+// fileRow is a state file and what became of it.
+type fileRow struct{ path, action, why string }
+
+const (
+	actionRemoved     = "removed"
+	actionWouldRemove = "would remove"
+)
+
+// record removes an attempt's record that serves nothing any more: one that is
+// over and of which nothing is left, and one whose cleanup was never called and
+// whose group's time is over.
+func (r *reaping) record(path string) {
+	release, err := r.store().claim(path)
+	if errors.Is(err, errLocked) {
+		return // a stage works on it
+	}
+	defer release()
+	if err != nil {
+		r.failed(err)
+		return
+	}
+	var record Record
+	switch ok, err := load(path, &record); {
+	case err != nil:
+		r.file(path, actionKept, "damaged; look at it, then remove it by hand")
+		return
+	case !ok || !r.runners.hasRecord(&record):
+		return
+	}
+	found, left := r.groupsOf(&record)
+	switch {
+	case left > 0:
+	case record.Over.IsZero() && !record.Expires.IsZero() && r.date.After(record.Expires.Add(afterExpiry)):
+		r.removeFile(path, "its cleanup was never called, and the time of its group is over")
+	case record.Over.IsZero():
+	case found > 0:
+		r.removeFile(path, "its group is deleted")
+	case record.looked(r.started):
+		r.removeFile(path, "no group of it came to light")
+	default:
+		last := record.Over.Add(looks()[len(looks())-1])
+		r.file(path, actionKept, "a group of it may still come to light until "+last.UTC().Format(time.RFC3339))
+		if !r.options.DryRun {
+			if err := save(path, &record); err != nil {
+				r.failed(err)
+			}
+		}
+	}
+}
+
+// groupsOf counts the listed groups of a record and those of them that are left.
+func (r *reaping) groupsOf(record *Record) (found, left int) {
+	for i := range r.groups {
+		if !record.finds(&r.groups[i].Group) {
+			continue
+		}
+		found++
+		if r.groups[i].left() {
+			left++
+		}
+	}
+	return found, left
+}
+
+// prune removes the state files that are no attempt's record.
+func (r *reaping) prune() {
+	for _, path := range r.store().stale(r.started) {
+		r.removeFile(path, "of no use any more")
+	}
+}
+
+func (r *reaping) removeFile(path, why string) {
+	if r.options.DryRun {
+		r.file(path, actionWouldRemove, why)
+		return
+	}
+	if err := remove(path); err != nil {
+		r.failed(err)
+		r.file(path, actionFailed, why)
+		return
+	}
+	r.file(path, actionRemoved, why)
+}
+
+func (r *reaping) file(path, action, why string) {
+	r.files = append(r.files, fileRow{filepath.Base(path), action, why})
+}
+
+// print writes the tables. The count is of what may still run, in scope or with
+// tags that say nothing.
+func (r *reaping) print() error {
+	left := 0
+	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
+	if len(r.groups) > 0 {
+		fmt.Fprintln(w, "GROUP\tNAME\tSTATUS\tEXPIRES\tACTION\tWHY") //nolint:errcheck // Flush tells
+	}
+	for i := range r.groups {
+		g := &r.groups[i]
+		expires := "?"
+		if at := expiry(g.Tags); !at.IsZero() {
+			expires = at.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.Name, g.Status, expires, g.action, g.why) //nolint:errcheck // Flush tells
+		if runner := runnerOf(g.Tags); g.left() && !g.Terminal() && (r.runners.has(runner) || runner.Runner == "" || runner.Instance == "") {
+			left++
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if len(r.files) > 0 {
+		fmt.Fprintln(w, "STATE FILE\tACTION\tWHY") //nolint:errcheck // Flush tells
+	}
+	for _, f := range r.files {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", f.path, f.action, f.why) //nolint:errcheck // Flush tells
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if r.runners.empty() {
+		if _, err := fmt.Fprintf(r.Stdout, "No runner of this host is known (%s): set runner_name in the driver's file, or name one with --runner\n", r.Config.StateDir); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(r.Stdout, fmt.Sprintf("%d container groups left\n", left))
+	return err
+}

@@ -1,0 +1,145 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// settlePersistence is how long a call for an earlier job is repeated.
+	settlePersistence = 3 * time.Second
+	// mostSettled bounds what one prepare does for earlier jobs.
+	mostSettled = 5
+	// settleGrace is how long a prepare that is ready waits for that to end.
+	settleGrace = 10 * time.Second
+	// tokenLife is how long a client token is taken to count; nobody documents it
+	// (eci-api.md, section 8).
+	tokenLife = 10 * time.Minute
+)
+
+// takeUp makes the attempt this process's own: no other process settles it
+// before done is called, nothing of an earlier prepare is in the way, and reap
+// knows whose groups this host makes. What cleanups of earlier jobs left is
+// finished meanwhile; done waits a little for that.
+func (s *Stage) takeUp(ctx context.Context) (done func(), err error) {
+	release, err := s.store().hold(s.store().recordPath(s.Job))
+	if err == nil {
+		err = s.settleOwn(ctx)
+	}
+	if err != nil {
+		release()
+		return nil, fmt.Errorf("attempt %s of job %d can't be prepared: %w", s.Job.Attempt, s.Job.ID, err)
+	}
+	if err := s.store().remember(runnerOf(attemptTags(s.Config, s.Job))); err != nil {
+		s.Logger.WithError(err).Warn("recording the runner for reap")
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete)
+	settled := make(chan struct{})
+	go func() {
+		defer close(settled)
+		s.settleUnfinished(ctx)
+	}()
+	return func() {
+		select {
+		case <-settled:
+		case <-s.Clock.After(settleGrace):
+		}
+		cancel()
+		<-settled
+		release()
+	}, nil
+}
+
+// settleOwn clears away what an earlier prepare of the same attempt left. Only a
+// stage by hand comes to one attempt twice.
+func (s *Stage) settleOwn(ctx context.Context) error {
+	record, err := s.store().loadRecord(s.Job)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w; run cleanup, which finds its group by the tags", err)
+	case record == nil:
+		return nil
+	case record.Over.IsZero():
+		if age := s.Clock.Now().Sub(record.Created); record.GroupID == "" && age > tokenLife {
+			return fmt.Errorf("its create call of %s ago got no answer, and may not be sent again after %s; run cleanup first", age.Round(time.Second), tokenLife)
+		}
+		return nil
+	}
+	_, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
+	switch {
+	case err != nil:
+		return fmt.Errorf("its cleanup is not finished: %w", err)
+	case !known && record.GroupID == "" && !record.looked(s.Clock.Now()):
+		last := looks()[len(looks())-1]
+		return fmt.Errorf("an earlier create call of it got no answer, and its group may still appear until %s; take another attempt id (%s) or wait",
+			record.Over.Add(last).Format(time.TimeOnly), AttemptVariable)
+	}
+	return s.store().removeRecord(s.Job)
+}
+
+// settleUnfinished finishes what cleanups of earlier jobs could not. No failure
+// of it is one of the job at hand.
+func (s *Stage) settleUnfinished(ctx context.Context) {
+	paths, err := s.store().records()
+	if err != nil {
+		s.Logger.WithError(err).Warn("looking for unfinished cleanups")
+		return
+	}
+	settled := 0
+	for _, path := range paths {
+		var r Record
+		// A damaged file is left for a person to see: reap names it.
+		if ok, err := load(path, &r); err != nil || !ok || r.Over.IsZero() || !r.due(s.Clock.Now()) {
+			continue
+		}
+		if settled++; settled > mostSettled || ctx.Err() != nil {
+			return // for the next prepare
+		}
+		if err := s.settle(ctx, path); err != nil && !errors.Is(err, errLocked) {
+			s.Logger.WithError(err).Warn("finishing an earlier job's cleanup")
+		}
+	}
+}
+
+// settle finishes one cleanup, or looks once more.
+func (s *Stage) settle(ctx context.Context, path string) error {
+	release, err := s.store().claim(path)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var r Record
+	if ok, err := load(path, &r); err != nil || !ok || r.Over.IsZero() {
+		return err // it was settled, or its attempt begun anew
+	}
+	looked := s.Clock.Now()
+	_, known, err := s.deleteAttempt(ctx, &r, settlePersistence)
+	if err != nil {
+		return err
+	}
+	if known || r.looked(looked) {
+		return remove(path)
+	}
+	return save(path, &r)
+}
+
+// created records the id that the create call gave, unless a cleanup went past
+// meanwhile: then nobody else will delete the group.
+func (s *Stage) created(ctx context.Context, record *Record) error {
+	id := record.GroupID
+	kept, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r == nil {
+			r = s.newRecord()
+			r.Over = s.Clock.Now()
+		}
+		r.GroupID, r.Params = id, nil // they served their purpose and hold secrets
+		return r
+	})
+	if kept.Over.IsZero() {
+		return err
+	}
+	gone := fmt.Errorf("the attempt was cleaned up while its container group %s was being created", id)
+	return errors.Join(gone, err, deleteGroup(ctx, s.API, id, settlePersistence))
+}

@@ -1,0 +1,168 @@
+package stages
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+func TestLocks(t *testing.T) {
+	s := store{filepath.Join(t.TempDir(), "state")}
+	const one, other = "gitlab-j1-a0123abcd.attempt.json", "gitlab-j2-a0123abcd.attempt.json"
+	type lock = func(string) (func(), error)
+	tests := []struct {
+		name        string
+		first, then lock
+		on          string // of the second
+		locked      bool
+	}{
+		{"two stages of one attempt", s.hold, s.hold, one, false},
+		{"a stage, then a reap", s.hold, s.claim, one, true},
+		{"a reap, then a stage", s.claim, s.hold, one, true},
+		{"two reaps", s.claim, s.claim, one, true},
+		{"two attempts", s.claim, s.claim, other, false},
+		{"an attempt and the directory", s.claim, func(string) (func(), error) { return s.lockDir() }, one, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			release, err := tt.first(one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := tt.then(tt.on)
+			if errors.Is(err, errLocked) != tt.locked || err != nil && !tt.locked {
+				t.Errorf("error %v, locked %v wanted", err, tt.locked)
+			}
+			release()
+			again()
+			if release, err = s.claim(one); err != nil {
+				t.Errorf("it stays locked: %v", err)
+			}
+			release()
+		})
+	}
+}
+
+// Many processes change one record, and no change is lost.
+func TestUpdatesTakeTurns(t *testing.T) {
+	s := store{t.TempDir()}
+	path := filepath.Join(s.dir, "gitlab-j1-a0123abcd.attempt.json")
+	var work sync.WaitGroup
+	for range 20 {
+		work.Go(func() {
+			_, err := s.update(path, func(r *Record) *Record {
+				if r == nil {
+					r = &Record{}
+				}
+				r.Looks++
+				return r
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	var r Record
+	if _, err := load(path, &r); err != nil || r.Looks != 20 {
+		t.Errorf("%d changes are left, want 20: %v", r.Looks, err)
+	}
+}
+
+// A state_dir that can't be written keeps nothing from being known.
+func TestUpdateWithoutADirectory(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := store{file}
+	r, err := s.update(filepath.Join(file, "gitlab-j1-a0123abcd.attempt.json"), func(*Record) *Record { return &Record{Attempt: "0123abcd"} })
+	if err == nil || r == nil || r.Attempt != "0123abcd" {
+		t.Errorf("record %+v, %v", r, err)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	s := store{t.TempDir()}
+	now := time.Now()
+	files := []struct {
+		name string
+		age  time.Duration
+		goes bool
+	}{
+		{"gitlab-j1.job.json", 25 * time.Hour, true},
+		{"gitlab-j2.job.json", 23 * time.Hour, false},
+		{".tmp-gitlab-j3-a0123abcd.attempt-1", time.Hour, true},
+		{".tmp-gitlab-j4-a0123abcd.attempt-1", time.Second, false},
+		{"gitlab-j5-a0123abcd.attempt.json", 1000 * time.Hour, false},
+		{"runners.json", 1000 * time.Hour, false},
+		{"somebody.else", 1000 * time.Hour, false},
+	}
+	var want []string
+	for _, f := range files {
+		path := filepath.Join(s.dir, f.name)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, now, now.Add(-f.age))); err != nil {
+			t.Fatal(err)
+		}
+		if f.goes {
+			want = append(want, path)
+		}
+	}
+	slices.Sort(want)
+	if diff := cmp.Diff(want, s.prune(now)); diff != "" {
+		t.Errorf("removed (-want +got):\n%s", diff)
+	}
+	for _, f := range files {
+		if _, err := os.Stat(filepath.Join(s.dir, f.name)); (err != nil) != f.goes {
+			t.Errorf("%s: %v, want it gone: %v", f.name, err, f.goes)
+		}
+	}
+}
+
+func TestRunnersAreRememberedOnce(t *testing.T) {
+	s := store{t.TempDir()}
+	want := []Runner{{"gitlab.com", "1"}, {"gitlab.example.com", "1"}}
+	for _, r := range append(want, want...) {
+		if err := s.remember(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.runners()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A record names groups by all its tags, and no group where it has no attempt.
+func TestRecordFinds(t *testing.T) {
+	tags := map[string]string{tagManagedBy: DriverName, tagRunner: "12", tagAttempt: "0123abcd"}
+	tests := []struct {
+		name   string
+		record Record
+		want   bool
+	}{
+		{"by all tags", Record{Tags: tags}, true},
+		{"by its id", Record{GroupID: "eci-1", Tags: map[string]string{tagAttempt: "0123abce"}}, true},
+		{"another attempt", Record{Tags: map[string]string{tagManagedBy: DriverName, tagAttempt: "0123abce"}}, false},
+		{"no attempt", Record{Tags: map[string]string{tagManagedBy: DriverName}}, false},
+		{"no tags and no id", Record{}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.record.finds(&eci.Group{ID: "eci-1", Tags: tags}); got != tt.want {
+				t.Errorf("%v, want %v", got, tt.want)
+			}
+		})
+	}
+}
