@@ -148,7 +148,8 @@ func (s *probe) mount(ctx context.Context) (nfsv3.NfsFh3, error) {
 	}
 	dir := s.target.Path
 	missing := err
-	for isStatus(err, nfsv3.NFS3ERR_NOENT) && dir != "/" {
+	// Some servers deny what they don't have.
+	for (isStatus(err, nfsv3.NFS3ERR_NOENT) || isStatus(err, nfsv3.NFS3ERR_ACCES)) && dir != "/" {
 		dir = path.Dir(dir)
 		root, err = mnt(ctx, c, dir)
 	}

@@ -48,6 +48,9 @@ func (e *ProbeError) Unwrap() []error { return []error{e.Kind, e.Err} }
 
 func (s *probe) explain(err error) error {
 	kind := kindOf(err)
+	if errors.Is(kind, ErrDenied) && s.report.Path != "" && s.report.Path != s.target.Path {
+		kind = ErrNoSuchPath // this host may mount the parent, so it is not the permission group
+	}
 	return &ProbeError{Target: s.target, Kind: kind, Err: err, Advice: s.advice(kind)}
 }
 
@@ -95,7 +98,7 @@ func kindOfStatus(e *statusError) error {
 func (s *probe) advice(kind error) string {
 	from := "this host"
 	if s.report.Local != "" {
-		from = "this host, " + s.report.Local
+		from = "this host (" + s.report.Local + ")"
 	}
 	switch kind {
 	case ErrUnknownHost: //nolint:errorlint // kind is one of the Err values itself
@@ -125,7 +128,7 @@ func (s *probe) advice(kind error) string {
 func (s *probe) missingAdvice() string {
 	var advice []string
 	if s.report.Path != "" {
-		advice = append(advice, fmt.Sprintf("The nearest directory that exists is %s: correct path, or make the directory", s.report.Path))
+		advice = append(advice, fmt.Sprintf("The nearest directory that can be mounted is %s: correct path, or make the directory", s.report.Path))
 		if !s.target.Made {
 			advice = append(advice, `With mount options ECI makes it (options = "" is a plain NFSVolume, which may not)`)
 		}

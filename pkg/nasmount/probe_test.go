@@ -105,9 +105,11 @@ func TestProbeFails(t *testing.T) {
 		{"absent export", Target{Path: "/wrong"}, export{}, nil, ErrNoSuchPath,
 			[]string{"nas:/wrong:", "NOENT", "Correct path", "On Extreme NAS every path starts with /share"}},
 		{"wrong directory", Target{Path: "/ci/cahce/x"}, export{}, nil, ErrNoSuchPath,
-			[]string{"The nearest directory that exists is /ci", "plain NFSVolume"}},
+			[]string{"The nearest directory that can be mounted is /ci", "plain NFSVolume"}},
+		{"missing, where the server denies what it does not have", Target{Path: "/ci/denied"}, export{}, nil, ErrNoSuchPath,
+			[]string{"ACCES", "The nearest directory that can be mounted is /ci"}},
 		{"not exported to this host", Target{Path: "/ci"}, export{status: nfs.MountStatusErrAcces}, nil, ErrDenied,
-			[]string{"ACCES", "Add a rule for this host, 127.0.0.1", "permission group"}},
+			[]string{"ACCES", "Add a rule for this host (127.0.0.1)", "permission group"}},
 		{"read-only export", Target{Path: "/ci"}, export{readOnly: true}, nil, ErrReadOnly,
 			[]string{"CREATE: NFS3ERR_ROFS", "read and write access", "read_only = true"}},
 		{"not writable, as where root is squashed", Target{Path: "/ci"}, export{denied: true, squash: 1000}, nil, ErrNotWritable,
@@ -131,7 +133,7 @@ func TestProbeFails(t *testing.T) {
 		{"another protocol", Target{Path: "/ci"}, export{}, answering("HTTP/1.1 400 Bad Request\r\n\r\n"), ErrNotNFS,
 			[]string{"not one of ONC RPC", "type NFS"}},
 		{"closed without a word", Target{Path: "/ci"}, export{}, answering(""), ErrUnreachable,
-			[]string{"EOF", "permission group may have no rule for this host, 127.0.0.1"}},
+			[]string{"EOF", "permission group may have no rule for this host (127.0.0.1)"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -140,7 +142,7 @@ func TestProbeFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			tt.export.dir = dir
-			p := Prober{Dial: startNFS(t, exports{"/ci": tt.export}).dial}
+			p := Prober{Dial: startNFS(t, exports{"/ci": tt.export, "/ci/denied": {status: nfs.MountStatusErrAcces}}).dial}
 			if tt.dial != nil {
 				p.Dial = tt.dial(t)
 			}
