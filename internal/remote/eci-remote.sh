@@ -2,7 +2,7 @@
 # Runs inside the container group: PID 1 of helper and build, and the process
 # that each exec of the driver starts in helper. docs/architecture.md says why.
 #
-#   eci-remote helper BUILDS_DIR    PID 1 of helper: makes what build needs
+#   eci-remote helper BUILDS_DIR NAS_DIR...    PID 1 of helper: makes what build needs
 #   eci-remote build                PID 1 of build: shell builtins alone
 #   eci-remote warm ROLE SLOT       a shell of either that waits to become a script's
 #   eci-remote attach RUN EXEC ROLE SHELL SIZE OFFSET NONCE BEAT_MS
@@ -20,6 +20,7 @@
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+#   notes            lines for the head of the job's log; notes.shown: they are in it
 # and by slot, whose log is ROLE.SLOT.log on the log volume:
 #   ROLE.SLOT.keeper, .supervisor, .cat, .warm   their pids
 #   ROLE.SLOT.run    RUN NONCE that the warm shell took
@@ -405,6 +406,11 @@ finish() {
 # itself: self = the pid of this very (sub)shell, which $$ is not.
 itself() { read -r self _ </proc/self/stat; }
 
+# notes: what helper has to say about its mounts, before its first script.
+notes() {
+	[ -e "$ctl/notes" ] && claim "$ctl/notes.shown" "" && cat "$ctl/notes"
+}
+
 # warm: waits for a run, claims it, and becomes its script.
 warm() {
 	itself
@@ -418,6 +424,7 @@ warm() {
 			read -r exec shell nonce <"$file"
 			echo "$run $nonce" >"$ctl/$role.$slot.run"
 			[ "$shell" = bash ] && command -v bash >/dev/null || shell=sh
+			[ "$role" = helper ] && notes
 			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
 		done
 		hear
@@ -615,13 +622,32 @@ pid1_build() {
 	serve
 }
 
+# open_nas DIR: lets a job of any uid write to a NAS directory that is new. One that
+# holds something is as its owner wants it. What root may not do there is told in the
+# job's log: the job may not need it.
+open_nas() {
+	if [ ! -w "$1" ]; then
+		note "Warning: root may not write to the NAS directory $1: its permission group squashes root, or allows reading alone"
+		return 0
+	fi
+	[ -z "$(ls -A "$1")" ] || return 0
+	owner=$(stat -c %u "$1")
+	[ "$owner" = 0 ] || note "Warning: the new NAS directory $1 belongs to uid $owner, not to root: where its permission group squashes root, files there can't change their owner"
+	chmod 0777 "$1" || note "Warning: the NAS directory $1 can't be opened to jobs that don't run as root: choose no_squash in its permission group, or make it with mode 0777"
+}
+
+note() { echo "$1" >>"$ctl/notes"; }
+
 pid1_helper() {
 	role=helper
 	trap 'exit 143' TERM INT
 	umask 0
 	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
 	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
-	mkdir -p "$1" && chmod 0777 "$1" || die "helper can't open builds_dir $1 to the build container"
+	# On a NAS that squashes root it may be writable all the same.
+	mkdir -p "$1" && { chmod 0777 "$1" || [ -w "$1" ]; } || die "helper can't open builds_dir $1 to the build container"
+	shift
+	for dir; do open_nas "$dir"; done
 	mkdir -p /usr/local/bin
 	command -v gitlab-runner >/dev/null || ln -s "$(command -v gitlab-runner-helper)" /usr/local/bin/gitlab-runner ||
 		die "the helper image has neither gitlab-runner nor gitlab-runner-helper on PATH; set [helper] image to a gitlab-runner-helper image"

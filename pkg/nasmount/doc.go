@@ -5,9 +5,8 @@
 // mount target serves a directory, by speaking NFSv3 to it.
 //
 // All but the Prober is pure: no file, no network, no clock. Nothing here mounts
-// anything or keeps the Prober's connection. It leases no slots, so {concurrent_id}
-// is refused. It does not count volumes against ECI's limit of 20 a group; the
-// caller, who knows the other volumes, does. A path made here keeps honest jobs
-// apart and is no security boundary: any job in the VPC can speak NFS to the mount
-// target itself, as the Prober does.
+// anything or keeps the Prober's connection, and the slots behind {concurrent_id} are
+// leased elsewhere (pkg/stages/lease.go). A path made here keeps honest jobs apart and
+// is no security boundary: any job in the VPC can speak NFS to the mount target
+// itself, as the Prober does.
 package nasmount

@@ -29,7 +29,7 @@ type Target struct {
 // Target is what can be known of m without a job: the directories of its path down
 // to the first placeholder.
 func (m Mount) Target() Target {
-	known, _, found := strings.Cut(m.Path, "{")
+	known, _, found := strings.Cut(path.Join(m.Path, m.SubPath), "{")
 	if found {
 		known = path.Clean(known[:strings.LastIndex(known, "/")+1])
 	}

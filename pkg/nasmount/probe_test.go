@@ -204,6 +204,7 @@ func TestTargetOfAMount(t *testing.T) {
 	}{
 		{"plain", table(nil), Target{Server: server, Path: "/ci/cache", Made: true}},
 		{"to the first placeholder", table(func(m *Mount) { m.Path = "/ci/p{project_id}/x" }), Target{Server: server, Path: "/ci", Made: true}},
+		{"sub path", table(func(m *Mount) { m.SubPath = "a/{project_id}" }), Target{Server: server, Path: "/ci/cache/a", Made: true}},
 		{"nothing but a placeholder", table(func(m *Mount) { m.Path = "/{project_path}" }), Target{Server: server, Path: "/", Made: true}},
 		{"NFSVolume, read-only", table(func(m *Mount) { m.Options, m.ReadOnly = "", true }), Target{Server: server, Path: "/ci/cache", ReadOnly: true}},
 	}
