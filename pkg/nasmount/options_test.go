@@ -40,13 +40,18 @@ echo "WRITE small"
 dd if=/dev/zero of=/small/big bs=1M count=4 2>/dev/null
 echo "WRITTEN"
 
+# Two builds install into one Maven repository, each under a lock as Maven takes it.
+echo base >/documented/metadata
 mkfifo /tmp/hold /tmp/held
 lock /documented/lock </tmp/hold >/tmp/held &
 exec 3>/tmp/hold
 read -r _ </tmp/held
+first=$(cat /documented/metadata)
 lock /documented/lock </dev/null; echo "LOCK same host $?"
-lock /hard/lock </dev/null; echo "LOCK other host $?"
+lock /hard/lock </dev/null && echo "$(cat /hard/metadata) second" >/hard/metadata; echo "LOCK other host $?"
+echo "$first first" >/documented/metadata
 exec 3>&-
+echo INSTALLED
 
 echo "OUTAGE"
 read -r _
@@ -87,6 +92,11 @@ func TestDocumentedOptions(t *testing.T) {
 	}
 	if _, status := g.await(t, "LOCK other host"); status != "0" {
 		t.Error("nolock: a lock of another host was seen; docs/nas.md says that none is")
+	}
+
+	g.await(t, "INSTALLED")
+	if got, err := os.ReadFile(filepath.Join(dir, "metadata")); string(got) != "base first\n" {
+		t.Errorf("a repository of two hosts holds %q, %v; docs/nas.md says that one of them is lost", got, err)
 	}
 
 	g.await(t, "OUTAGE")

@@ -79,7 +79,9 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	helper.Layers = append([]string{helperTop}, image.Layers...)
 	w := &world{dir: t.TempDir()}
 	options.Dir = t.TempDir()
-	options.Images = map[string]ecitest.Image{"host": image, "helper:1": helper}
+	user := image
+	user.User = "1000:1000"
+	options.Images = map[string]ecitest.Image{"host": image, "helper:1": helper, "user:1": user}
 	if w.server, err = ecitest.Start(options); err != nil {
 		t.Fatal(err)
 	}
