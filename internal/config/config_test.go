@@ -130,6 +130,8 @@ func TestParseRefuses(t *testing.T) {
 		{"in an inline table", minimal + "build = { cpu = 1,\n memori = \"1GiB\" }\n", "f:3: build.memori: unknown key; did you mean memory?"},
 		{"in the second table of an array", minimal + "[[nas]]\nname=\"a\"\nserver=\"s\"\npath=\"/a\"\nmount_path=\"/a\"\n[[nas]]\nname=\"b\"\nserver=\"s\"\npath=\"b\"\nmount_path=\"/b\"\n",
 			`f:10: nas[1].path: "b" must be absolute`},
+		{"builds_dir on a NAS and in memory", minimal + "[build]\nbuilds_medium=\"memory\"\n[[nas]]\nname=\"a\"\nserver=\"s\"\npath=\"/{concurrent_id}\"\nmount_path=\"/builds\"\n",
+			`f:3: build.builds_medium: must be left out: builds_dir "/builds" lies on a NAS`},
 		{"missing key in a table of an array", minimal + "[[registry]]\nserver = \"r\"\n",
 			"f:2: registry[0]: needs one of password, password_file and acr_instance_id, and only one"},
 		{"secret without id", minimal + "[credentials]\naccess_key_secret = \"s\"\n", "f:3: credentials.access_key_secret: needs access_key_id"},

@@ -219,3 +219,17 @@ func TestRunnerExample(t *testing.T) {
 		})
 	}
 }
+
+// The tables of docs/nas.md are a driver's file but for the region.
+func TestNASExamples(t *testing.T) {
+	text, err := os.ReadFile("../../docs/nas.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```toml\n")
+	tables, _, found := strings.Cut(rest, "```")
+	cfg, err := Parse("docs/nas.md", []byte("region = \"ap-northeast-1\"\n"+tables))
+	if err != nil || !found || len(cfg.NAS) != 3 {
+		t.Errorf("%v, %v", cfg, err)
+	}
+}

@@ -225,6 +225,9 @@ func (v *validator) nas() {
 	if v.bad["builds_dir"] {
 		builds = ""
 	}
+	if nasmount.At(v.cfg.NAS, v.cfg.BuildsDir) != nil && v.cfg.Build.BuildsMedium == "memory" {
+		v.add("build.builds_medium", "must be left out: builds_dir %q lies on a NAS", v.cfg.BuildsDir)
+	}
 	err := nasmount.Check(v.cfg.NAS, builds)
 	if err == nil {
 		return

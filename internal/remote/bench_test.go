@@ -38,7 +38,7 @@ const stagesPerGroup = 10
 
 // BenchmarkRun is one script through a Session, in groups of a job's size, each when
 // the container is ready for it: between two stages of a job, the runner takes far
-// longer than PID 1 with its next slot. The floor, "by hand", is the same script in the
+// longer than PID 1 with its next seat. The floor, "by hand", is the same script in the
 // same container by a bare exec.
 func BenchmarkRun(b *testing.B) {
 	const script = "echo hello\n"
@@ -67,8 +67,8 @@ func BenchmarkRun(b *testing.B) {
 	})
 }
 
-// awaitSlot waits until the container's n-th warm shell listens.
-func (g *group) awaitSlot(b *testing.B, role Role, n int) {
+// awaitSeat waits until the container's n-th warm shell listens.
+func (g *group) awaitSeat(b *testing.B, role Role, n int) {
 	b.Helper()
 	for {
 		if _, err := os.Stat(filepath.Join(g.control, fmt.Sprintf("%s.%d.warm", role, n))); err == nil {
@@ -78,14 +78,14 @@ func (g *group) awaitSlot(b *testing.B, role Role, n int) {
 	}
 }
 
-func inGroups(b *testing.B, adjust func(*sandbox.ContainerConfig), slot func(n int) int, run func(*group) error) {
+func inGroups(b *testing.B, adjust func(*sandbox.ContainerConfig), seat func(n int) int, run func(*group) error) {
 	var g *group
 	for n := 0; b.Loop(); n++ {
 		b.StopTimer()
 		if n%stagesPerGroup == 0 {
 			g = newGroup(b, adjust)
 		}
-		g.awaitSlot(b, Build, slot(n%stagesPerGroup))
+		g.awaitSeat(b, Build, seat(n%stagesPerGroup))
 		b.StartTimer()
 		if err := run(g); err != nil {
 			b.Fatal(err)

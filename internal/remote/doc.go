@@ -39,9 +39,10 @@ const (
 	Build  Role = "build"
 )
 
-// HelperCommand is PID 1 of helper, which makes buildsDir usable by any uid.
-func HelperCommand(buildsDir string) []string {
-	return []string{"sh", scriptPath, "helper", buildsDir}
+// HelperCommand is PID 1 of helper, which makes buildsDir usable by any uid, and
+// those of nasDirs, directories of helper, that hold nothing yet.
+func HelperCommand(buildsDir string, nasDirs ...string) []string {
+	return append([]string{"sh", scriptPath, "helper", buildsDir}, nasDirs...)
 }
 
 // BuildCommand is PID 1 of build.

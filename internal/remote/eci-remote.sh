@@ -2,13 +2,13 @@
 # Runs inside the container group: PID 1 of helper and build, and the process
 # that each exec of the driver starts in helper. docs/architecture.md says why.
 #
-#   eci-remote helper BUILDS_DIR    PID 1 of helper: makes what build needs
+#   eci-remote helper BUILDS_DIR NAS_DIR...    PID 1 of helper: makes what build needs
 #   eci-remote build                PID 1 of build: shell builtins alone
 #   eci-remote warm ROLE SLOT       a shell of either that waits to become a script's
 #   eci-remote attach RUN EXEC ROLE SHELL SIZE OFFSET NONCE BEAT_MS
 #   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
 #
-# Written for dash, bash and busybox ash. PID 1 keeps a slot ready for the next run,
+# Written for dash, bash and busybox ash. PID 1 keeps a seat ready for the next run,
 # because forks are most of a run's cost: a keeper, a supervisor | cat pipeline and,
 # in a session of its own, the warm shell that becomes the script's.
 # On the control volume, by run id:
@@ -20,10 +20,11 @@
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
-# and by slot, whose log is ROLE.SLOT.log on the log volume:
+#   notes            lines for the head of the job's log; notes.shown: they are in it
+# and by seat, whose log is ROLE.SLOT.log on the log volume:
 #   ROLE.SLOT.keeper, .cat, .warm   their pids
 #   ROLE.SLOT.run    RUN NONCE that the warm shell took
-#   ROLE.slot        SLOT that is ready or running, and other pids that no stop may end
+#   ROLE.seat        SLOT that is ready or running, and other pids that no stop may end
 # ROLE.go wakes the warm shell, ROLE.wake PID 1, tail.wake the attached execs.
 
 eci=${0%/*/*}
@@ -199,19 +200,19 @@ emit() {
 	done
 }
 
-# found: the log is known, as it is once a slot has taken the run; opens it at $offset.
+# found: the log is known, as it is once a seat has taken the run; opens it at $offset.
 found() {
 	[ -n "$log" ] && return 0
-	slot=''
-	[ -e "$ctl/$run.claim" ] && read -r slot <"$ctl/$run.claim"
-	case $slot in
+	seat=''
+	[ -e "$ctl/$run.claim" ] && read -r seat <"$ctl/$run.claim"
+	case $seat in
 	'')
-		# PID 1 may have missed that its last slot was killed.
+		# PID 1 may have missed that its last seat was killed.
 		wake "$role.wake"
 		return 1
 		;;
 	stop) log=/dev/null ;;
-	*) log=$logs/$slot.log ;;
+	*) log=$logs/$seat.log ;;
 	esac
 	exec 5<"$log" || fail final "the job deleted its own log"
 	if [ "$offset" -gt 0 ]; then
@@ -349,13 +350,13 @@ look() {
 	[ -n "$ppid" ]
 }
 
-# family: what a stop goes by: $others and the newest slot's $keeper, whose children
+# family: what a stop goes by: $others and the newest seat's $keeper, whose children
 # are ours, and $script, which is theirs once the warm shell has taken a run.
 family() {
 	keeper='' script=''
-	read -r slot others <"$ctl/$role.slot"
-	[ -e "$ctl/$role.$slot.keeper" ] && read -r keeper <"$ctl/$role.$slot.keeper"
-	[ -e "$ctl/$role.$slot.run" ] && read -r script <"$ctl/$role.$slot.warm"
+	read -r seat others <"$ctl/$role.seat"
+	[ -e "$ctl/$role.$seat.keeper" ] && read -r keeper <"$ctl/$role.$seat.keeper"
+	[ -e "$ctl/$role.$seat.run" ] && read -r script <"$ctl/$role.$seat.warm"
 	return 0
 }
 
@@ -400,7 +401,7 @@ ooms() {
 	return 0
 }
 
-# ------------------------------------------------------------- a slot
+# ------------------------------------------------------------- a seat
 
 # finish RUN STATUS NONCE LENGTH KILLER: the exit record, once.
 finish() {
@@ -412,19 +413,25 @@ finish() {
 # itself: self = the pid of this very (sub)shell, which $$ is not.
 itself() { read -r self _ </proc/self/stat; }
 
+# notes: what helper has to say about its mounts, before its first script.
+notes() {
+	[ -e "$ctl/notes" ] && claim "$ctl/notes.shown" "" && cat "$ctl/notes"
+}
+
 # warm: waits for a run, claims it, and becomes its script.
 warm() {
 	itself
-	echo "$self" >"$ctl/$role.$slot.warm"
+	echo "$self" >"$ctl/$role.$seat.warm"
 	listen "$role.go"
 	while :; do
 		for file in "$ctl"/*."$role".start; do
 			run=${file##*/}
 			run=${run%%.*}
-			[ -e "$file" ] && [ ! -e "$ctl/$run.claim" ] && claim "$ctl/$run.claim" "$role.$slot" || continue
+			[ -e "$file" ] && [ ! -e "$ctl/$run.claim" ] && claim "$ctl/$run.claim" "$role.$seat" || continue
 			read -r exec shell nonce <"$file"
-			echo "$run $nonce" >"$ctl/$role.$slot.run"
+			echo "$run $nonce" >"$ctl/$role.$seat.run"
 			[ "$shell" = bash ] && command -v bash >/dev/null || shell=sh
+			[ "$role" = helper ] && notes
 			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
 		done
 		hear
@@ -437,13 +444,13 @@ supervise() {
 	ooms
 	before=$oom
 	if [ -n "$setsid" ]; then
-		(exec setsid sh "$0" warm "$role" "$slot" </dev/null 3>&- 8>&-)
+		(exec setsid sh "$0" warm "$role" "$seat" </dev/null 3>&- 8>&-)
 	else
 		(warm) </dev/null 8>&-
 	fi
 	status=$?
 	exec >/dev/null
-	read -r run nonce <"$ctl/$role.$slot.run" || return 0
+	read -r run nonce <"$ctl/$role.$seat.run" || return 0
 	killer=none
 	[ $status = 137 ] && ooms && [ "$oom" -gt "$before" ] && killer=oom
 	[ -n "$cat" ] && drained
@@ -462,7 +469,7 @@ supervise() {
 drained() {
 	reader=''
 	until [ -n "$reader" ]; do
-		[ -e "$ctl/$role.$slot.cat" ] && read -r reader <"$ctl/$role.$slot.cat"
+		[ -e "$ctl/$role.$seat.cat" ] && read -r reader <"$ctl/$role.$seat.cat"
 	done
 	while look "$reader"; do
 		case $state in
@@ -472,22 +479,22 @@ drained() {
 	done
 }
 
-# keep: a slot, from its log to the end of its run. Descriptor 8 is the log's only
+# keep: a seat, from its log to the end of its run. Descriptor 8 is the log's only
 # writer, so its position is the log's length. Where there is cat, it stands in
 # between: a script that opens /dev/stderr would truncate a plain file.
 keep() {
-	exec 8>>"$logs/$role.$slot.log"
+	exec 8>>"$logs/$role.$seat.log"
 	if [ -n "$cat" ]; then
 		supervise | {
 			itself
-			echo "$self" >"$ctl/$role.$slot.cat"
+			echo "$self" >"$ctl/$role.$seat.cat"
 			exec cat >&8 8>&-
 		}
 	else
 		(supervise >&8)
 	fi
 	# A supervisor that was killed from inside leaves no record.
-	[ -e "$ctl/$role.$slot.run" ] && read -r run nonce <"$ctl/$role.$slot.run" && finish "$run" lost "$nonce" - none
+	[ -e "$ctl/$role.$seat.run" ] && read -r run nonce <"$ctl/$role.$seat.run" && finish "$run" lost "$nonce" - none
 }
 
 # detach: a keeper in the foreground of a shell that it then kills. What a shell
@@ -499,7 +506,7 @@ detach() {
 		parent=$self
 		(
 			itself
-			echo "$self" >"$ctl/$role.$slot.keeper"
+			echo "$self" >"$ctl/$role.$seat.keeper"
 			kill -s KILL "$parent"
 			keep
 		) 3>&- 4>&-
@@ -509,16 +516,16 @@ detach() {
 
 # ------------------------------------------------------------- PID 1 of both
 
-# ready: there is a slot whose run has not ended.
+# ready: there is a seat whose run has not ended.
 ready() {
 	keeper='' run=''
-	[ -e "$ctl/$role.$slot.run" ] && read -r run _ <"$ctl/$role.$slot.run"
+	[ -e "$ctl/$role.$seat.run" ] && read -r run _ <"$ctl/$role.$seat.run"
 	if [ -z "$run" ] || [ ! -e "$ctl/$run.done" ]; then
-		[ -e "$ctl/$role.$slot.keeper" ] && read -r keeper <"$ctl/$role.$slot.keeper"
+		[ -e "$ctl/$role.$seat.keeper" ] && read -r keeper <"$ctl/$role.$seat.keeper"
 		[ -n "$keeper" ] && kill -s 0 "$keeper" 2>/dev/null && return 0
 	fi
-	slot=$((slot + 1))
-	echo "$slot $others" >"$ctl/$role.slot"
+	seat=$((seat + 1))
+	echo "$seat $others" >"$ctl/$role.seat"
 	{ detach; } 2>/dev/null
 }
 
@@ -583,7 +590,7 @@ listen() {
 # a background sleep ticks, because nobody documents that a FIFO on an EmptyDir joins
 # two containers.
 serve() {
-	setsid='' cat='' slot=0 top=$$
+	setsid='' cat='' seat=0 top=$$
 	command -v setsid >/dev/null && setsid=setsid
 	command -v cat >/dev/null && cat=cat
 	look $$ # the name of a shell that has not yet exec'd
@@ -605,7 +612,7 @@ serve() {
 			halt "${file%%.*}"
 		done
 		# The end of a child only wants to be reaped: a stage's last steps have the
-		# processor for themselves, its exec says when the next slot is wanted.
+		# processor for themselves, its exec says when the next seat is wanted.
 		until hear; do jobs; done >/dev/null 2>&1
 	done
 }
@@ -620,13 +627,32 @@ pid1_build() {
 	serve
 }
 
+# open_nas DIR: lets a job of any uid write to a NAS directory that is new. One that
+# holds something is as its owner wants it. What root may not do there is told in the
+# job's log: the job may not need it.
+open_nas() {
+	if [ ! -w "$1" ]; then
+		note "Warning: root may not write to the NAS directory $1: its permission group squashes root, or allows reading alone"
+		return 0
+	fi
+	[ -z "$(ls -A "$1")" ] || return 0
+	owner=$(stat -c %u "$1")
+	[ "$owner" = 0 ] || note "Warning: the new NAS directory $1 belongs to uid $owner, not to root: where its permission group squashes root, files there can't change their owner"
+	chmod 0777 "$1" || note "Warning: the NAS directory $1 can't be opened to jobs that don't run as root: choose no_squash in its permission group, or make it with mode 0777"
+}
+
+note() { echo "$1" >>"$ctl/notes"; }
+
 pid1_helper() {
 	role=helper
 	trap 'exit 143' TERM INT
 	umask 0
 	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
 	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
-	mkdir -p "$1" && chmod 0777 "$1" || die "helper can't open builds_dir $1 to the build container"
+	# On a NAS that squashes root it may be writable all the same.
+	mkdir -p "$1" && { chmod 0777 "$1" || [ -w "$1" ]; } || die "helper can't open builds_dir $1 to the build container"
+	shift
+	for dir; do open_nas "$dir"; done
 	mkdir -p /usr/local/bin
 	command -v gitlab-runner >/dev/null || ln -s "$(command -v gitlab-runner-helper)" /usr/local/bin/gitlab-runner ||
 		die "the helper image has neither gitlab-runner nor gitlab-runner-helper on PATH; set [helper] image to a gitlab-runner-helper image"
@@ -675,6 +701,6 @@ case $verb in
 build) pid1_build ;;
 helper) pid1_helper "$@" ;;
 stop) stop_here "$@" ;;
-warm) role=$1 slot=$2 && warm ;;
+warm) role=$1 seat=$2 && warm ;;
 *) die "eci-remote: unknown verb $verb" ;;
 esac

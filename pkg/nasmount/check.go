@@ -43,20 +43,28 @@ func (c *checker) add(key, format string, args ...any) {
 
 // Check tells every mistake in the tables at once, as *Error values joined with
 // errors.Join, in the order of the tables. buildsDir is the directory that jobs
-// are checked out to, which the driver mounts a volume of its own on; "" when it
-// is not known.
+// are checked out to, "" when it is not known: a table may lie there, none below it
+// or around it.
 func Check(mounts []Mount, buildsDir string) error {
 	c := &checker{}
 	for i, m := range mounts {
 		c.i = i
+		c.count(i)
 		c.name(mounts[:i], m)
 		c.server(m)
 		c.path(m)
+		c.subPath(m)
 		c.mountPath(mounts[:i], m, buildsDir)
 		c.options(m)
 		c.containers(m)
 	}
 	return errors.Join(c.errs...)
+}
+
+func (c *checker) count(i int) {
+	if i == Most {
+		c.add("name", "is that of table %d, and ECI has room for %d", i+1, Most)
+	}
 }
 
 func (c *checker) name(before []Mount, m Mount) {
@@ -96,19 +104,48 @@ func (c *checker) path(m Mount) {
 		c.add("path", "%q %s", m.Path, why)
 		return
 	}
-	for _, name := range placeholders(m.Path) {
-		switch {
-		case name == "concurrent_id":
-			c.add("path", "{concurrent_id} is not yet supported")
-		case !slices.Contains(known, name):
-			c.add("path", "{%s} is no placeholder; there are {%s}", name, strings.Join(known, "}, {"))
-		}
-	}
-	if strings.ContainsAny(placeholder.ReplaceAllString(m.Path, ""), "{}") {
-		c.add("path", "%q has a brace that is not part of a placeholder", m.Path)
-	}
+	c.placeholders("path", m.Path)
 	if extreme(m) && !within(m.Path, "/share") {
 		c.add("path", "%q must start with /share: %s is an Extreme NAS mount target", m.Path, m.Server)
+	}
+}
+
+func (c *checker) placeholders(key, p string) {
+	for _, name := range placeholders(p) {
+		if !slices.Contains(known, name) {
+			c.add(key, "{%s} is no placeholder; there are {%s}", name, strings.Join(known, "}, {"))
+		}
+	}
+	if strings.ContainsAny(placeholder.ReplaceAllString(p, ""), "{}") {
+		c.add(key, "%q has a brace that is not part of a placeholder", p)
+	}
+}
+
+func (c *checker) subPath(m Mount) {
+	if m.SubPath == "" {
+		return
+	}
+	if path.IsAbs(m.SubPath) {
+		c.add("sub_path", "%q must be relative: it lies below path", m.SubPath)
+		return
+	}
+	if why := badPath("/" + m.SubPath); why != "" {
+		c.add("sub_path", "%q %s", m.SubPath, strings.Replace(why, `"/`, `"`, 1))
+		return
+	}
+	c.placeholders("sub_path", m.SubPath)
+}
+
+// builds checks a table that is mounted where jobs are checked out.
+func (c *checker) builds(m Mount) {
+	if !slices.Contains(m.in(), Helper) || !slices.Contains(m.in(), Build) {
+		c.add("containers", "must be both helper and build for builds_dir")
+	}
+	if m.ReadOnly {
+		c.add("read_only", "must be false for builds_dir")
+	}
+	if !m.needsSlot() {
+		c.add("path", "%q needs {concurrent_id} for builds_dir, so that no two jobs are checked out into one directory", m.Path)
 	}
 }
 
@@ -134,7 +171,9 @@ func (c *checker) mountPath(before []Mount, m Mount, buildsDir string) {
 			c.add("mount_path", "%q overlaps %s, which is reserved", m.MountPath, dir)
 		}
 	}
-	if buildsDir != "" && overlap(m.MountPath, buildsDir) {
+	if m.MountPath == buildsDir {
+		c.builds(m)
+	} else if buildsDir != "" && overlap(m.MountPath, buildsDir) {
 		c.add("mount_path", "%q overlaps builds_dir %q, which has a volume of its own", m.MountPath, buildsDir)
 	}
 	for j, o := range before {

@@ -14,7 +14,15 @@ import (
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // known are the placeholders that Expand fills in.
-var known = []string{"project_path", "project_id", "ref_protected"}
+var known = []string{"project_path", "project_id", "ref_protected", concurrentID}
+
+// concurrentID is the placeholder of the slot that a group has for itself.
+const concurrentID = "concurrent_id"
+
+// NeedSlot tells whether a path of the mounts depends on {concurrent_id}.
+func NeedSlot(mounts []Mount) bool { return slices.ContainsFunc(mounts, Mount.needsSlot) }
+
+func (m Mount) needsSlot() bool { return slices.Contains(placeholders(m.Path+m.SubPath), concurrentID) }
 
 // placeholders lists the names of the placeholders in p.
 func placeholders(p string) []string {
@@ -26,12 +34,13 @@ func placeholders(p string) []string {
 }
 
 // Values are what placeholders stand for. They must come from the job response's
-// job_info and git_info, which GitLab writes, never from job variables, which the
-// job's author writes.
+// job_info and git_info, which GitLab writes, and from the driver's own state, never
+// from job variables, which the job's author writes.
 type Values struct {
 	ProjectPath  string // {project_path}, e.g. "group/sub/project"
 	ProjectID    string // {project_id}, decimal
 	RefProtected bool   // {ref_protected}, "true" or "false" as CI_COMMIT_REF_PROTECTED
+	ConcurrentID string // {concurrent_id}, a slot that no other group has while this one lives
 }
 
 // Expand returns the mounts with the placeholders of their paths filled in; the
@@ -42,12 +51,18 @@ func Expand(mounts []Mount, v Values) ([]Mount, error) {
 	out := slices.Clone(mounts)
 	var errs []error
 	for i := range out {
-		p, err := v.expand(out[i].Path)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("nas %q: path %q: %w", out[i].Name, out[i].Path, err))
-			continue
+		m := &out[i]
+		for _, field := range []struct {
+			key   string
+			value *string
+		}{{"path", &m.Path}, {"sub_path", &m.SubPath}} {
+			p, err := v.expand(*field.value)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("nas %q: %s %q: %w", m.Name, field.key, *field.value, err))
+				continue
+			}
+			*field.value = p
 		}
-		out[i].Path = p
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -73,14 +88,21 @@ func (v Values) lookup(name string) (string, error) {
 	case "project_path":
 		return v.ProjectPath, unsafeValue(v.ProjectPath)
 	case "project_id":
-		if strings.Contains(v.ProjectID, "/") {
-			return "", fmt.Errorf("value %q must not contain a slash", v.ProjectID)
-		}
-		return v.ProjectID, unsafeValue(v.ProjectID)
+		return v.ProjectID, unsafePart(v.ProjectID)
+	case concurrentID:
+		return v.ConcurrentID, unsafePart(v.ConcurrentID)
 	case "ref_protected":
 		return strconv.FormatBool(v.RefProtected), nil
 	}
 	return "", errors.New("unknown placeholder")
+}
+
+// unsafePart says why value must not become a part of a path between two slashes.
+func unsafePart(value string) error {
+	if strings.Contains(value, "/") {
+		return fmt.Errorf("value %q must not contain a slash", value)
+	}
+	return unsafeValue(value)
 }
 
 // unsafeValue says why value must not become part of a path.

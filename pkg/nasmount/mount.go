@@ -1,5 +1,7 @@
 package nasmount
 
+import "slices"
+
 // The containers that a mount may go into. Services never get one: they run
 // images that nobody has to trust with the cache.
 const (
@@ -9,6 +11,10 @@ const (
 
 // ReservedDir is where the driver mounts its own volumes in every container.
 const ReservedDir = "/.eci"
+
+// Most is how many tables there can be: ECI takes 20 volumes a group and 20 words a
+// command (eci-api.md 2.1, 2.3), and the driver needs 5 of either.
+const Most = 15
 
 // DefaultOptions are the mount options of a table that gives none. They are those
 // that Alibaba's NAS pages recommend for NFSv3: hard, so that a failover of the
@@ -22,6 +28,7 @@ type Mount struct {
 	Name       string   `toml:"name"`       // DNS label, unique in the file
 	Server     string   `toml:"server"`     // host of the mount target, no scheme, no port
 	Path       string   `toml:"path"`       // directory on the file system; may hold placeholders
+	SubPath    string   `toml:"sub_path"`   // directory below Path, as a SubPath of its volume; may hold placeholders
 	MountPath  string   `toml:"mount_path"` // directory in the container
 	Options    string   `toml:"options"`    // comma list for mount(8); "" leaves them to ECI
 	ReadOnly   bool     `toml:"read_only"`
@@ -31,6 +38,14 @@ type Mount struct {
 // Default is a table with nothing written in it.
 func Default() Mount {
 	return Mount{Options: DefaultOptions, Containers: []string{Helper, Build}}
+}
+
+// At finds the table that is mounted on dir, nil when there is none.
+func At(mounts []Mount, dir string) *Mount {
+	if i := slices.IndexFunc(mounts, func(m Mount) bool { return m.MountPath == dir }); i >= 0 {
+		return &mounts[i]
+	}
+	return nil
 }
 
 // in lists the containers that the mount goes into.

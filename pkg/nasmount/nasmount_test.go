@@ -2,6 +2,8 @@ package nasmount
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,10 +69,34 @@ func TestCheck(t *testing.T) {
 			[]string{`nas 1: mount_path: "/cache/" must be written "/cache"`}},
 		{"newline", []Mount{table(func(m *Mount) { m.Path = "/a\nb" })},
 			[]string{`nas 1: path: "/a\nb" has a control character`}},
-		{"concurrent id", []Mount{table(func(m *Mount) { m.Path = "/ci/{concurrent_id}" })},
-			[]string{"nas 1: path: {concurrent_id} is not yet supported"}},
+		{"concurrent id", []Mount{table(func(m *Mount) { m.Path = "/ci/{concurrent_id}" })}, nil},
+		{"sub paths of one volume", []Mount{
+			table(func(m *Mount) { m.SubPath = "cache" }),
+			table(func(m *Mount) { m.Name, m.SubPath, m.MountPath = "b", "m2/{project_id}", "/m2" }),
+		}, nil},
+		{"sub path", []Mount{
+			table(func(m *Mount) { m.SubPath = "/cache" }),
+			table(func(m *Mount) { m.Name, m.MountPath, m.SubPath = "b", "/b", "../b" }),
+			table(func(m *Mount) { m.Name, m.MountPath, m.SubPath = "c", "/c", "c/" }),
+			table(func(m *Mount) { m.Name, m.MountPath, m.SubPath = "d", "/d", "{user}" }),
+		}, []string{
+			`nas 1: sub_path: "/cache" must be relative: it lies below path`,
+			`nas 2: sub_path: "../b" must not contain ..`,
+			`nas 3: sub_path: "c/" must be written "c"`,
+			"nas 4: sub_path: {user} is no placeholder; there are {project_path}, {project_id}, {ref_protected}, {concurrent_id}",
+		}},
+		{"on builds_dir", []Mount{table(func(m *Mount) { m.Path, m.MountPath = "/ci/{concurrent_id}", "/builds" })}, nil},
+		{"on builds_dir by sub path", []Mount{table(func(m *Mount) { m.SubPath, m.MountPath = "{ref_protected}/{concurrent_id}", "/builds" })}, nil},
+		{"on builds_dir, but not so that jobs can be checked out", []Mount{table(func(m *Mount) {
+			m.Path, m.MountPath, m.ReadOnly, m.Containers = "/ci/{project_id}", "/builds", true, []string{Build}
+		})}, []string{
+			"nas 1: containers: must be both helper and build for builds_dir",
+			"nas 1: read_only: must be false for builds_dir",
+			`nas 1: path: "/ci/{project_id}" needs {concurrent_id} for builds_dir, so that no two jobs are checked out into one directory`,
+		}},
+		{"more than there is room for", crowd(Most + 2), []string{"nas 16: name: is that of table 16, and ECI has room for 15"}},
 		{"unknown placeholder", []Mount{table(func(m *Mount) { m.Path = "/ci/{branch}" })},
-			[]string{"nas 1: path: {branch} is no placeholder; there are {project_path}, {project_id}, {ref_protected}"}},
+			[]string{"nas 1: path: {branch} is no placeholder; there are {project_path}, {project_id}, {ref_protected}, {concurrent_id}"}},
 		{"open brace", []Mount{table(func(m *Mount) { m.Path = "/ci/{project_id" })},
 			[]string{`nas 1: path: "/ci/{project_id" has a brace that is not part of a placeholder`}},
 		{"placeholder in mount path", []Mount{table(func(m *Mount) { m.MountPath = "/m/{project_id}" })},
@@ -111,6 +137,15 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// crowd is n good mounts.
+func crowd(n int) []Mount {
+	var mounts []Mount
+	for i := range n {
+		mounts = append(mounts, table(func(m *Mount) { m.Name, m.MountPath = fmt.Sprint("m", i), fmt.Sprint("/m", i) }))
+	}
+	return mounts
+}
+
 func TestCheckErrorsCarryTableAndKey(t *testing.T) {
 	err := Check([]Mount{table(nil), table(func(m *Mount) { m.Name, m.MountPath = "b", "m2" })}, "")
 	var e *Error
@@ -123,7 +158,7 @@ func TestCheckErrorsCarryTableAndKey(t *testing.T) {
 }
 
 func TestExpand(t *testing.T) {
-	good := Values{ProjectPath: "group/sub/app", ProjectID: "42", RefProtected: true}
+	good := Values{ProjectPath: "group/sub/app", ProjectID: "42", RefProtected: true, ConcurrentID: "0123456789ab-3"}
 	tests := []struct {
 		name   string
 		path   string
@@ -132,7 +167,9 @@ func TestExpand(t *testing.T) {
 		err    string
 	}{
 		{"nothing to fill in", "/ci", Values{}, "/ci", ""},
-		{"all", "/{project_path}/{project_id}/{ref_protected}", good, "/group/sub/app/42/true", ""},
+		{"all", "/{project_path}/{project_id}/{ref_protected}/{concurrent_id}", good, "/group/sub/app/42/true/0123456789ab-3", ""},
+		{"no slot", "/{concurrent_id}", Values{}, "", "value is empty"},
+		{"slot with a slash", "/{concurrent_id}", Values{ConcurrentID: "a/../b"}, "", "must not contain a slash"},
 		{"unprotected", "/ci/{ref_protected}", Values{}, "/ci/false", ""},
 		{"twice in one part", "/p{project_id}-{project_id}", good, "/p42-42", ""},
 		{"dots inside a name", "/{project_path}", Values{ProjectPath: "g/a..b"}, "/g/a..b", ""},
@@ -147,7 +184,7 @@ func TestExpand(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			in := []Mount{table(func(m *Mount) { m.Path = tt.path })}
+			in := []Mount{table(func(m *Mount) { m.Path, m.SubPath = tt.path, strings.TrimPrefix(tt.path, "/") })}
 			got, err := Expand(in, tt.values)
 			if in[0].Path != tt.path {
 				t.Errorf("the mount given was changed to %q", in[0].Path)
@@ -161,8 +198,8 @@ func TestExpand(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got[0].Path != tt.want {
-				t.Errorf("path %q, want %q", got[0].Path, tt.want)
+			if got[0].Path != tt.want || got[0].SubPath != strings.TrimPrefix(tt.want, "/") {
+				t.Errorf("path %q, sub path %q, want %q", got[0].Path, got[0].SubPath, tt.want)
 			}
 		})
 	}
@@ -176,6 +213,8 @@ func TestVolumes(t *testing.T) {
 			m.Name, m.MountPath, m.Options, m.Containers = "only", "/only", "vers=4.0", []string{Build}
 		}),
 		table(func(m *Mount) { m.Name, m.MountPath, m.Options, m.Containers = "nover", "/nover", "hard", nil }),
+		table(func(m *Mount) { m.Name, m.MountPath, m.SubPath, m.ReadOnly = "docs", "/docs", "docs/42", true }),
+		table(func(m *Mount) { m.Name, m.MountPath, m.Options, m.SubPath = "m3", "/m3", "", "m3" }),
 	}
 	volumes, in := Volumes(mounts)
 	flex := func(name string, more map[string]string) eci.Volume {
@@ -187,20 +226,57 @@ func TestVolumes(t *testing.T) {
 	}
 	want := []eci.Volume{
 		flex("nas-cache", map[string]string{"vers": "3", "options": "nolock,proto=tcp,rsize=1048576,wsize=1048576,hard,timeo=600,retrans=2,noresvport"}),
-		{Name: "nas-m2", NFS: &eci.NFS{Server: server, Path: "/ci/cache", ReadOnly: true}},
+		{Name: "nas-m2", NFS: &eci.NFS{Server: server, Path: "/ci/cache"}}, // not read-only: m3 writes to it
 		flex("nas-only", map[string]string{"vers": "4.0"}),
 		flex("nas-nover", map[string]string{"vers": "3", "options": "hard"}),
 	}
 	if diff := cmp.Diff(want, volumes); diff != "" {
 		t.Error(diff)
 	}
-	helper := []eci.VolumeMount{
+	both := []eci.VolumeMount{
 		{Volume: "nas-cache", MountPath: "/cache"},
 		{Volume: "nas-m2", MountPath: "/root/.m2", ReadOnly: true},
 		{Volume: "nas-nover", MountPath: "/nover"},
+		{Volume: "nas-cache", MountPath: "/docs", SubPath: "docs/42", ReadOnly: true},
+		{Volume: "nas-m2", MountPath: "/m3", SubPath: "m3"},
 	}
-	build := []eci.VolumeMount{helper[0], helper[1], {Volume: "nas-only", MountPath: "/only"}, helper[2]}
+	helper := slices.Insert(slices.Clone(both), 2, eci.VolumeMount{Volume: "nas-only", MountPath: "/.eci/nas/only"})
+	build := slices.Insert(slices.Clone(both), 2, eci.VolumeMount{Volume: "nas-only", MountPath: "/only"})
 	if diff := cmp.Diff(map[string][]eci.VolumeMount{Helper: helper, Build: build}, in); diff != "" {
 		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"/cache", "/.eci/nas/only", "/nover", "/m3"}, Opened(mounts)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadOnlyNFSVolume(t *testing.T) {
+	volumes, _ := Volumes([]Mount{table(func(m *Mount) { m.Options, m.ReadOnly = "", true })})
+	if !volumes[0].NFS.ReadOnly {
+		t.Error("the volume of a read-only table can be written to")
+	}
+}
+
+func TestAt(t *testing.T) {
+	mounts := []Mount{table(nil), table(func(m *Mount) { m.Name, m.MountPath = "b", "/builds" })}
+	if m := At(mounts, "/builds"); m == nil || m.Name != "b" {
+		t.Errorf("At(/builds) = %v", m)
+	}
+	if m := At(mounts, "/build"); m != nil {
+		t.Errorf("At(/build) = %v", m)
+	}
+}
+
+func TestNeedSlot(t *testing.T) {
+	if NeedSlot([]Mount{table(nil)}) {
+		t.Error("no table needs a slot")
+	}
+	for _, change := range []func(*Mount){
+		func(m *Mount) { m.Path = "/x/{concurrent_id}" },
+		func(m *Mount) { m.SubPath = "x{concurrent_id}" },
+	} {
+		if !NeedSlot([]Mount{table(nil), table(change)}) {
+			t.Error("a table needs a slot")
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package nasmount
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -17,20 +18,62 @@ const flexDriver = "alicloud/nas"
 // advise, and the only one of Extreme NAS.
 const defaultVersion = "3"
 
-// Volumes returns one volume for each mount, in order, and the mounts of each
+// openDir is where helper finds a directory that only build mounts, and opens it to
+// whatever uid build has.
+const openDir = ReservedDir + "/nas/"
+
+// Volumes returns the volumes of the mounts, in order, and the mounts of each
 // container that has some, by container name. The mounts should have been through
-// Check and Expand. Mounts of one server are separate volumes.
+// Check and Expand. Those of one server, path and options share a volume, of which
+// each mounts its SubPath; with different paths they are separate volumes, because
+// ECI documents that it makes a missing path, and not that it makes a missing
+// SubPath.
 func Volumes(mounts []Mount) ([]eci.Volume, map[string][]eci.VolumeMount) {
 	var volumes []eci.Volume
+	at := map[[3]string]int{} // server, path, options
 	in := map[string][]eci.VolumeMount{}
 	for _, m := range mounts {
-		v := m.volume()
-		volumes = append(volumes, v)
+		key := [3]string{m.Server, m.Path, m.Options}
+		i, shared := at[key]
+		if !shared {
+			i, at[key] = len(volumes), len(volumes)
+			volumes = append(volumes, m.volume())
+		}
+		if nfs := volumes[i].NFS; nfs != nil {
+			nfs.ReadOnly = nfs.ReadOnly && m.ReadOnly // else only its mounts are
+		}
+		mount := eci.VolumeMount{Volume: volumes[i].Name, MountPath: m.MountPath, SubPath: m.SubPath, ReadOnly: m.ReadOnly}
 		for _, name := range m.in() {
-			in[name] = append(in[name], eci.VolumeMount{Volume: v.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly})
+			in[name] = append(in[name], mount)
+		}
+		if opened := m.opened(); opened != "" && opened != m.MountPath {
+			mount.MountPath = opened
+			in[Helper] = append(in[Helper], mount)
 		}
 	}
 	return volumes, in
+}
+
+// Opened lists the directories of helper that it must open to any uid, which are
+// those that a job may write to.
+func Opened(mounts []Mount) []string {
+	var dirs []string
+	for _, m := range mounts {
+		if dir := m.opened(); dir != "" {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+func (m Mount) opened() string {
+	switch {
+	case m.ReadOnly || !slices.Contains(m.in(), Build):
+		return ""
+	case slices.Contains(m.in(), Helper):
+		return m.MountPath
+	}
+	return openDir + m.Name
 }
 
 func (m Mount) volume() eci.Volume {

@@ -10,17 +10,21 @@ import (
 	"gitlab.com/gitlab-org/gitlab-runner/executors/custom/api"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
 // DriverName is what the job's log calls the driver.
 const DriverName = "eci-executor"
 
 // Configure is the config stage: it writes the one JSON document that the runner
-// reads (custom-executor.md, 3) and makes no API call.
+// reads (custom-executor.md, 3) and makes no API call. Checkouts that a NAS keeps are
+// shared: then the runner gives each of its concurrent jobs of a project a directory
+// of its own, and fetches into what it finds there.
 func Configure(cfg *config.Config, version string, stdout io.Writer) error {
 	attempt := make([]byte, 4)
 	rand.Read(attempt) //nolint:errcheck // never returns an error (Go 1.24)
-	name, shared := DriverName, false
+	name := DriverName
+	shared := nasmount.At(cfg.NAS, cfg.BuildsDir) != nil
 	env := map[string]string{AttemptVariable: hex.EncodeToString(attempt)}
 	document := api.ConfigExecOutput{
 		Driver:            &api.DriverInfo{Name: &name, Version: &version},

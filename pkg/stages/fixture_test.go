@@ -82,7 +82,9 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	helper.Layers = append([]string{helperTop}, image.Layers...)
 	w := &world{dir: t.TempDir()}
 	options.Dir = t.TempDir()
-	images := map[string]ecitest.Image{"host": image, "helper:1": helper}
+	user := image
+	user.User = "1000:1000"
+	images := map[string]ecitest.Image{"host": image, "helper:1": helper, "user:1": user}
 	maps.Copy(images, options.Images)
 	options.Images = images
 	if w.server, err = ecitest.Start(options); err != nil {

@@ -3,6 +3,7 @@ package stages
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -190,7 +191,8 @@ func setNetwork(spec *eci.GroupSpec, n config.Network) {
 // setContainers adds helper, build, the services and the volumes they mount.
 func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 	mounts, err := nasmount.Expand(cfg.NAS, nasmount.Values{
-		ProjectPath: job.ProjectPath, ProjectID: strconv.FormatInt(job.ProjectID, 10), RefProtected: job.RefProtected})
+		ProjectPath: job.ProjectPath, ProjectID: strconv.FormatInt(job.ProjectID, 10), RefProtected: job.RefProtected,
+		ConcurrentID: job.Slot})
 	if err != nil {
 		return err
 	}
@@ -200,7 +202,12 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		{Volume: volumeRemote, MountPath: remote.ScriptDir, ReadOnly: true},
 		{Volume: volumeControl, MountPath: remote.ControlDir},
 		{Volume: volumeLogs, MountPath: remote.LogDir},
-		{Volume: volumeBuilds, MountPath: cfg.BuildsDir},
+	}
+	builds := eci.VolumeMount{Volume: volumeBuilds, MountPath: cfg.BuildsDir}
+	if i := slices.IndexFunc(nasMounts[helperContainer], func(m eci.VolumeMount) bool { return m.MountPath == cfg.BuildsDir }); i >= 0 {
+		builds = nasMounts[helperContainer][i]
+	} else {
+		common = append(common, builds)
 	}
 	helperImage, err := helperImage(cfg, job)
 	if err != nil {
@@ -213,7 +220,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 	root := int64(0)
 	helper := eci.Container{
 		Name: helperContainer, Image: helperImage, PullPolicy: defaultPullPolicy(helperImage),
-		Command:   remote.HelperCommand(cfg.BuildsDir),
+		Command:   remote.HelperCommand(cfg.BuildsDir, nasmount.Opened(mounts)...),
 		RunAsUser: &root, // it opens volumes to whatever uid build has
 		CPU:       cfg.Helper.CPU, MemoryGiB: cfg.Helper.Memory.GiB(),
 		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[helperContainer]...),
@@ -233,7 +240,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		build.VolumeMounts = append(build.VolumeMounts, eci.VolumeMount{Volume: volumeShm, MountPath: "/dev/shm"})
 	}
 	spec.Containers = []eci.Container{helper, build}
-	return setServices(spec, cfg, job)
+	return setServices(spec, cfg, job, builds)
 }
 
 func ownVolumes(cfg *config.Config) []eci.Volume {
@@ -241,10 +248,13 @@ func ownVolumes(cfg *config.Config) []eci.Volume {
 		{Name: volumeRemote, ConfigFile: &eci.ConfigFile{Files: []eci.File{{Path: remote.ScriptName, Content: remote.Script}}}},
 		{Name: volumeControl, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: controlSize}},
 		{Name: volumeLogs, EmptyDir: &eci.EmptyDir{}},
-		{Name: volumeBuilds, EmptyDir: &eci.EmptyDir{}},
 	}
-	if cfg.Build.BuildsMedium == "memory" {
-		volumes[3].EmptyDir.Medium = "Memory"
+	if nasmount.At(cfg.NAS, cfg.BuildsDir) == nil {
+		builds := eci.Volume{Name: volumeBuilds, EmptyDir: &eci.EmptyDir{}}
+		if cfg.Build.BuildsMedium == "memory" {
+			builds.EmptyDir.Medium = "Memory"
+		}
+		volumes = append(volumes, builds)
 	}
 	if cfg.Build.SHMSize > 0 {
 		size := fmt.Sprintf("%dMi", int64(math.Ceil(cfg.Build.SHMSize.GiB()*1024)))

@@ -32,6 +32,7 @@ type Job struct {
 	RunnerVersion   string
 	Attempt         string
 	PublicVariables []Variable // those that services may see
+	Slot            string     // {concurrent_id}: leased by prepare, "" where nothing needs it
 
 	variables map[string]string
 }

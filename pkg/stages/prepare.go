@@ -16,6 +16,11 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	release, err := s.leaseSlot(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
 	spec, err := groupSpec(s.Config, s.Job, s.Clock.Now())
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 // setServices adds the job's services. They share the group's network, so every
 // name of theirs is an alias of 127.0.0.1. They mount nothing of ours but the
 // builds directory, as on Kubernetes.
-func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
+func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.VolumeMount) error {
 	taken := map[string]bool{helperContainer: true, buildContainer: true}
 	var names []string
 	for i, s := range job.Services {
@@ -32,7 +32,7 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 			Command: s.Entrypoint, Args: s.Command,
 			Env: serviceEnv(job, s), HideEnv: true,
 			CPU: cfg.Service.CPU, MemoryGiB: cfg.Service.Memory.GiB(),
-			VolumeMounts: []eci.VolumeMount{{Volume: volumeBuilds, MountPath: cfg.BuildsDir}},
+			VolumeMounts: []eci.VolumeMount{builds},
 		}
 		spec.Containers = append(spec.Containers, c)
 		names = append(names, aliases...)

@@ -49,9 +49,9 @@ func TestDriver(t *testing.T) {
 	}
 }
 
-// newDriverEnv is an env whose executor is the built driver. At the end of the
-// test no container group may be left.
-func newDriverEnv(t *testing.T, concurrent int) *env {
+// newDriverEnv is an env whose executor is the built driver, with more in its file.
+// At the end of the test no container group may be left.
+func newDriverEnv(t *testing.T, concurrent int, more ...string) *env {
 	t.Helper()
 	e := newGitLab(t)
 	dir := t.TempDir()
@@ -59,6 +59,7 @@ func newDriverEnv(t *testing.T, concurrent int) *env {
 	e.cache, e.cacheDir = "/cache", server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
 	text := fmt.Appendf(nil, driverFile, server.URL(), filepath.Join(dir, "state"))
+	text = append(text, strings.Join(more, "")...)
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
