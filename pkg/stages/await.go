@@ -121,7 +121,7 @@ func (s *Stage) diagnose(ctx context.Context, id string) error {
 		case err != nil:
 			return nil // not known is not gone
 		case group != nil:
-			return death(group)
+			return s.death(group)
 		}
 		select {
 		case <-ctx.Done():

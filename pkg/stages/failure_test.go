@@ -115,6 +115,10 @@ func TestStartFailures(t *testing.T) {
 			}
 			w.job(t, changes)
 			log, err := w.prepare(t)
+			if err == nil {
+				// ECI called it running before it died; the first script tells.
+				_, err = w.run(t, "build_script", "true")
+			}
 			t.Logf("%s\nERROR: %v", log, err)
 			wantError(t, err, tt.log...)
 			want := w.env.SystemFailure
