@@ -21,6 +21,7 @@ import (
 func withSlots(t *testing.T, options ecitest.Options) *world {
 	w := newWorld(t, options)
 	w.config.NAS[0].Path = "/cache/{concurrent_id}"
+	w.config.Timeouts.Ready = time.Minute // several groups at once, under the race detector too
 	return w
 }
 
