@@ -21,14 +21,14 @@ func TestPrepareAgainByHand(t *testing.T) {
 		live  int
 	}{
 		{name: "its group runs", live: 1},
-		{name: "its create call was cut after it took effect", first: at(create, 0, ecitest.CallFault{CutAfter: true}, true), live: 1},
-		{name: "its create call was cut, long ago", first: at(create, 0, ecitest.CallFault{CutAfter: true}, true), later: 11 * time.Minute,
+		{name: "its create call was cut after it took effect", first: onCall(create, 0, ecitest.CallFault{CutAfter: true}, true), live: 1},
+		{name: "its create call was cut, long ago", first: onCall(create, 0, ecitest.CallFault{CutAfter: true}, true), later: 11 * time.Minute,
 			err: "run cleanup first", live: 1},
-		{name: "it was cleaned up", clean: at("", 0, ecitest.CallFault{}, false), live: 1},
-		{name: "its cleanup was cut", clean: at("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true), live: 1},
-		{name: "nobody knows whether it has a group", first: at(create, 0, ecitest.CallFault{CutBefore: true}, true), clean: at("", 0, ecitest.CallFault{}, false),
+		{name: "it was cleaned up", clean: onCall("", 0, ecitest.CallFault{}, false), live: 1},
+		{name: "its cleanup was cut", clean: onCall("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true), live: 1},
+		{name: "nobody knows whether it has a group", first: onCall(create, 0, ecitest.CallFault{CutBefore: true}, true), clean: onCall("", 0, ecitest.CallFault{}, false),
 			err: "may still appear until"},
-		{name: "nobody knew, an hour ago", first: at(create, 0, ecitest.CallFault{CutBefore: true}, true), clean: at("", 0, ecitest.CallFault{}, false),
+		{name: "nobody knew, an hour ago", first: onCall(create, 0, ecitest.CallFault{CutBefore: true}, true), clean: onCall("", 0, ecitest.CallFault{}, false),
 			later: 61 * time.Minute, live: 1},
 	}
 	for _, tt := range tests {
@@ -64,7 +64,7 @@ func TestReapLeavesAnAttemptBegunAnew(t *testing.T) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	stop := at("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
+	stop := onCall("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
 	if err := w.faulty(t, stop, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Cleanup(ctx) }); err == nil {
 		t.Fatal("cleanup succeeded")
 	}

@@ -18,7 +18,7 @@ import (
 // not more, and then forgotten.
 func TestDoubtIsLookedUpThrice(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
-	cut := at("CreateContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
+	cut := onCall("CreateContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
 	_ = w.faulty(t, cut, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Prepare(ctx) })
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)

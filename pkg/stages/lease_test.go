@@ -88,7 +88,7 @@ func TestSlotOfARecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := first.store().saveRecord(first.Job, &Record{Attempt: first.Job.Attempt}); err != nil {
+	if err := save(first.store().recordPath(first.Job), &Record{Attempt: first.Job.Attempt}); err != nil {
 		t.Fatal(err)
 	}
 	release()

@@ -25,8 +25,8 @@ type leftover struct {
 	refused          bool // the create call had no effect for sure
 }
 
-// at is what happens to one call, and nothing to the others.
-func at(action string, n int, fault ecitest.CallFault, stop bool) func(string, int) (ecitest.CallFault, bool) {
+// onCall is what happens to one call, and nothing to the others.
+func onCall(action string, n int, fault ecitest.CallFault, stop bool) func(string, int) (ecitest.CallFault, bool) {
 	return func(a string, i int) (ecitest.CallFault, bool) {
 		if a != action || i != n {
 			return ecitest.CallFault{}, false
@@ -35,8 +35,8 @@ func at(action string, n int, fault ecitest.CallFault, stop bool) func(string, i
 	}
 }
 
-// from is what happens to all calls of an action from the n-th on.
-func from(action string, n int, fault ecitest.CallFault) func(string, int) (ecitest.CallFault, bool) {
+// fromCall is what happens to all calls of an action from the n-th on.
+func fromCall(action string, n int, fault ecitest.CallFault) func(string, int) (ecitest.CallFault, bool) {
 	return func(a string, i int) (ecitest.CallFault, bool) {
 		if a != action || i < n {
 			return ecitest.CallFault{}, false
@@ -51,37 +51,37 @@ func leftovers() []leftover {
 	busy := ecitest.CallFault{Status: 503, Code: "ServiceUnavailable", Message: "busy"}
 	return []leftover{
 		{name: "nothing goes wrong"},
-		{name: "create is cut before it takes effect, then sent again", prepare: at(create, 0, before, false)},
-		{name: "create is cut after it took effect, then sent again", prepare: at(create, 0, after, false)},
+		{name: "create is cut before it takes effect, then sent again", prepare: onCall(create, 0, before, false)},
+		{name: "create is cut after it took effect, then sent again", prepare: onCall(create, 0, after, false)},
 		{name: "create is answered busy after it took effect", prepare: func(a string, n int) (ecitest.CallFault, bool) {
 			if a != create || n > 1 {
 				return ecitest.CallFault{}, false
 			}
 			return []ecitest.CallFault{after, busy}[n], false
 		}},
-		{name: "create is refused", prepare: at(create, 0, ecitest.CallFault{Status: 403, Code: "QuotaExceeded", Message: "no"}, false), refused: true},
-		{name: "stopped in create, which had no effect", prepare: at(create, 0, before, true)},
-		{name: "stopped in create, which took effect", prepare: at(create, 0, after, true)},
-		{name: "stopped in create, which took effect, and state_dir is lost", prepare: at(create, 0, after, true), lost: true},
-		{name: "stopped in create, whose group is hidden", hidden: true, prepare: at(create, 0, after, true), alive: 1},
-		{name: "stopped in create, whose group is hidden, and state_dir is lost", hidden: true, prepare: at(create, 0, after, true), lost: true, alive: 1},
-		{name: "stopped while it waits", prepare: at(describe, 1, ecitest.CallFault{}, true)},
-		{name: "stopped while it waits, and state_dir is lost", prepare: at(describe, 1, ecitest.CallFault{}, true), lost: true},
-		{name: "stopped while it waits for a hidden group, which delete does not know yet", hidden: true, prepare: at(describe, 0, ecitest.CallFault{}, true),
-			cleanup: from(remove, 0, ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}), alive: 1},
+		{name: "create is refused", prepare: onCall(create, 0, ecitest.CallFault{Status: 403, Code: "QuotaExceeded", Message: "no"}, false), refused: true},
+		{name: "stopped in create, which had no effect", prepare: onCall(create, 0, before, true)},
+		{name: "stopped in create, which took effect", prepare: onCall(create, 0, after, true)},
+		{name: "stopped in create, which took effect, and state_dir is lost", prepare: onCall(create, 0, after, true), lost: true},
+		{name: "stopped in create, whose group is hidden", hidden: true, prepare: onCall(create, 0, after, true), alive: 1},
+		{name: "stopped in create, whose group is hidden, and state_dir is lost", hidden: true, prepare: onCall(create, 0, after, true), lost: true, alive: 1},
+		{name: "stopped while it waits", prepare: onCall(describe, 1, ecitest.CallFault{}, true)},
+		{name: "stopped while it waits, and state_dir is lost", prepare: onCall(describe, 1, ecitest.CallFault{}, true), lost: true},
+		{name: "stopped while it waits for a hidden group, which delete does not know yet", hidden: true, prepare: onCall(describe, 0, ecitest.CallFault{}, true),
+			cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}), alive: 1},
 		{name: "state_dir is lost", lost: true},
-		{name: "delete is cut before it takes effect, then sent again", cleanup: at(remove, 0, before, false)},
-		{name: "delete is cut after it took effect, then sent again", cleanup: at(remove, 0, after, false)},
-		{name: "delete is busy for a while", cleanup: at(remove, 0, ecitest.CallFault{Status: 400, Code: "OperationConflict", Message: "wait"}, false)},
-		{name: "delete is not possible for a while", cleanup: at(remove, 0, ecitest.CallFault{Status: 400, Code: "IncorrectStatus", Message: "wait"}, false)},
-		{name: "delete does not know at first what is listed", cleanup: at(remove, 0, ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}, false)},
-		{name: "delete fails for longer than cleanup has", cleanup: from(remove, 0, busy), alive: 1},
-		{name: "delete fails for longer than cleanup has, and state_dir is lost", cleanup: from(remove, 0, busy), lost: true, alive: 1},
-		{name: "delete is refused", cleanup: from(remove, 0, ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "no"}), alive: 1},
+		{name: "delete is cut before it takes effect, then sent again", cleanup: onCall(remove, 0, before, false)},
+		{name: "delete is cut after it took effect, then sent again", cleanup: onCall(remove, 0, after, false)},
+		{name: "delete is busy for a while", cleanup: onCall(remove, 0, ecitest.CallFault{Status: 400, Code: "OperationConflict", Message: "wait"}, false)},
+		{name: "delete is not possible for a while", cleanup: onCall(remove, 0, ecitest.CallFault{Status: 400, Code: "IncorrectStatus", Message: "wait"}, false)},
+		{name: "delete does not know at first what is listed", cleanup: onCall(remove, 0, ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}, false)},
+		{name: "delete fails for longer than cleanup has", cleanup: fromCall(remove, 0, busy), alive: 1},
+		{name: "delete fails for longer than cleanup has, and state_dir is lost", cleanup: fromCall(remove, 0, busy), lost: true, alive: 1},
+		{name: "delete is refused", cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "no"}), alive: 1},
 		{name: "no call of cleanup is answered", cleanup: func(string, int) (ecitest.CallFault, bool) { return before, false }, alive: 1},
-		{name: "cleanup is stopped before its delete", cleanup: at(remove, 0, before, true), alive: 1},
-		{name: "cleanup is stopped after its delete", cleanup: at(remove, 0, after, true)},
-		{name: "cleanup is stopped while it looks for more", cleanup: at(describe, 0, before, true)},
+		{name: "cleanup is stopped before its delete", cleanup: onCall(remove, 0, before, true), alive: 1},
+		{name: "cleanup is stopped after its delete", cleanup: onCall(remove, 0, after, true)},
+		{name: "cleanup is stopped while it looks for more", cleanup: onCall(describe, 0, before, true)},
 		{name: "cleanup is never called", never: true, alive: 1},
 	}
 }

@@ -53,18 +53,25 @@ func (s store) lock(at int64, kind int16, command int) (release func(), err erro
 		return nothing, fmt.Errorf("locking state_dir: %w", err)
 	}
 	// Locks of the open file, not of the process: goroutines exclude each other too.
-	for {
-		err = unix.FcntlFlock(f.Fd(), command, &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1})
-		if !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err == nil {
-		return func() { f.Close() }, nil //nolint:errcheck // nothing was written
+	if err = setLock(f, command, kind, at); err == nil {
+		return func() {
+			// Closing alone would leave it to a child that is just being forked.
+			setLock(f, unix.F_OFD_SETLK, unix.F_UNLCK, at) //nolint:errcheck // closing does it then
+			f.Close()                                      //nolint:errcheck // nothing was written
+		}, nil
 	}
 	f.Close() //nolint:errcheck // nothing was written
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		err = errLocked
 	}
 	return nothing, fmt.Errorf("locking state_dir: %w", err)
+}
+
+func setLock(f *os.File, command int, kind int16, at int64) error {
+	for {
+		err := unix.FcntlFlock(f.Fd(), command, &unix.Flock_t{Type: kind, Whence: io.SeekStart, Start: at, Len: 1})
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }

@@ -126,7 +126,7 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Re
 		spec.ClientToken = randomHex(16)
 		record = s.newRecord()
 		record.Params, record.Expires = spec.Params(), expiry(spec.Tags)
-		if err := s.store().saveRecord(s.Job, record); err != nil {
+		if err := s.intend(record); err != nil {
 			return nil, err
 		}
 	}

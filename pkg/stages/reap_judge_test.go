@@ -9,7 +9,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-func TestReapJudge(t *testing.T) {
+func TestReapVerdicts(t *testing.T) {
 	now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	unix := func(at time.Time) string { return strconv.FormatInt(at.Unix(), 10) }

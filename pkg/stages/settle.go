@@ -125,6 +125,21 @@ func (s *Stage) settle(ctx context.Context, path string) error {
 	return save(path, &r)
 }
 
+// intend stores what is about to be asked for, unless a cleanup has gone past: it
+// looked for groups already and will not come again.
+func (s *Stage) intend(record *Record) error {
+	kept, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil && !r.Over.IsZero() {
+			return r
+		}
+		return record
+	})
+	if err == nil && kept != record {
+		err = errors.New("the attempt was cleaned up before its container group was asked for")
+	}
+	return err
+}
+
 // created records the id that the create call gave, unless a cleanup went past
 // meanwhile: then nobody else will delete the group.
 func (s *Stage) created(ctx context.Context, record *Record) error {

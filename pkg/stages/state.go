@@ -106,8 +106,6 @@ func (s store) loadRecord(job *Job) (*Record, error) {
 	return &r, nil
 }
 
-func (s store) saveRecord(job *Job, r *Record) error { return save(s.recordPath(job), r) }
-
 func (s store) removeRecord(job *Job) error {
 	return remove(s.recordPath(job))
 }

@@ -5,12 +5,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -49,6 +52,43 @@ func TestLocks(t *testing.T) {
 			release()
 		})
 	}
+}
+
+// A lock ends with its release, even where a child holds its file open still.
+func TestLocksAreNotInherited(t *testing.T) {
+	s := store{t.TempDir()}
+	release, err := s.claim("gitlab-j1-a0123abcd.attempt.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inherited := false
+	for _, name := range files {
+		if target, err := os.Readlink(name); err != nil || target != filepath.Join(s.dir, lockFile) {
+			continue
+		}
+		fd, err := strconv.Atoi(filepath.Base(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		child, err := unix.Dup(fd) // the same open file, as a fork makes it
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(child)
+		inherited = true
+	}
+	if !inherited {
+		t.Fatal("no file is locked: the test shows nothing")
+	}
+	release()
+	if release, err = s.claim("gitlab-j1-a0123abcd.attempt.json"); err != nil {
+		t.Error(err)
+	}
+	release()
 }
 
 // Many processes change one record, and no change is lost.
@@ -162,6 +202,32 @@ func TestRecordFinds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.record.finds(&eci.Group{ID: "eci-1", Tags: tags}); got != tt.want {
 				t.Errorf("%v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+// A group is not asked for once its attempt was cleaned up.
+func TestIntentAfterCleanup(t *testing.T) {
+	s := &Stage{Config: &config.Config{StateDir: t.TempDir()}, Job: &Job{ID: 1, Instance: "gitlab.com", Attempt: "0123abcd"}, Clock: SystemClock{}}
+	tests := []struct {
+		name   string
+		before *Record
+		ok     bool
+	}{
+		{"nothing is recorded", nil, true},
+		{"a refused intent", &Record{Params: eci.Params{"ClientToken": "1"}}, true},
+		{"over", &Record{Over: time.Now()}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := s.store().update(s.store().recordPath(s.Job), func(*Record) *Record { return tt.before }); err != nil {
+				t.Fatal(err)
+			}
+			err := s.intend(&Record{Params: eci.Params{"ClientToken": "2"}})
+			kept, loadErr := s.store().loadRecord(s.Job)
+			if (err == nil) != tt.ok || loadErr != nil || (kept.Params["ClientToken"] == "2") != tt.ok {
+				t.Errorf("%+v is recorded, %v, %v", kept, err, loadErr)
 			}
 		})
 	}
