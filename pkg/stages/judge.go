@@ -18,25 +18,19 @@ const patience = 30 * time.Second
 // judge is why a group will not start, or nil while it may. since tells for how
 // long the event has been seen.
 func (s *Stage) judge(group *eci.Group, since func(eci.Event) time.Duration) error {
-	if group.Status == "ScheduleFailed" {
-		return scheduleFailure(group)
-	}
-	for _, name := range []string{helperContainer, buildContainer} {
-		if c := group.Container(name); c != nil {
-			if err := s.bootFailure(group, c, since); err != nil {
-				return err
-			}
-		}
+	if err := s.death(group); err != nil {
+		return err
 	}
 	for i := range group.Containers {
-		if err := s.pullFailure(group, &group.Containers[i], false); err != nil {
+		c := &group.Containers[i]
+		if err := s.createFailure(group, c, since); err != nil {
+			return err
+		}
+		if err := s.pullFailure(group, c, false); err != nil {
 			return err
 		}
 	}
-	if err := s.mountFailure(group, since); err != nil {
-		return err
-	}
-	return s.death(group)
+	return s.mountFailure(group, since)
 }
 
 // late is what keeps a group from starting when there is no more time for it,
@@ -47,17 +41,14 @@ func (s *Stage) late(group *eci.Group) error {
 			return err
 		}
 	}
-	if err := s.mountFailure(group, func(eci.Event) time.Duration { return patience }); err != nil {
-		return err
-	}
-	return nil
+	return s.mountFailure(group, func(eci.Event) time.Duration { return patience })
 }
 
-// death is why a group that ran can't serve its job any more, or nil.
+// death is why a group can't serve its job any more, or nil.
 func (s *Stage) death(group *eci.Group) error {
 	for _, name := range []string{helperContainer, buildContainer} {
 		if c := group.Container(name); c != nil && c.State == "Terminated" {
-			return s.bootFailure(group, c, nil) // perhaps it died before its first script
+			return s.bootFailure(group, c)
 		}
 	}
 	e := &startError{event: lastWarning(group)}
@@ -112,43 +103,60 @@ func bootProblems() []bootProblem {
 	}
 }
 
-// bootFailure is why helper or build ended, or can't be started, before it served.
-func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus, since func(eci.Event) time.Duration) error {
-	waits := c.State != "Running" && c.State != "Terminated" &&
-		slices.Contains([]string{"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError"}, c.Reason)
-	if c.State != "Terminated" && !waits {
+// bootProblemOf is the problem of the container's image that the words tell, or nil.
+func (s *Stage) bootProblemOf(group *eci.Group, c *eci.ContainerStatus, said string) error {
+	// Our own script, and what a signal ended, had a shell that works.
+	if c.ExitCode == bootScriptFailed || c.ExitCode > 128 && c.ExitCode != 255 {
 		return nil
 	}
-	said, event := c.Message, eci.Event{}
-	for _, e := range group.Events {
-		if e.Type == "Warning" && e.Reason == "Failed" && strings.Contains(e.Message, "container") && (e.Name == c.Name || said == "") {
-			event = e
-		}
-	}
-	if said == "" {
-		said = event.Message
-	}
-	owner, named := s.ownerOf(c)
-	fill := strings.NewReplacer("{image}", named, "{platform}", "linux/"+s.Config.Capacity.Architecture)
 	for _, p := range bootProblems() {
-		// Our own script, and what a signal ended, had a shell that works.
-		if p.words.MatchString(strings.ToLower(said)) && c.ExitCode != bootScriptFailed && (c.ExitCode <= 128 || c.ExitCode == 255) {
+		if p.words.MatchString(strings.ToLower(said)) {
+			owner, named := s.ownerOf(c)
+			fill := strings.NewReplacer("{image}", named, "{platform}", "linux/"+s.Config.Capacity.Architecture)
 			return &startError{blame: owner, lasting: true, event: eci.OneLine(said), next: fill.Replace(p.next),
 				what: fmt.Sprintf("container group %s: the image %s of container %s can't be started: %s", group.ID, c.Image, c.Name, p.is)}
 		}
 	}
-	if waits {
-		if since(event) < patience {
-			return nil
-		}
-		return &startError{event: eci.OneLine(said),
-			what: fmt.Sprintf("container group %s: the container %s can't be started (%s)", group.ID, c.Name, c.Reason)}
+	return nil
+}
+
+// bootFailure is why helper or build has ended, perhaps before it served.
+func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus) error {
+	if err := s.bootProblemOf(group, c, firstOf(c.Message, startEvent(group, c).Message)); err != nil {
+		return err
 	}
 	e := &startError{what: ended(group, c), event: lastWarning(group)}
 	if c.Name == helperContainer && strings.Contains(c.Message, "helper image") {
 		e.lasting = true // the helper's script says itself what to do
 	}
 	return e
+}
+
+// createFailure is why a container that has its image can't be started.
+func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since func(eci.Event) time.Duration) error {
+	known := []string{"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError"}
+	if c.State == "Running" || c.State == "Terminated" || !slices.Contains(known, c.Reason) {
+		return nil
+	}
+	event := startEvent(group, c)
+	said := firstOf(c.Message, event.Message)
+	if err := s.bootProblemOf(group, c, said); err != nil || since(event) < patience {
+		return err
+	}
+	return &startError{event: eci.OneLine(said),
+		what: fmt.Sprintf("container group %s: the container %s can't be started (%s)", group.ID, c.Name, c.Reason)}
+}
+
+// startEvent is what an event tells of the container's failed start: of this one
+// where an event names a container, else of any.
+func startEvent(group *eci.Group, c *eci.ContainerStatus) (found eci.Event) {
+	for _, e := range group.Events {
+		if e.Type == "Warning" && e.Reason == "Failed" && strings.Contains(e.Message, "container") &&
+			(e.Name == c.Name || group.Container(e.Name) == nil) {
+			found = e
+		}
+	}
+	return found
 }
 
 // bootScriptFailed is the exit code of eci-remote.sh where it says why.
