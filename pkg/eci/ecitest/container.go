@@ -27,6 +27,8 @@ type container struct {
 	current  containerState
 	previous *containerState
 	running  *sandbox.Container // nil unless PID 1 lives
+	log      *containerLog      // of this start, nil before the first
+	lastLog  *containerLog      // of the start before
 }
 
 // containerState is CurrentState or PreviousState.
@@ -90,7 +92,7 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 	for {
 		g.event("Normal", "Pulling", c.spec.Name, fmt.Sprintf("Pulling image %q", c.spec.Image))
 		begun := time.Now()
-		if !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
+		if !g.cached(c.spec.Image) && !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
 			return Image{}, false
 		}
 		if image, ok := g.s.opts.Images[c.spec.Image]; ok {
@@ -128,7 +130,7 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	cfg := sandbox.ContainerConfig{
 		Name: c.spec.Name, Layers: image.Layers, Args: c.argv(image), Env: c.env(image),
 		Dir: image.WorkingDir, User: image.User, Mounts: mounts,
-		Log:                    logWriter{c},
+		Log:                    c.openLog(),
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),
 	}

@@ -19,12 +19,16 @@ import (
 // localIP is the only address that a group has.
 const localIP = "127.0.0.1"
 
-// keepTerminal is how long a terminal group is shown.
-const keepTerminal = time.Hour
+// What is listed of groups that have ended: all for Delays.Keep, then the latest
+// keptTerminal of a region; those that could not be placed for keepFailed.
+const (
+	keptTerminal = 100
+	keepFailed   = 24 * time.Hour
+)
 
 // group is one container group and its state machine:
-// Scheduling -> Pending -> Running -> Succeeded or Failed, and Terminating from
-// anywhere.
+// Scheduling -> Pending -> Running -> Succeeded or Failed, Scheduling ->
+// ScheduleFailed, and Terminating from anywhere.
 type group struct {
 	s       *Server
 	id      string
@@ -47,6 +51,7 @@ type group struct {
 	containers []*container
 	events     []event
 	listeners  []net.Listener
+	cache      *imageCache // what it starts from, nil = none
 }
 
 type event struct {
@@ -57,7 +62,7 @@ type event struct {
 
 func newGroup(s *Server, seq int, spec *groupSpec) *group {
 	g := &group{
-		s: s, id: newGroupID(), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
+		s: s, id: newID("eci"), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
 		gone: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	g.ctx, g.cancel = context.WithCancel(s.ctx)
@@ -78,6 +83,13 @@ func (g *group) run() {
 		g.finish("Failed")
 		return
 	}
+	if g.spec.NoCapacity != nil {
+		g.event("Warning", capacityEvent(g.spec.NoCapacity.Code), "", g.spec.NoCapacity.Message)
+		g.finish("ScheduleFailed")
+		return
+	}
+	g.placementEvents()
+	g.s.matchCache(g)
 	g.setPhase("Pending")
 	g.event("Normal", "Scheduled", "", "Successfully assigned "+g.spec.Name+" to local machine")
 	var work sync.WaitGroup
@@ -93,6 +105,17 @@ func (g *group) run() {
 	work.Wait()
 	g.s.pause(g.s.ctx, g.deleteDelay())
 	g.finish(phase)
+}
+
+// placementEvents tell of a size by name and of a spot instance that was not to be had.
+func (g *group) placementEvents() {
+	if g.spec.InstanceType != "" {
+		g.event("Normal", "UserInstanceTypeSpec", "", fmt.Sprintf(
+			"[eci.containergroup]The user-specified instanceType for current eci instance is %s", g.spec.InstanceType))
+	}
+	if g.spec.SpotDegraded {
+		g.event("Warning", "SpotDegraded", "", "The spot instance is out of stock, a pay-as-you-go instance is created instead")
+	}
 }
 
 // deleteDelay applies to deleted groups alone.
@@ -324,8 +347,6 @@ func (g *group) finish(phase string) {
 	g.mu.Unlock()
 	if deleting {
 		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
-	} else {
-		g.s.forget(g, keepTerminal)
 	}
 }
 
@@ -347,35 +368,43 @@ func (s *Server) forget(g *group, d time.Duration) {
 	})
 }
 
-// event records an event, or counts one that is there already. ECI keeps 50.
-func (g *group) event(kind, reason, name, message string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	if name == "" {
-		name = g.spec.Name
-	}
-	i := slices.IndexFunc(g.events, func(e event) bool {
-		return e.Reason == reason && e.Name == name && e.Message == message
-	})
-	if i >= 0 {
-		g.events[i].Count++
-		g.events[i].Last = now
-		return
-	}
-	g.events = append(g.events, event{kind, reason, name, message, 1, now, now})
-	if len(g.events) > 50 {
-		g.events = g.events[1:]
+// prune forgets groups that have ended for too long to be listed.
+func (s *Server) prune() {
+	listed := map[string]int{} // terminal groups by region
+	for _, g := range slices.Backward(s.sortedGroups()) {
+		g.mu.Lock()
+		over, failed, age := g.over() && !g.deleting, g.phase == "ScheduleFailed", time.Since(g.finished)
+		g.mu.Unlock()
+		switch {
+		case !over:
+		case failed:
+			if age > keepFailed {
+				s.forget(g, 0)
+			}
+		default:
+			if listed[g.spec.RegionID]++; listed[g.spec.RegionID] > keptTerminal && age > s.opts.Delays.Keep {
+				s.forget(g, 0)
+			}
+		}
 	}
 }
 
 // running is the named container's sandbox, nil when it does not run.
 func (g *group) running(name string) *sandbox.Container {
+	c := g.container(name)
+	if c == nil {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return c.running
+}
+
+// container finds a container by name, nil if there is none.
+func (g *group) container(name string) *container {
 	for _, c := range g.containers {
 		if c.spec.Name == name {
-			return c.running
+			return c
 		}
 	}
 	return nil
