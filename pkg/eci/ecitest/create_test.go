@@ -229,3 +229,17 @@ func TestSizes(t *testing.T) {
 		})
 	}
 }
+
+// A mode is 0755 in the container however it was written.
+func TestConfigFileMode(t *testing.T) {
+	for mode, decimal := range map[string]bool{"0755": false, "493": true} {
+		s := start(t, ecitest.Options{Switches: ecitest.Switches{ConfigFileModeDecimal: decimal}})
+		p := with(script("stat -c %a /conf/f0"), with(configFiles(1), pairs("Volume.1.ConfigFileVolume.DefaultMode", mode,
+			"Container.1.VolumeMount.1.Name", "conf", "Container.1.VolumeMount.1.MountPath", "/conf")))
+		id := create(t, s, p)
+		await(t, s, id, status("Succeeded"))
+		if got := logs(t, s, id); got != "755\n" {
+			t.Errorf("%s: mode %q", mode, got)
+		}
+	}
+}

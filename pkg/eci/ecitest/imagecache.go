@@ -49,7 +49,6 @@ func deleteImageCacheAction() action {
 // imageCache is one cache; Server.mu guards it.
 type imageCache struct {
 	id, region string
-	seq        int
 	auto       bool // made by AutoMatchImageCache
 	cacheSpec
 
@@ -89,9 +88,12 @@ func (p *params) parseCache(old cacheSpec) cacheSpec {
 	if len(c.Tags) == 0 {
 		c.Tags = old.Tags
 	}
-	for _, image := range c.Images {
-		if image == "" || len(image) > maxImage {
-			p.fail("InvalidParameter", "an image of a cache has 1 to %d characters", maxImage)
+	for i, image := range c.Images {
+		if image == "" {
+			p.refuse(missing("Image." + strconv.Itoa(i+1)))
+		}
+		if len(image) > maxImage {
+			p.fail("InvalidParameter", "an image has more than %d characters", maxImage)
 		}
 	}
 	if len(c.Images) > maxCacheImages {

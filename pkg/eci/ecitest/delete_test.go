@@ -1,0 +1,63 @@
+package ecitest_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+func TestDeleteContainerGroup(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	id := create(t, s, script("exec sleep 60"))
+	runTable(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id), []actionTest{
+		{"no id", pairs("ContainerGroupId", ""), "400 MissingParameter"},
+		{"wrong boolean", pairs("Force", "very"), "400 InvalidParameter"},
+		{"long token", pairs("ClientToken", string(make([]byte, 65))), "400 InvalidParameter"},
+		{"of another region", pairs("RegionId", "cn-hangzhou"), "200"},
+		{"unknown id", pairs("ContainerGroupId", "eci-none"), "200"},
+		{"first", nil, "200"},
+		{"again", nil, "200"},
+		{"with force", pairs("Force", "true"), "200"},
+	})
+	await(t, s, id, func(g map[string]any) bool { return g == nil })
+}
+
+func TestDeleteSwitches(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		switches ecitest.Switches
+		tests    []actionTest
+	}{
+		{"unknown id", ecitest.Switches{UnknownIDOnDelete: "InvalidParameter.NotFound"}, []actionTest{
+			{"call", pairs("ContainerGroupId", "eci-none"), "404 InvalidParameter.NotFound"},
+		}},
+		{"another code for it", ecitest.Switches{UnknownIDOnDelete: "IncorrectStatus"}, []actionTest{
+			{"call", pairs("ContainerGroupId", "eci-none"), "400 IncorrectStatus"},
+		}},
+		{"no force", ecitest.Switches{ForceDeleteRefused: true}, []actionTest{
+			{"with", pairs("Force", "true"), "400 UnsupportedOperation"}, {"without", nil, "200"},
+		}},
+		{"while Terminating", ecitest.Switches{DeleteWhileTerminating: "IncorrectStatus"}, []actionTest{
+			{"first", nil, "200"}, {"again", nil, "400 IncorrectStatus"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, ecitest.Options{Switches: tt.switches, Delays: ecitest.Delays{Delete: 300 * time.Millisecond}})
+			answer, code := call(t, s, "CreateContainerGroup", script("exec sleep 60", "TerminationGracePeriodSeconds", "0"))
+			if code != "" {
+				t.Fatal(code)
+			}
+			id := answer["ContainerGroupId"].(string)
+			runTable(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id), tt.tests)
+			call(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id))
+		})
+	}
+	t.Run("while Scheduling", func(t *testing.T) {
+		s := start(t, ecitest.Options{Switches: ecitest.Switches{DeleteWhileScheduling: "OperationConflict"}, Delays: ecitest.Delays{Schedule: 200 * time.Millisecond}})
+		id := create(t, s, script("exec sleep 60")) // deleted at the end by a helper that asks again
+		if _, got := outcome(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id)); got != "400 OperationConflict" {
+			t.Error(got)
+		}
+	})
+}
