@@ -46,7 +46,7 @@ func (s *Server) describeContainerGroupPrice(p *params) (map[string]any, *apiErr
 	add := func(resource string, price float64) {
 		total += price
 		details = append(details, map[string]any{
-			"Resource": resource, "OriginalPrice": price, "DiscountPrice": 0, "TradePrice": price, "Rules": map[string]any{"Rule": []any{}},
+			"Resource": resource, "OriginalPrice": price, "DiscountPrice": 0, "TradePrice": price, "Rules": s.priceList("Rule", []any{}),
 		})
 	}
 	if priced.named {
@@ -66,10 +66,17 @@ func (s *Server) describeContainerGroupPrice(p *params) (map[string]any, *apiErr
 	}
 	return map[string]any{"PriceInfo": map[string]any{
 		"Price": map[string]any{
-			"Currency": "CNY", "OriginalPrice": total, "DiscountPrice": 0, "TradePrice": total, "DetailInfos": map[string]any{"DetailInfo": details},
+			"Currency": "CNY", "OriginalPrice": total, "DiscountPrice": 0, "TradePrice": total, "DetailInfos": s.priceList("DetailInfo", details),
 		},
-		"SpotPrices": map[string]any{"SpotPrice": spot}, "Rules": map[string]any{"Rule": []any{}},
+		"SpotPrices": s.priceList("SpotPrice", spot), "Rules": s.priceList("Rule", []any{}),
 	}}, nil
+}
+
+func (s *Server) priceList(name string, list []any) any {
+	if s.opts.Switches.PriceListsFlat {
+		return list
+	}
+	return map[string]any{name: list}
 }
 
 // pricedSize is the size asked for, which is not rounded here.

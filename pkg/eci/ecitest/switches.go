@@ -114,6 +114,10 @@ type Switches struct {
 	// EventKeysLowerCamel writes the keys of DescribeContainerGroupEvents' events
 	// with a small first letter, as the user guide does and the SDK does not.
 	EventKeysLowerCamel bool
+	// PriceListsFlat writes DetailInfos, Rules and SpotPrices of a price as lists,
+	// which the older SDK expects; otherwise as objects around a list, as the API
+	// metadata and the newer SDK have it.
+	PriceListsFlat bool
 }
 
 // OrphanOutput is what happens to the output of a command whose socket is lost.
