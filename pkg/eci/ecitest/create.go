@@ -89,7 +89,7 @@ func (s *Server) parseGroup(p *params) *groupSpec {
 		RestartPolicy:   p.oneOf("RestartPolicy", "Always", "Always", "Never", "OnFailure"),
 		ResourceGroupID: p.str("ResourceGroupId"), RAMRole: p.str("RamRoleName"),
 		EphemeralStorage: p.integer("EphemeralStorage", 0, 0, maxEphemeral),
-		Deadline:         time.Duration(p.integer("ActiveDeadlineSeconds", 0, 1, maxSeconds)) * time.Second,
+		Deadline:         time.Duration(p.integer("ActiveDeadlineSeconds", 0, 1, maxInt32)) * time.Second,
 		Grace:            s.gracePeriod(p),
 		HostName:         p.str("HostName"),
 		Hosts:            p.hostAliases(),
@@ -132,7 +132,7 @@ func (s *Server) parseGroup(p *params) *groupSpec {
 
 func (s *Server) gracePeriod(p *params) time.Duration {
 	if p.str("TerminationGracePeriodSeconds") != "" {
-		return time.Duration(p.integer("TerminationGracePeriodSeconds", 0, 0, maxSeconds)) * time.Second
+		return time.Duration(p.integer("TerminationGracePeriodSeconds", 0, 0, maxInt32)) * time.Second
 	}
 	if grace := s.opts.Switches.DefaultGracePeriod; grace != 0 {
 		return grace
@@ -155,7 +155,7 @@ func (p *params) spotStrategy(strategyName, limitName, durationName string) (str
 	if strategy == "SpotWithPriceLimit" && limit == 0 {
 		p.required(limitName)
 	}
-	p.integer(durationName, 1, 0, maxSeconds)
+	p.integer(durationName, 1, 0, maxInt32)
 	return strategy, limit
 }
 
@@ -176,7 +176,7 @@ func (p *params) addresses(g *groupSpec) {
 	if auto && p.str("EipInstanceId") != "" {
 		p.fail("InvalidParameter", "AutoCreateEip and EipInstanceId exclude each other")
 	}
-	p.integer("EipBandwidth", 5, 1, maxSeconds)
+	p.integer("EipBandwidth", 5, 1, maxInt32)
 	p.oneOf("EipISP", "BGP", "BGP", "BGP_PRO")
 	p.integer("IngressBandwidth", 0, 1, 1<<60)
 	p.integer("EgressBandwidth", 0, 1, 1<<60)

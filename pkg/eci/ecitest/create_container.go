@@ -113,8 +113,8 @@ func (p *params) ports(prefix string) []portSpec {
 // user is RunAsUser[:RunAsGroup]; a group alone goes with uid 0.
 func (p *params) user(prefix string) string {
 	uid, gid := prefix+".SecurityContext.RunAsUser", prefix+".SecurityContextRunAsGroup"
-	p.integer(uid, 0, 0, maxID)
-	p.integer(gid, 0, 0, maxID)
+	p.integer(uid, 0, 0, maxInt32)
+	p.integer(gid, 0, 0, maxInt32)
 	switch u, g := p.str(uid), p.str(gid); {
 	case g == "":
 		return u

@@ -38,26 +38,36 @@ func TestDeleteSwitches(t *testing.T) {
 		{"no force", ecitest.Switches{ForceDeleteRefused: true}, []actionTest{
 			{"with", pairs("Force", "true"), "400 UnsupportedOperation"}, {"without", nil, "200"},
 		}},
-		{"while Terminating", ecitest.Switches{DeleteWhileTerminating: "IncorrectStatus"}, []actionTest{
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := start(t, ecitest.Options{Switches: tt.switches})
+			runTable(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", create(t, s, script("exec sleep 60"))), tt.tests)
+		})
+	}
+	// These groups stay as they are until the server is closed.
+	for _, tt := range []struct {
+		name     string
+		switches ecitest.Switches
+		delays   ecitest.Delays
+		tests    []actionTest
+	}{
+		{"while Scheduling", ecitest.Switches{DeleteWhileScheduling: "OperationConflict"}, ecitest.Delays{Schedule: time.Hour}, []actionTest{
+			{"call", nil, "400 OperationConflict"},
+		}},
+		{"while Terminating", ecitest.Switches{DeleteWhileTerminating: "IncorrectStatus"}, ecitest.Delays{Delete: time.Hour}, []actionTest{
 			{"first", nil, "200"}, {"again", nil, "400 IncorrectStatus"},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, ecitest.Options{Switches: tt.switches, Delays: ecitest.Delays{Delete: 300 * time.Millisecond}})
-			answer, code := call(t, s, "CreateContainerGroup", script("exec sleep 60", "TerminationGracePeriodSeconds", "0"))
+			s := start(t, ecitest.Options{Switches: tt.switches, Delays: tt.delays})
+			answer, code := call(t, s, "CreateContainerGroup", script("exec sleep 60"))
 			if code != "" {
 				t.Fatal(code)
 			}
-			id := answer["ContainerGroupId"].(string)
-			runTable(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id), tt.tests)
-			call(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id))
+			runTable(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", answer["ContainerGroupId"].(string)), tt.tests)
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
-	t.Run("while Scheduling", func(t *testing.T) {
-		s := start(t, ecitest.Options{Switches: ecitest.Switches{DeleteWhileScheduling: "OperationConflict"}, Delays: ecitest.Delays{Schedule: 200 * time.Millisecond}})
-		id := create(t, s, script("exec sleep 60")) // deleted at the end by a helper that asks again
-		if _, got := outcome(t, s, "DeleteContainerGroup", pairs("ContainerGroupId", id)); got != "400 OperationConflict" {
-			t.Error(got)
-		}
-	})
 }

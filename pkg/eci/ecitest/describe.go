@@ -41,7 +41,7 @@ func (s *Server) page(p *params, limit int64) (page []*group, next string, total
 	tags := p.tags()
 	n := p.integer("Limit", limit, 1, limit)
 	after := p.nextToken()
-	since := time.Duration(p.integer("SinceSecond", 0, 0, maxSeconds)) * time.Second
+	since := time.Duration(p.integer("SinceSecond", 0, 0, maxInt32)) * time.Second
 	if p.err != nil {
 		return nil, "", 0
 	}
@@ -75,7 +75,7 @@ func (p *params) nextToken() int {
 	text, err := base64.RawURLEncoding.DecodeString(v)
 	number, ok := strings.CutPrefix(string(text), "after/")
 	last, atoiErr := strconv.Atoi(number)
-	if err != nil || !ok || atoiErr != nil {
+	if err != nil || !ok || atoiErr != nil || last < 0 {
 		p.fail("InvalidParameter", "NextToken %q is not one that an answer gave", v)
 	}
 	return last

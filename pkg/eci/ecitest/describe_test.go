@@ -34,6 +34,7 @@ func TestDescribe(t *testing.T) {
 				{"greater limit", pairs("Limit", fmt.Sprint(most+1)), "400 InvalidParameter"},
 				{"limit 0", pairs("Limit", "0"), "400 InvalidParameter"},
 				{"made-up token", pairs("NextToken", "2"), "400 InvalidParameter"},
+				{"made-up token of a number below 0", pairs("NextToken", "YWZ0ZXIvLTE"), "400 InvalidParameter"},
 				{"tag without a key", pairs("Tag.1.Value", "x"), "400 MissingParameter"},
 				{"21 tags", numbered(21, "Tag.%d.Key", "k%d"), "400 InvalidParameter"},
 			})

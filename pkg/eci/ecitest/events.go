@@ -17,7 +17,7 @@ const maxEvents = 50
 // NextToken, though its request has.
 func (s *Server) describeContainerGroupEvents(p *params) (map[string]any, *apiError) {
 	source := p.oneOf("EventSource", "", "EciService", "K8sAgent")
-	since := time.Duration(p.integer("SinceSecond", 0, 0, maxSeconds)) * time.Second
+	since := time.Duration(p.integer("SinceSecond", 0, 0, maxInt32)) * time.Second
 	page, _, total := s.page(p, statusLimit)
 	if p.err != nil {
 		return nil, p.err

@@ -78,7 +78,7 @@ func (p *params) parseCache(old cacheSpec) cacheSpec {
 	c := cacheSpec{
 		Name: cmp.Or(p.str("ImageCacheName"), old.Name), Images: p.strings("Image"),
 		Size:            p.integer("ImageCacheSize", old.Size, 1, cacheSizeMost),
-		Retention:       p.integer("RetentionDays", old.Retention, 1, maxSeconds),
+		Retention:       p.integer("RetentionDays", old.Retention, 1, maxInt32),
 		Elimination:     p.oneOf("EliminationStrategy", old.Elimination, "LRU"),
 		ResourceGroupID: cmp.Or(p.str("ResourceGroupId"), old.ResourceGroupID), Tags: p.tags(),
 	}
@@ -102,8 +102,8 @@ func (p *params) parseCache(old cacheSpec) cacheSpec {
 	p.commas("VSwitchId", maxVSwitches)
 	p.boolean("AutoMatchImageCache", false)
 	p.boolean("Flash", false)
-	p.integer("StandardCopyCount", 1, 1, maxSeconds)
-	p.integer("FlashCopyCount", 1, 1, maxSeconds)
+	p.integer("StandardCopyCount", 1, 1, maxInt32)
+	p.integer("FlashCopyCount", 1, 1, maxInt32)
 	p.registries()
 	return c
 }
@@ -208,7 +208,7 @@ func (s *Server) describeImageCaches(p *params) (map[string]any, *apiError) {
 		p.fail("InvalidParameter", "%d MatchImage, at most %d are allowed", len(images), maxMatchImages)
 	}
 	full := p.boolean("ImageFullMatch", false)
-	enough := p.integer("ImageMatchCountRequest", 0, 1, maxSeconds)
+	enough := p.integer("ImageMatchCountRequest", 0, 1, maxInt32)
 	limit := p.integer("Limit", cacheLimit, 1, cacheLimitMost)
 	after := p.nextToken()
 	tags := p.tags()

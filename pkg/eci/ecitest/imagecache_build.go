@@ -64,9 +64,6 @@ func (s *Server) buildSteps(ctx context.Context, c *imageCache, g *group) error 
 	s.mu.Unlock()
 	g.setPhase("Running")
 	for _, image := range images {
-		if !s.pause(ctx, s.opts.Delays.Pull) {
-			return fmt.Errorf("the temporary container group %s was deleted", g.id)
-		}
 		if !s.pullable(image) {
 			return fmt.Errorf("failed to pull image %q: not found", image)
 		}

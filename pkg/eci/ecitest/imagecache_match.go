@@ -95,12 +95,7 @@ func (g *group) cacheEvents(best, made *imageCache) {
 // pulls the images anyway.
 func (s *Server) buildAuto(c *imageCache) {
 	status := "Ready"
-	for _, image := range c.Images {
-		if !s.pause(s.ctx, s.opts.Delays.Pull) || !s.pullable(image) {
-			status = "Failed"
-		}
-	}
-	if !s.pause(s.ctx, s.opts.Delays.Cache) {
+	if !s.pause(s.ctx, s.opts.Delays.Cache) || slices.ContainsFunc(c.Images, func(image string) bool { return !s.pullable(image) }) {
 		status = "Failed"
 	}
 	s.mu.Lock()

@@ -27,9 +27,8 @@ const (
 	maxConfigFiles  = 60 << 10
 	maxEphemeral    = 5000      // GiB
 	maxMessages     = 12 << 10  // termination messages of a group
-	maxSeconds      = 1<<31 - 1 // not documented
-	maxID           = 1<<31 - 1 // not documented
 	maxRegistries   = 1 << 10   // not documented
+	maxInt32        = 1<<31 - 1 // of integers for which nothing else is documented
 )
 
 var (

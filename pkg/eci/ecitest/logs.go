@@ -32,7 +32,7 @@ func (s *Server) describeContainerLog(p *params) (map[string]any, *apiError) {
 	tail := p.integer("Tail", defaultTail, 1, maxTail)
 	limit := p.integer("LimitBytes", maxLogAnswer, 1, maxLogAnswer)
 	since := p.instant("StartTime").Add(-s.opts.ClockOffset)
-	if seconds := p.integer("SinceSeconds", 0, 1, maxSeconds); seconds > 0 {
+	if seconds := p.integer("SinceSeconds", 0, 1, maxInt32); seconds > 0 {
 		if t := time.Now().Add(-time.Duration(seconds) * time.Second); t.After(since) {
 			since = t
 		}

@@ -158,23 +158,6 @@ func TestRates(t *testing.T) {
 			t.Errorf("Retry-After %q", after)
 		}
 	})
-	t.Run("a window passes", func(t *testing.T) {
-		s := start(t, ecitest.Options{Rates: ecitest.Rates{Scale: 1. / 2000, Window: 100 * time.Millisecond}})
-		refused := 0
-		for accepted := 0; accepted < 2; {
-			switch _, got := outcome(t, s, "DescribeContainerGroups", nil); got {
-			case "200":
-				accepted++
-			case "400 Throttling.User":
-				refused++
-			default:
-				t.Fatal(got)
-			}
-		}
-		if refused == 0 {
-			t.Error("the second call was not refused within the window")
-		}
-	})
 }
 
 func TestCallsAreRecorded(t *testing.T) {

@@ -32,7 +32,7 @@ type Delays struct {
 	Schedule time.Duration // a new group stays Scheduling
 	Pull     time.Duration // pulling each image
 	Delete   time.Duration // from the containers' end to the group's disappearance
-	Cache    time.Duration // making an image cache's snapshot, when its images are pulled
+	Cache    time.Duration // making an image cache, its pulls included
 
 	MaxPending  time.Duration // Pending for longer becomes Failed; 0 = 4 h as documented
 	Restart     time.Duration // second restart and second pull wait this long, doubling up to 5 min; 0 = 10 s, as the kubelet

@@ -1,6 +1,7 @@
 package ecitest
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -119,7 +120,7 @@ func (s *Server) reachable(g *groupSpec) ([]string, *apiError) {
 		v, ok := s.stock.vSwitch(g.RegionID, g.ZoneID, id)
 		switch {
 		case !ok:
-			return nil, &apiError{404, "InvalidVSwitchId.NotFound", "The specified VSwitchId " + id + " does not exist."}
+			return nil, &apiError{http.StatusNotFound, "InvalidVSwitchId.NotFound", "The specified VSwitchId " + id + " does not exist."}
 		case vpc != "" && v.VPC != vpc:
 			return nil, invalid("InvalidParameter", "the vSwitches are not all in the same VPC")
 		case g.ZoneID == "" || v.Zone == g.ZoneID:
@@ -128,7 +129,7 @@ func (s *Server) reachable(g *groupSpec) ([]string, *apiError) {
 		vpc = v.VPC
 	}
 	if !slices.Contains(s.stock.zones(g.RegionID), g.ZoneID) && g.ZoneID != "" {
-		return nil, forbidden("Zone.NotOnSale", "The specified zone is not available for purchase.")
+		return nil, noCapacity("Zone.NotOnSale")
 	}
 	if len(ids) == 0 {
 		return nil, forbidden("OperationDenied.VswZoneMisMatch", "The specified VSwitchId is not in the specified Zone.")
@@ -187,16 +188,20 @@ func (s *Server) offered(id string, v VSwitch, size size, spot bool) string {
 	}
 }
 
-// noCapacity is the refusal for a code, in the words of the API's metadata.
-func noCapacity(code string) *apiError {
-	return forbidden(code, "%s", map[string]string{
+// capacityTexts are the codes of what can't be had, in the words of the API's metadata.
+func capacityTexts() map[string]string {
+	return map[string]string{
 		"QuotaExceeded":                "vCPU quota exceeded.",
 		"InvalidVSwitchId.IpNotEnough": "The specified VSwitch does not have enough IP addresses.",
 		"Zone.NotOnSale":               "The specified zone is not available for purchase.",
 		"OperationDenied.NoStock":      "Sales of this resource are temporarily suspended in the specified zone. We recommend that you use the multi-zone creation function to avoid the risk of insufficient resource.",
 		"Spot.NotMatched":              "The spot instance can't be had at this price. We recommend that you use the create multi-zone function to avoid insufficient inventory.",
-	}[code])
+	}
 }
+
+func noCapacity(code string) *apiError { return forbidden(code, "%s", capacityTexts()[code]) }
+
+func (e *apiError) lacksCapacity() bool { return capacityTexts()[e.Code] != "" }
 
 // capacityEvent is the event's reason for a code; what ECI calls them is partly
 // guessed (eci-api.md 3.4 has the names without their causes).

@@ -44,9 +44,11 @@ func (s *Server) once(name string, p *params, do func() (map[string]any, *apiErr
 	s.tokens[key] = o
 	s.mu.Unlock()
 	o.answer, o.refusal = do()
-	if o.refusal != nil && (o.refusal.Status != http.StatusForbidden || s.opts.Switches.ClientTokenFreedByRefusal) {
+	if o.refusal != nil && (!o.refusal.lacksCapacity() || s.opts.Switches.ClientTokenFreedByRefusal) {
 		s.mu.Lock()
-		delete(s.tokens, key)
+		if s.tokens[key] == o {
+			delete(s.tokens, key)
+		}
 		s.mu.Unlock()
 	}
 	close(o.done)
