@@ -3,10 +3,8 @@ package ecitest_test
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
@@ -223,19 +221,5 @@ func TestEvents(t *testing.T) {
 				t.Errorf("keys of %s", text)
 			}
 		})
-	}
-}
-
-func TestFiftyEventsAreKept(t *testing.T) {
-	s := start(t, ecitest.Options{Delays: ecitest.Delays{Restart: time.Millisecond}})
-	p := script("exit 0")
-	for i := 2; i <= 20; i++ { // 3 events each and more
-		p[fmt.Sprintf("Container.%d.Name", i)], p[fmt.Sprintf("Container.%d.Image", i)] = fmt.Sprintf("c%d", i), "host"
-		p[fmt.Sprintf("Container.%d.Command.1", i)] = "true"
-	}
-	g := await(t, s, create(t, s, p), status("Succeeded"))
-	events := g["Events"].([]any)
-	if len(events) != 50 || slices.Contains(names(events, "Reason"), "Scheduled") {
-		t.Errorf("%d events: %s", len(events), eventReasons(g))
 	}
 }

@@ -24,13 +24,13 @@ func cacheOf(t *testing.T, s *ecitest.Server, want string, more ...string) strin
 
 func awaitCache(t *testing.T, s *ecitest.Server, id, want string) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		list := caches(t, s, "ImageCacheId", id)
 		if len(list) == 1 && list[0].(map[string]any)["Status"] == want {
 			return list[0].(map[string]any)
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not %s in 10 s: %v", want, list)
+			t.Fatalf("not %s in %s: %v", want, patience, list)
 		}
 	}
 }

@@ -212,7 +212,7 @@ func TestLeakCheck(t *testing.T) {
 	id := create(t, s, script("exec sleep 60"))
 	leaky, clean := &recorder{}, &recorder{}
 	ecitest.LeakCheck(leaky, s, time.Millisecond)
-	ecitest.LeakCheck(clean, s, 10*time.Second)
+	ecitest.LeakCheck(clean, s, patience)
 	leaky.cleanup()
 	if len(leaky.errors) != 1 || !strings.Contains(leaky.errors[0], "1 container groups left") || !strings.Contains(leaky.errors[0], id) {
 		t.Errorf("%q", leaky.errors)

@@ -87,3 +87,21 @@ func TestCachesExpire(t *testing.T) {
 		})
 	}
 }
+
+// Events that come again are counted; the latest 50 are kept.
+func TestEventsKept(t *testing.T) {
+	var events []event
+	for i := range 60 {
+		for range 2 {
+			events = addEvent(events, event{Type: "Normal", Reason: "Pulled", Name: fmt.Sprint("c", i), Message: "m"})
+		}
+	}
+	if len(events) != 50 || events[0].Name != "c10" || events[49].Name != "c59" {
+		t.Fatalf("%d events, from %s", len(events), events[0].Name)
+	}
+	for _, e := range events {
+		if e.Count != 2 || e.First.IsZero() || e.Last.Before(e.First) {
+			t.Errorf("%+v", e)
+		}
+	}
+}
