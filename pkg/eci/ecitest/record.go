@@ -16,9 +16,9 @@ type Call struct {
 	Params     url.Values // without the values of secrets
 	Secrets    Secrets    // the values that Params masks, under the same names
 	InQuery    []string   // names of the parameters that came in the URL
-	Code       string     // error code; "" on success, "cut" where a fault cut the connection
+	Code       string     // error code; "" on success, "cut" where a fault cut the connection, "left" where the caller did not wait
 	Message    string     // of the error
-	HTTPStatus int        // 0 where the connection was cut
+	HTTPStatus int        // 0 where there was no answer
 	RequestID  string
 }
 

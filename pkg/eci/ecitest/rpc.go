@@ -59,6 +59,8 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 	}
 	fault := s.callFault(call.Action)
 	if !s.pause(r.Context(), s.opts.Delays.API+fault.Delay) {
+		call.Code = "left"
+		s.record(&call)
 		return
 	}
 	switch {

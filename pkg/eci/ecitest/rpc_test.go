@@ -1,6 +1,7 @@
 package ecitest_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -188,6 +189,34 @@ func TestCallsAreRecorded(t *testing.T) {
 		if shown := fmt.Sprintf("%v %+v %#v %s", made, made, made, asJSON); err != nil || strings.Contains(shown, secret) {
 			t.Errorf("%s is shown (%v)", name, err)
 		}
+	}
+}
+
+// A call whose caller does not wait is recorded too, and has no effect.
+func TestCallerLeaves(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	arrived := make(chan struct{})
+	s.SetFaults(ecitest.Faults{Call: func(string, int) ecitest.CallFault {
+		close(arrived)
+		return ecitest.CallFault{Delay: time.Hour}
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, "POST", s.URL()+"/?Action=CreateContainerGroup", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-arrived
+		cancel()
+	}()
+	if _, err := http.DefaultClient.Do(r); err == nil {
+		t.Fatal("there is an answer")
+	}
+	for len(s.Calls()) == 0 { // the server learns it from the connection
+		time.Sleep(time.Millisecond)
+	}
+	if c := s.Calls()[0]; c.Code != "left" || c.Action != "CreateContainerGroup" || c.HTTPStatus != 0 || len(s.Groups()) != 0 {
+		t.Errorf("%+v, groups %v", c, s.Groups())
 	}
 }
 

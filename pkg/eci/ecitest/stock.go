@@ -1,6 +1,7 @@
 package ecitest
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,7 +9,7 @@ import (
 
 // Stock is what the account can have. The zero value is everything.
 type Stock struct {
-	Zones          []string           // of the region; nil = its first three by name
+	Zones          []string           // of the region; nil = those of VSwitches, or the region's first three by name
 	VSwitches      map[string]VSwitch // those that exist, by id; nil = any id exists, in the zone asked for or the first
 	SecurityGroups map[string]string  // id -> VPC; nil = any id exists, in the vSwitch's VPC
 	NotOnSale      []string           // zones
@@ -51,6 +52,15 @@ func (k *Stock) none(o Offer) bool {
 func (k *Stock) zones(region string) []string {
 	if k.Zones != nil {
 		return k.Zones
+	}
+	of := map[string]bool{}
+	for _, v := range k.VSwitches {
+		if v.Zone != "" {
+			of[v.Zone] = true
+		}
+	}
+	if len(of) > 0 {
+		return slices.Sorted(maps.Keys(of))
 	}
 	if last := region[len(region)-1]; last < '0' || last > '9' {
 		region += "-"
