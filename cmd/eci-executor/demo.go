@@ -88,19 +88,12 @@ func (d *demo) printf(format string, args ...any) {
 	fmt.Fprintf(d.out, format, args...) //nolint:errcheck // a demo that can't be seen has nothing to save
 }
 
-// awaitNoGroups waits for the deletes that cleanup asked for. The API tells no
-// event, so it is polled, as anybody would have to.
+// awaitNoGroups waits for the deletes that cleanup asked for.
 func (d *demo) awaitNoGroups(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for len(d.server.Live()) > 0 {
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%d container groups left", len(d.server.Live()))
-		case <-tick.C:
-		}
+	if left := d.server.AwaitNone(ctx); len(left) > 0 {
+		return fmt.Errorf("%d container groups left", len(left))
 	}
 	return nil
 }

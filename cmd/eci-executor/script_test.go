@@ -133,13 +133,11 @@ func startECI(dir string) (*ecitest.Server, error) {
 		Images: map[string]ecitest.Image{"host": image, "helper:1": helper}})
 }
 
-// finish is the leak check; the server tells no event, so it is asked as the API
-// would be.
+// finish is the leak check.
 func finish(t *testing.T, server *ecitest.Server) {
-	for until := time.Now().Add(10 * time.Second); len(server.Live()) > 0 && time.Now().Before(until); {
-		time.Sleep(10 * time.Millisecond)
-	}
-	if live := server.Live(); len(live) > 0 {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if live := server.AwaitNone(ctx); len(live) > 0 {
 		t.Errorf("%d container groups left: %v", len(live), live)
 	}
 	if err := server.Close(); err != nil {

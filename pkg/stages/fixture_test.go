@@ -91,11 +91,11 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		w.awaitNoGroups(t, 10*time.Second)
 		if err := w.server.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	ecitest.LeakCheck(t, w.server, 10*time.Second)
 	if w.config, err = config.Parse("test.toml", fmt.Appendf(nil, driverFile, w.server.URL(), filepath.Join(w.dir, "state"))); err != nil {
 		t.Fatal(err)
 	}
@@ -186,20 +186,13 @@ func (w *world) cleanup(t testing.TB) error {
 	return w.stage(t, new(bytes.Buffer)).Cleanup(w.context(t))
 }
 
-// awaitNoGroups is the leak check. Cleanup does not wait for the deletes that it
-// asked for, and the server tells no event, so it is asked as the API would be.
+// awaitNoGroups waits for the deletes that cleanup asked for and did not wait for.
 func (w *world) awaitNoGroups(t testing.TB, limit time.Duration) {
 	t.Helper()
-	for until := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
-		live := w.server.Live()
-		if len(live) == 0 {
-			t.Log("0 container groups left")
-			return
-		}
-		if time.Now().After(until) {
-			t.Errorf("%d container groups left after %s: %v", len(live), limit, live)
-			return
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	if live := w.server.AwaitNone(ctx); len(live) > 0 {
+		t.Errorf("%d container groups left after %s: %v", len(live), limit, live)
 	}
 }
 

@@ -75,7 +75,7 @@ func TestNoSecretLeavesTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range w.server.Calls() {
-		for key, values := range c.Params {
+		for key, values := range c.All() {
 			for _, v := range values {
 				if strings.Contains(v, "s3cret-value") || strings.Contains(v, "job-token") ||
 					strings.Contains(v, "registry-pass") && !strings.HasSuffix(key, ".Password") {

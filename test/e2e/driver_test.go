@@ -64,7 +64,7 @@ func newDriverEnv(t *testing.T, concurrent int, more ...string) *env {
 		t.Fatal(err)
 	}
 	e.diagnose = append(e.diagnose, func() string { return "API calls:\n" + calls(server) })
-	t.Cleanup(func() { awaitNoGroups(t, server) }) // after the runner's end, which comes first
+	ecitest.LeakCheck(t, server, 10*time.Second) // after the runner's end, which comes first
 	log := startRunner(t, dir, runnerConfig{URL: e.url, Concurrent: concurrent, Exec: buildDriver(t), Args: []string{"--config", file}})
 	e.diagnose = append(e.diagnose, func() string { return "runner log:\n" + log() })
 	return e
@@ -113,19 +113,6 @@ func copyFile(from, to string) error {
 		return err
 	}
 	return os.WriteFile(to, content, 0o755)
-}
-
-// awaitNoGroups is the leak check. Cleanup does not wait for its deletes, and the
-// server tells no event, so it is asked as the API would be.
-func awaitNoGroups(t *testing.T, server *ecitest.Server) {
-	t.Helper()
-	for until := time.Now().Add(2 * time.Second); len(server.Live()) > 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(until) {
-			t.Errorf("%d container groups left: %v", len(server.Live()), server.Live())
-			return
-		}
-	}
-	t.Log("0 container groups left")
 }
 
 func calls(server *ecitest.Server) string {

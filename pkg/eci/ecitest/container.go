@@ -13,8 +13,11 @@ const (
 	defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 	maxBackoff  = 5 * time.Minute
 
-	maxLogMessage = 2 << 10     // of a log that stands for a termination message, as under the kubelet
-	imageMissing  = "not found" // the part of a pull error that a driver can look for
+	// Of a log that stands for a termination message, as under the kubelet.
+	maxLogMessage      = 2 << 10
+	maxLogMessageLines = 80
+
+	imageMissing = "not found" // the part of a pull error that a driver can look for
 )
 
 // container is one container of a group; g.mu guards its fields.
@@ -29,7 +32,8 @@ type container struct {
 	current  containerState
 	previous *containerState
 	running  *sandbox.Container // nil unless PID 1 lives
-	logTail  []byte             // the end of what PID 1 and its children have printed
+	log      *containerLog      // of this start, nil before the first
+	lastLog  *containerLog      // of the start before
 }
 
 // containerState is CurrentState or PreviousState.
@@ -93,7 +97,7 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 	for {
 		g.event("Normal", "Pulling", c.spec.Name, fmt.Sprintf("Pulling image %q", c.spec.Image))
 		begun := time.Now()
-		if !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
+		if !g.cached(c.spec.Image) && !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
 			return Image{}, false
 		}
 		why, fails := g.fault.Pull[c.spec.Image]
@@ -134,7 +138,7 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	cfg := sandbox.ContainerConfig{
 		Name: c.spec.Name, Layers: image.Layers, Args: c.argv(image), Env: c.env(image),
 		Dir: image.WorkingDir, User: image.User, Mounts: mounts,
-		Log:                    logWriter{c},
+		Log:                    c.openLog(),
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),
 	}
@@ -208,9 +212,7 @@ func (c *container) ended(st sandbox.Status) {
 		state.Reason = "Error"
 	}
 	if c.spec.MessageFromLog && st.ExitCode != 0 && state.Message == "" {
-		c.g.mu.Lock()
-		state.Message = string(c.logTail)
-		c.g.mu.Unlock()
+		state.Message = c.log.end(maxLogMessageLines, maxLogMessage)
 	}
 	c.terminated(state)
 }
@@ -254,10 +256,6 @@ func (g *group) notify() {
 type logWriter struct{ c *container }
 
 func (w logWriter) Write(b []byte) (int, error) {
-	w.c.g.mu.Lock()
-	w.c.logTail = append(w.c.logTail, b...)
-	w.c.logTail = w.c.logTail[max(0, len(w.c.logTail)-maxLogMessage):]
-	w.c.g.mu.Unlock()
 	w.c.g.s.opts.Log("ecitest: %s/%s: %s", w.c.g.spec.Name, w.c.spec.Name, strings.TrimRight(string(b), "\n"))
 	return len(b), nil
 }

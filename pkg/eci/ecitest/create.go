@@ -2,226 +2,201 @@ package ecitest
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/json"
-	"net/url"
-	"slices"
+	mathrand "math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 )
 
-// createdBy is what a client token has made.
-type createdBy struct {
-	params [sha256.Size]byte
-	id     string
+func createContainerGroupAction() action {
+	return action{
+		perMinute: 1000, serve: (*Server).createContainerGroup,
+		params: groupParams + containerParams + volumeParams,
+		refused: `InitContainer.N. Container.N.LivenessProbe. Container.N.ReadinessProbe. Container.N.Lifecycle Container.N.Gpu
+			Container.N.SecurityContext.ReadOnlyRootFilesystem GpuDriverVersion CpuOptionsNuma DataCache FixedIp
+			PrivateIpAddress Volume.N.DiskVolume. Volume.N.HostPathVolume. Arn.N. VkClientVersion`,
+	}
 }
+
+// groupParams are the parameters of the group itself. Accepted without an effect
+// that a container could see: those of EIPs, bandwidth and IPv6, NTP servers, the
+// core pattern, the resource view, CPU options and sysctls.
+const groupParams = `ZoneId VSwitchId SecurityGroupId ScheduleStrategy ContainerGroupName RestartPolicy Cpu Memory
+	InstanceType SpotStrategy SpotPriceLimit SpotDuration StrictSpot EipInstanceId AutoCreateEip EipBandwidth EipISP
+	EipCommonBandwidthPackage Tag.N.Key Tag.N.Value ResourceGroupId RamRoleName ClientToken ActiveDeadlineSeconds
+	TerminationGracePeriodSeconds MaxPendingMinute AutoMatchImageCache ImageSnapshotId ImageAccelerateMode
+	ImageRegistryCredential.N.Server ImageRegistryCredential.N.UserName ImageRegistryCredential.N.Password
+	AcrRegistryInfo.N.InstanceId AcrRegistryInfo.N.InstanceName AcrRegistryInfo.N.RegionId AcrRegistryInfo.N.Domain.N
+	AcrRegistryInfo.N.ArnService AcrRegistryInfo.N.ArnUser PlainHttpRegistry InsecureRegistry EphemeralStorage
+	HostAliase.N.Ip HostAliase.N.Hostname.N HostName DnsPolicy DnsConfig.NameServer.N DnsConfig.Search.N
+	DnsConfig.Option.N.Name DnsConfig.Option.N.Value NtpServer.N ShareProcessNamespace CorePattern ContainerResourceView
+	SecurityContext.Sysctl.N.Name SecurityContext.Sysctl.N.Value HostSecurityContext.Sysctl.N.Name
+	HostSecurityContext.Sysctl.N.Value CpuArchitecture ComputeCategory.N CpuOptionsCore CpuOptionsThreadsPerCore OsType
+	IngressBandwidth EgressBandwidth Ipv6AddressCount Ipv6GatewayBandwidth Ipv6GatewayBandwidthEnable
+	OverheadReservationOption.EnableOverheadReservation DryRun SlsEnable `
 
 // createContainerGroup answers with an id at once; the group follows by itself.
 func (s *Server) createContainerGroup(p *params) (map[string]any, *apiError) {
-	token := p.clientToken()
 	spec := s.parseGroup(p)
 	dryRun := p.boolean("DryRun", false)
 	if p.err != nil {
 		return nil, p.err
 	}
-	if dryRun {
-		return nil, invalid("DryRunOperation", "Request validation has been passed with DryRun flag set.")
-	}
-	digest := paramsDigest(p.v)
 	s.mu.Lock()
-	if made, ok := s.tokens[token]; ok && token != "" {
+	if err := s.checkSnapshot(spec); err != nil {
 		s.mu.Unlock()
-		if made.params != digest {
-			return nil, invalid("IdempotentParameterMismatch", "the client token was used with other parameters")
+		return nil, err
+	}
+	if refusal, late := s.place(spec); refusal != nil {
+		if !late || !s.stock.Late {
+			s.mu.Unlock()
+			return nil, refusal
 		}
-		return map[string]any{"ContainerGroupId": made.id}, nil
+		spec.NoCapacity = refusal
 	}
-	s.seq++
-	g := newGroup(s, s.seq, spec)
-	s.groups[g.id] = g
-	if token != "" {
-		s.tokens[token] = createdBy{digest, g.id}
+	if dryRun {
+		s.mu.Unlock()
+		code := s.opts.Switches.DryRunCode
+		setDefault(&code, "DryRunOperation")
+		return nil, invalid(code, "Request validation has been passed with DryRun flag set.")
 	}
+	g := s.addGroup(spec)
 	s.mu.Unlock()
 	if !s.start(g.run) {
-		return nil, &apiError{503, "ServiceUnavailable", "the server is closing"}
+		return nil, &apiError{http.StatusServiceUnavailable, "ServiceUnavailable", "the server is closing"}
 	}
 	return map[string]any{"ContainerGroupId": g.id}, nil
 }
 
-// paramsDigest is over all that the caller decides, not what each attempt signs anew.
-func paramsDigest(v url.Values) [sha256.Size]byte {
-	own := url.Values{}
-	for name, values := range v {
-		if !slices.Contains(strings.Fields(commonParams), name) {
-			own[name] = values
-		}
-	}
-	return sha256.Sum256([]byte(own.Encode()))
+// addGroup makes a group that is listed from now on. The caller holds mu.
+func (s *Server) addGroup(spec *groupSpec) *group {
+	s.seq++
+	g := newGroup(s, s.seq, spec)
+	s.groups[g.id] = g
+	return g
 }
 
-func newGroupID() string {
-	return "eci-2ze" + strings.ToLower(rand.Text()[:17])
+// newID is an id as ECI gives them, e.g. eci-2ze....
+func newID(prefix string) string {
+	return prefix + "-2ze" + strings.ToLower(rand.Text()[:17])
 }
 
 // parseGroup reads and checks a whole request; p.err holds what is wrong.
 func (s *Server) parseGroup(p *params) *groupSpec {
 	g := &groupSpec{
 		Name: p.required("ContainerGroupName"), RegionID: p.str("RegionId"), ZoneID: p.str("ZoneId"),
-		SecurityGroupID: p.str("SecurityGroupId"), InstanceType: p.str("InstanceType"),
+		SecurityGroupID: p.str("SecurityGroupId"),
 		RestartPolicy:   p.oneOf("RestartPolicy", "Always", "Always", "Never", "OnFailure"),
-		SpotStrategy:    p.oneOf("SpotStrategy", "NoSpot", "NoSpot", "SpotAsPriceGo", "SpotWithPriceLimit"),
-		CPU:             p.float("Cpu"),
-		MemoryGiB:       p.float("Memory"),
-		Deadline:        time.Duration(p.integer("ActiveDeadlineSeconds", 0, 1)) * time.Second,
-		HostName:        p.str("HostName"),
-		Hosts:           p.hostAliases(),
-		Tags:            p.tags(),
-		ImageSnapshotID: p.str("ImageSnapshotId"), AutoMatchImageCache: p.boolean("AutoMatchImageCache", false),
-	}
-	grace := s.opts.Switches.DefaultGracePeriod
-	if grace == 0 {
-		grace = 30 * time.Second
-	}
-	g.Grace = time.Duration(p.integer("TerminationGracePeriodSeconds", int64(grace/time.Second), 0)) * time.Second
-	if p.str("TerminationGracePeriodSeconds") == "" {
-		g.Grace = grace // not rounded to seconds
+		ResourceGroupID: p.str("ResourceGroupId"), RAMRole: p.str("RamRoleName"),
+		EphemeralStorage: p.integer("EphemeralStorage", 0, 0, maxEphemeral),
+		Deadline:         time.Duration(p.integer("ActiveDeadlineSeconds", 0, 1, maxInt32)) * time.Second,
+		Grace:            s.gracePeriod(p),
+		HostName:         p.str("HostName"),
+		Hosts:            p.hostAliases(),
+		DNS:              p.dns(),
+		Tags:             p.tags(),
+		Sysctls:          p.pairs("SecurityContext.Sysctl"),
+		ImageSnapshotID:  p.str("ImageSnapshotId"), AutoMatchImageCache: p.boolean("AutoMatchImageCache", false),
 	}
 	if g.Name != "" && !groupName.MatchString(g.Name) {
 		p.fail("InvalidParameter", "ContainerGroupName %q: 2 to 128 of a-z0-9-, no hyphen at either end", g.Name)
 	}
-	vSwitches := splitList(p.str("VSwitchId"))
-	if len(vSwitches) > maxVSwitches {
-		p.fail("InvalidParameter", "VSwitchId names %d vSwitches, at most %d are allowed", len(vSwitches), maxVSwitches)
+	if g.VSwitches = p.commas("VSwitchId", maxVSwitches); len(g.VSwitches) == 0 {
+		g.VSwitches = []string{defaultVSwitch}
 	}
-	if len(vSwitches) > 0 {
-		g.VSwitchID = vSwitches[0]
+	if p.oneOf("ScheduleStrategy", "", "VSwitchOrdered", "VSwitchRandom") == "VSwitchRandom" {
+		mathrand.Shuffle(len(g.VSwitches), func(i, j int) {
+			g.VSwitches[i], g.VSwitches[j] = g.VSwitches[j], g.VSwitches[i]
+		})
 	}
-	p.oneOf("ScheduleStrategy", "", "VSwitchOrdered", "VSwitchRandom")
-	p.oneOf("CpuArchitecture", "", "AMD64", "ARM64")
-	if g.SpotStrategy == "SpotWithPriceLimit" && p.float("SpotPriceLimit") == 0 {
-		p.fail("MissingParameter", "the parameter SpotPriceLimit is required with SpotWithPriceLimit")
+	g.ComputeCategory = p.computeCategory()
+	p.spot(g)
+	p.addresses(g)
+	p.registries()
+	p.withoutEffect()
+	if p.boolean("ShareProcessNamespace", false) {
+		p.fail("UnsupportedOperation", "the local ECI does not imitate ShareProcessNamespace")
 	}
-	p.integer("SpotDuration", 1, 0)
-	p.integer("EphemeralStorage", 0, 0)
-	p.registryCredentials()
+	if p.oneOf("OsType", "Linux", "Linux", "Windows") == "Windows" {
+		p.refuse(forbidden("Forbidden.OnlyForInvitedTest", "Windows instances are open to invited users alone."))
+	}
 	s.parseVolumes(p, g)
 	s.parseContainers(p, g)
-	p.size(g)
+	architecture := p.oneOf("CpuArchitecture", "AMD64", "AMD64", "ARM64")
+	g.Sizes = p.sizes(g, p.float("Cpu"), p.float("Memory"), architecture)
+	if g.SpotStrategy != "NoSpot" {
+		p.spotSizes(g.Sizes)
+	}
 	return g
 }
 
-func (s *Server) parseContainers(p *params, g *groupSpec) {
-	for _, prefix := range p.list("Container") {
-		c := containerSpec{
-			Name: p.required(prefix + ".Name"), Image: p.required(prefix + ".Image"),
-			PullPolicy: p.oneOf(prefix+".ImagePullPolicy", "IfNotPresent", "Always", "IfNotPresent", "Never"),
-			Command:    p.items(prefix+".Command", maxCommand), Args: p.items(prefix+".Arg", maxArgs),
-			WorkingDir: p.str(prefix + ".WorkingDir"),
-			Env:        p.env(prefix, s.opts.Switches.LongEnvAllowed),
-			HideEnv:    p.boolean(prefix+".EnvironmentVarHide", false),
-			CPU:        p.float(prefix + ".Cpu"), MemoryGiB: p.float(prefix + ".Memory"),
-			User:                   p.user(prefix),
-			TerminationMessagePath: p.str(prefix + ".TerminationMessagePath"),
-			Mounts:                 p.mounts(prefix, g.Volumes),
-		}
-		c.MessageFromLog = p.oneOf(prefix+".TerminationMessagePolicy", "File", "File", "FallbackToLogsOnError") != "File"
-		p.capabilities(prefix)
-		switch {
-		case c.Name != "" && !dnsLabel.MatchString(c.Name):
-			p.fail("InvalidParameter", "%s.Name %q is not a DNS label", prefix, c.Name)
-		case len(c.Image) > maxImage:
-			p.fail("InvalidParameter", "%s.Image has more than %d characters", prefix, maxImage)
-		case slices.ContainsFunc(g.Containers, func(o containerSpec) bool { return o.Name == c.Name }):
-			p.fail("InvalidParameter.DuplicatedName", "two containers are named %q", c.Name)
-		}
-		g.Containers = append(g.Containers, c)
+func (s *Server) gracePeriod(p *params) time.Duration {
+	if p.str("TerminationGracePeriodSeconds") != "" {
+		return time.Duration(p.integer("TerminationGracePeriodSeconds", 0, 0, maxInt32)) * time.Second
 	}
-	switch n := len(g.Containers); {
-	case n == 0:
-		p.fail("MissingParameter", "the parameter Container.1.Name is required")
-	case n > maxContainers:
-		p.fail("InvalidParameter", "%d containers, at most %d are allowed", n, maxContainers)
+	if grace := s.opts.Switches.DefaultGracePeriod; grace != 0 {
+		return grace
 	}
+	return 30 * time.Second
 }
 
-// user is RunAsUser[:RunAsGroup]; a group alone goes with uid 0.
-func (p *params) user(prefix string) string {
-	uid, gid := prefix+".SecurityContext.RunAsUser", prefix+".SecurityContextRunAsGroup"
-	p.integer(uid, 0, 0)
-	p.integer(gid, 0, 0)
-	switch u, g := p.str(uid), p.str(gid); {
-	case g == "":
-		return u
-	case u == "":
-		return "0:" + g
-	default:
-		return u + ":" + g
-	}
+func (p *params) spot(g *groupSpec) {
+	g.SpotStrategy, g.SpotPriceLimit = p.spotStrategy("SpotStrategy", "SpotPriceLimit", "SpotDuration")
+	g.StrictSpot = p.boolean("StrictSpot", false)
 }
 
-// capabilities refuses those that ECI's list of 2025-09 does not have.
-func (p *params) capabilities(prefix string) {
-	allowed := strings.Fields(`AUDIT_WRITE CHOWN DAC_OVERRIDE FSETID FOWNER KILL MKNOD NET_ADMIN NET_BIND_SERVICE
-		NET_RAW SETGID SETUID SETFCAP SETPCAP SYS_CHROOT SYS_PTRACE`)
-	for _, c := range p.strings(prefix + ".SecurityContext.Capability.Add") {
-		if !slices.Contains(allowed, c) {
-			p.fail("InvalidParameter", "%s: capability %q is not allowed", prefix, c)
-		}
+// spotStrategy reads the three parameters that several actions have.
+func (p *params) spotStrategy(strategyName, limitName, durationName string) (strategy string, limit float64) {
+	strategy = p.oneOf(strategyName, "NoSpot", "NoSpot", "SpotAsPriceGo", "SpotWithPriceLimit")
+	limit = p.float(limitName)
+	if _, decimals, _ := strings.Cut(p.str(limitName), "."); len(decimals) > 3 {
+		p.fail("InvalidParameter", "%s is %s: it has at most 3 decimals", limitName, p.str(limitName))
 	}
+	if strategy == "SpotWithPriceLimit" && limit == 0 {
+		p.required(limitName)
+	}
+	p.integer(durationName, 1, 0, maxInt32)
+	return strategy, limit
 }
 
-func (s *Server) parseVolumes(p *params, g *groupSpec) {
-	for _, prefix := range p.list("Volume") {
-		v := volumeSpec{Name: p.required(prefix + ".Name"), Type: p.required(prefix + ".Type")}
-		switch v.Type {
-		case "EmptyDirVolume":
-			v.Medium = p.str(prefix + ".EmptyDirVolume.Medium")
-			if v.Medium != "" && v.Medium != "Memory" && v.Medium != "LocalRaid0" {
-				p.fail("InvalidParameter", "%s: medium %q is not known", prefix, v.Medium)
-			}
-			v.SizeLimit = p.str(prefix + ".EmptyDirVolume.SizeLimit")
-			v.SizeBytes = p.quantity(prefix + ".EmptyDirVolume.SizeLimit")
-		case "NFSVolume":
-			v.Server, v.Path = p.required(prefix+".NFSVolume.Server"), p.required(prefix+".NFSVolume.Path")
-			v.ReadOnly = p.boolean(prefix+".NFSVolume.ReadOnly", false)
-		case "FlexVolume":
-			p.flexVolume(prefix, &v)
-		case "ConfigFileVolume":
-			v.Files = p.configFiles(prefix+".ConfigFileVolume", s.opts.Switches.ConfigFileLimitsEncoded)
-		default:
-			p.fail("InvalidParameter", "%s.Type %q is not supported here", prefix, v.Type)
+// computeCategory is the first of the categories, which ECI tries in order.
+func (p *params) computeCategory() string {
+	first := ""
+	for _, name := range p.list("ComputeCategory") {
+		if c := p.oneOf(name, "", "economy", "general"); first == "" {
+			first = c
 		}
-		switch {
-		case v.Name != "" && !dnsLabel.MatchString(v.Name):
-			p.fail("InvalidParameter", "%s.Name %q is not a DNS label", prefix, v.Name)
-		case slices.ContainsFunc(g.Volumes, func(o volumeSpec) bool { return o.Name == v.Name }):
-			p.fail("InvalidParameter.DuplicatedVolumeName", "two volumes are named %q", v.Name)
-		}
-		g.Volumes = append(g.Volumes, v)
 	}
-	if len(g.Volumes) > maxVolumes {
-		p.fail("InvalidParameter", "%d volumes, at most %d are allowed", len(g.Volumes), maxVolumes)
-	}
+	return first
 }
 
-// flexVolume reads driver alicloud/nas, whose options are one JSON object of strings.
-func (p *params) flexVolume(prefix string, v *volumeSpec) {
-	if d := p.required(prefix + ".FlexVolume.Driver"); d != "alicloud/nas" {
-		p.fail("InvalidParameter", "%s.FlexVolume.Driver %q is not supported here", prefix, d)
+func (p *params) addresses(g *groupSpec) {
+	auto := p.boolean("AutoCreateEip", false)
+	g.PublicAddress = auto || p.str("EipInstanceId") != ""
+	if auto && p.str("EipInstanceId") != "" {
+		p.fail("InvalidParameter", "AutoCreateEip and EipInstanceId exclude each other")
 	}
-	v.FlexOptions = p.required(prefix + ".FlexVolume.Options")
-	var o struct{ Server, Path, Vers, Options string }
-	if err := json.Unmarshal([]byte(v.FlexOptions), &o); err != nil {
-		p.fail("InvalidParameter", "%s.FlexVolume.Options is not a JSON object of strings: %v", prefix, err)
-		return
+	p.integer("EipBandwidth", 5, 1, maxInt32)
+	p.oneOf("EipISP", "BGP", "BGP", "BGP_PRO")
+	p.integer("IngressBandwidth", 0, 1, 1<<60)
+	p.integer("EgressBandwidth", 0, 1, 1<<60)
+	p.integer("Ipv6AddressCount", 0, 1, 1)
+	p.integer("Ipv6GatewayBandwidth", 0, 1, 2000)
+	p.boolean("Ipv6GatewayBandwidthEnable", false)
+}
+
+// withoutEffect checks the form of what changes nothing here.
+func (p *params) withoutEffect() {
+	p.integer("MaxPendingMinute", 240, 10, 1440)
+	p.oneOf("ImageAccelerateMode", "", "nydus", "dadi", "p2p", "imc")
+	if strings.HasPrefix(p.str("CorePattern"), "|") {
+		p.fail("InvalidParameter", "CorePattern starts no program")
 	}
-	if o.Server == "" {
-		p.fail("InvalidParameter", "%s.FlexVolume.Options names no server", prefix)
-	}
-	if o.Vers != "" && o.Vers != "3" && o.Vers != "4.0" && o.Vers != "4" {
-		p.fail("InvalidParameter", "%s.FlexVolume.Options: vers %q is not 3 or 4.0", prefix, o.Vers)
-	}
-	v.Server, v.Path = o.Server, o.Path
-	setDefault(&v.Path, "/")
+	p.boolean("ContainerResourceView", false)
+	p.boolean("OverheadReservationOption.EnableOverheadReservation", false)
+	p.boolean("SlsEnable", false)
+	p.integer("CpuOptionsCore", 0, 1, 64)
+	p.integer("CpuOptionsThreadsPerCore", 0, 1, 2)
+	p.strings("NtpServer")
+	p.pairs("HostSecurityContext.Sysctl")
 }

@@ -1,21 +1,40 @@
 // Package ecitest is a local ECI: an HTTP server that answers the part of
 // Alibaba Cloud's Elastic Container Instance API (version 2018-08-08) that a CI
 // driver uses, and that runs every container for real, in Linux namespaces of
-// this machine (internal/sandbox).
+// this machine (internal/sandbox). Each action stands in a file of its own:
+// actions.go lists them, a file begins with the action's parameters and its
+// documented rate. What no action has fails by name: init containers, probes,
+// lifecycle handlers, GPUs, disks, OSS, data caches, fixed addresses.
 //
-// It imitates: the RPC protocol with its V1 signature, parameters in query or
-// form body, error codes and shapes; the documented limits; idempotent client
-// tokens; group and container states, events, restarts, the active deadline and
-// the grace period; EmptyDir, ConfigFile, NFS and alicloud/nas volumes, with NAS
-// directories that outlive groups and servers; exec over a WebSocket with
-// single-use addresses and channel bytes. Whatever the references leave open is
-// a field of Switches, and Faults breaks calls and streams on request.
+// Real: the RPC protocol, parameters in query or form body, the signatures of
+// both generations of SDKs (auth.go); the documented limits, error codes, HTTP
+// statuses and shapes of answers; unknown parameters, gaps in lists and repeated
+// parameters are refused; client tokens (tokens.go) and rates (rates.go); group
+// and container states, events, restarts, the active deadline, the grace period
+// and how long ended groups are listed; sizes rounded as they are billed; the
+// order in which vSwitches and types are tried, and what is refused for lack of
+// stock, addresses or quota (stock.go); EmptyDir, ConfigFile, NFS and alicloud/nas
+// volumes, with NAS directories that outlive groups and servers; exec over a
+// WebSocket with single-use addresses and channel bytes, and Sync; the log of
+// PID 1; image caches, their quotas and what they do for a group.
 //
-// It does not imitate: the ACS3 signature of the newer SDKs, RAM policies,
-// quotas, prices and rate limits; VPCs, vSwitches and addresses (a group has its
-// loopback, and what Options.Forward names); init containers, probes and
-// lifecycle handlers (refused); image registries and caches (images come from
-// Options.Images); disks and OSS.
+// Simplified: a group has its loopback alone, and what Options.Forward names, so
+// that EIPs, bandwidth, IPv6, DNS, NTP and security groups are checked and shown
+// but do nothing; so are sysctls, CPU options, the core pattern, the resource
+// view, MaxPendingMinute and the overhead reservation. Sizes are those of all
+// regions; an ECS type's shape is read off its name (families c, g and r). Spot
+// instances are not reclaimed. A cache holds an image or does not: layers and
+// tags are not compared. RAM policies, arrears and the like are not imitated, but
+// Faults gives any call any error. Images come from Options.Images.
+//
+// Guessed, where nothing says it: the codes InvalidParameter for a wrong value,
+// InvalidParameter.NotFound (404) for an unknown group, container, cache or zone,
+// InvalidVSwitchId.NotFound (404), UnsupportedOperation for what is not imitated;
+// that a client token belongs to an action and a region; which events tell of
+// lacking capacity, and the source of each event; greatest Limit of the calls
+// that document only a default; what a spot instance costs. What a driver could
+// depend on is a field of Switches instead; its zero value is the reading nearest
+// to the documentation. Faults breaks calls and streams on request.
 //
 // Only tests, `demo` and `sim` import this package.
 package ecitest

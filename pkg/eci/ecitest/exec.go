@@ -19,6 +19,13 @@ const execPath = "/exec/"
 // maxSyncResponse bounds SyncResponse; ECI's own bound is not documented.
 const maxSyncResponse = 1 << 20
 
+func execContainerCommandAction() action {
+	return action{
+		perMinute: 500, serve: (*Server).execContainerCommand,
+		params: "ContainerGroupId ContainerName Command TTY Stdin Sync",
+	}
+}
+
 // execSession is what one WebSocketUri stands for.
 type execSession struct {
 	container *sandbox.Container
@@ -41,23 +48,29 @@ func (x *execSession) abandon() {
 
 // execContainerCommand answers with an address for one socket, or with Sync the
 // command's output.
-func (s *Server) execContainerCommand(ctx context.Context, p *params) (map[string]any, *apiError) {
+func (s *Server) execContainerCommand(p *params) (map[string]any, *apiError) {
 	id, name := p.required("ContainerGroupId"), p.required("ContainerName")
 	args := s.command(p)
 	x := &execSession{args: args, stdin: p.boolean("Stdin", true), tty: p.boolean("TTY", false)}
 	sync := p.boolean("Sync", false)
-	if sync && x.tty {
+	bash := len(args) == 1 && args[0] == "/bin/bash"
+	switch {
+	case sync && x.tty:
 		p.fail("InvalidParameter", "TTY must be false with Sync")
+	case sync && bash:
+		p.fail("InvalidParameter", "Command can't be /bin/bash with Sync")
+	case bash && !x.tty && s.opts.Switches.ExecBashNeedsTTY:
+		p.fail("InvalidParameter", "TTY must be true when Command is /bin/bash")
 	}
 	if p.err != nil {
 		return nil, p.err
 	}
 	var refusal *apiError
-	if x.container, refusal = s.execTarget(id, name); refusal != nil {
+	if x.container, refusal = s.execTarget(p.str("RegionId"), id, name); refusal != nil {
 		return nil, refusal
 	}
 	if sync {
-		return s.execSync(ctx, x)
+		return s.execSync(p.ctx, x)
 	}
 	if s.opts.Switches.ExecStartsAtCall {
 		var err error
@@ -109,32 +122,22 @@ func (s *Server) command(p *params) []string {
 }
 
 // execTarget finds a container that can be exec'd into.
-func (s *Server) execTarget(id, name string) (*sandbox.Container, *apiError) {
-	s.mu.Lock()
-	g := s.groups[id]
-	s.mu.Unlock()
-	unknown := s.opts.Switches.UnknownIDOnExec
-	setDefault(&unknown, "InvalidParameter.NotFound")
+func (s *Server) execTarget(region, id, name string) (*sandbox.Container, *apiError) {
+	code := s.opts.Switches.UnknownIDOnExec
+	setDefault(&code, "InvalidParameter.NotFound")
+	g := s.group(region, id)
 	if g == nil {
-		return nil, invalid(unknown, "the container group %s does not exist", id)
+		return nil, unknown(code, "the container group %s does not exist", id)
 	}
+	if g.container(name) == nil {
+		return nil, unknown(code, "the container %s does not exist in %s", name, id)
+	}
+	running := g.running(name)
 	g.mu.Lock()
 	status := g.status()
-	var found *container
-	for _, c := range g.containers {
-		if c.spec.Name == name {
-			found = c
-		}
-	}
-	var running *sandbox.Container
-	if found != nil {
-		running = found.running
-	}
 	g.mu.Unlock()
 	ready := status == "Running" || (status == "Pending" && s.opts.Switches.ExecAllowedWhilePending)
 	switch {
-	case found == nil:
-		return nil, invalid(unknown, "the container %s does not exist in %s", name, id)
 	case !ready:
 		return nil, invalid("IncorrectStatus", "the container group is %s", status)
 	case running == nil:
@@ -162,9 +165,18 @@ func (s *Server) execSync(ctx context.Context, x *execSession) (map[string]any, 
 	defer pr.closePipes()
 	stop := context.AfterFunc(ctx, pr.closePipes) // nobody waits any more
 	defer stop()
-	out, err := io.ReadAll(io.LimitReader(pr.stdout, maxSyncResponse))
+	limit := s.opts.Switches.ExecSyncBytes
+	if limit == 0 {
+		limit = maxSyncResponse
+	}
+	out, err := io.ReadAll(io.LimitReader(pr.stdout, limit))
 	if err != nil {
 		return nil, &apiError{http.StatusInternalServerError, "InternalError", fmt.Sprintf("read output: %v", err)}
+	}
+	if code := s.opts.Switches.ExecSyncExitError; code != "" && int64(len(out)) < limit {
+		if exit, err := pr.Wait(); err != nil || exit != 0 {
+			return nil, invalid(code, "command terminated with exit code %d", exit)
+		}
 	}
 	return map[string]any{"SyncResponse": string(out)}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,21 +193,72 @@ func TestExecTTY(t *testing.T) {
 	}
 }
 
-func TestExecRefusals(t *testing.T) {
+func TestExecContainerCommand(t *testing.T) {
 	s := start(t, ecitest.Options{})
 	id := running(t, s)
-	long := `["` + string(bytes.Repeat([]byte("x"), 257)) + `"]`
-	for _, tt := range []struct{ name, id, container, command, code string }{
-		{"unknown group", "eci-none", "build", `["true"]`, "InvalidParameter.NotFound"},
-		{"unknown container", id, "none", `["true"]`, "InvalidParameter.NotFound"},
-		{"long item", id, "build", long, "InvalidParameter.ValueExceeded"},
-		{"broken JSON", id, "build", `["x"`, "InvalidParameter"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, code := call(t, s, "ExecContainerCommand", map[string]string{"ContainerGroupId": tt.id, "ContainerName": tt.container, "Command": tt.command})
-			if code != tt.code {
-				t.Errorf("code %q, want %q", code, tt.code)
-			}
+	words := func(n int) string {
+		text, _ := json.Marshal(strings.Split(strings.Repeat("true ", n-1)+"true", " "))
+		return string(text)
+	}
+	x := func(n int) string { return `["true","` + strings.Repeat("x", n) + `"]` }
+	runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "ContainerName", "build", "Command", `["true"]`), []actionTest{
+		{"the base", nil, "200"},
+		{"plain text", pairs("Command", "/bin/true"), "200"},
+		{"20 words", pairs("Command", words(20)), "200"},
+		{"21 words", pairs("Command", words(21)), "400 InvalidParameter.ValueExceeded"},
+		{"word of 256", pairs("Command", x(256)), "200"},
+		{"word of 257", pairs("Command", x(257)), "400 InvalidParameter.ValueExceeded"},
+		{"256 characters of two bytes", pairs("Command", `["true","`+strings.Repeat("é", 256)+`"]`), "200"},
+		{"broken JSON", pairs("Command", `["x"`), "400 InvalidParameter"},
+		{"no words", pairs("Command", `[]`), "400 InvalidParameter"},
+		{"no command", pairs("Command", ""), "400 MissingParameter"},
+		{"no group", pairs("ContainerGroupId", ""), "400 MissingParameter"},
+		{"no container", pairs("ContainerName", ""), "400 MissingParameter"},
+		{"unknown group", pairs("ContainerGroupId", "eci-none"), "404 InvalidParameter.NotFound"},
+		{"group of another region", pairs("RegionId", "cn-hangzhou"), "404 InvalidParameter.NotFound"},
+		{"unknown container", pairs("ContainerName", "none"), "404 InvalidParameter.NotFound"},
+		{"sync", pairs("Sync", "true"), "200"},
+		{"sync with a terminal", pairs("Sync", "true", "TTY", "true"), "400 InvalidParameter"},
+		{"sync of bash", pairs("Sync", "true", "Command", "/bin/bash"), "400 InvalidParameter"},
+		{"bash without a terminal", pairs("Command", `["/bin/bash"]`), "200"},
+	})
+	ended := create(t, s, script("exit 0"))
+	await(t, s, ended, status("Succeeded"))
+	runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", ended, "ContainerName", "build", "Command", `["true"]`), []actionTest{
+		{"ended group", nil, "400 IncorrectStatus"},
+	})
+}
+
+func TestExecSwitches(t *testing.T) {
+	s := start(t, ecitest.Options{Switches: ecitest.Switches{
+		UnknownIDOnExec: "IncorrectStatus", ExecCommandBytes: 20, ExecBashNeedsTTY: true, ExecSyncBytes: 10, ExecSyncExitError: "CommandFailed",
+	}})
+	id := running(t, s)
+	runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "ContainerName", "build", "Command", `["true"]`), []actionTest{
+		{"unknown group", pairs("ContainerGroupId", "eci-none"), "400 IncorrectStatus"},
+		{"20 bytes", pairs("Command", `["true","345678901"]`), "200"},
+		{"21 bytes", pairs("Command", `["true","3456789012"]`), "400 InvalidParameter.ValueExceeded"},
+		{"bash", pairs("Command", `["/bin/bash"]`), "400 InvalidParameter"},
+		{"bash with a terminal", pairs("Command", `["/bin/bash"]`, "TTY", "true"), "200"},
+		{"sync success", pairs("Sync", "true"), "200"},
+		{"sync failure", pairs("Sync", "true", "Command", `["false"]`), "400 CommandFailed"},
+	})
+	answer, _ := call(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "ContainerName", "build", "Command", `["seq","20"]`, "Sync", "true"))
+	if answer["SyncResponse"] != "1\n2\n3\n4\n5\n" {
+		t.Errorf("%q", answer["SyncResponse"])
+	}
+}
+
+func TestExecWhilePending(t *testing.T) {
+	for _, allowed := range []bool{false, true} {
+		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
+			s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecAllowedWhilePending: allowed}})
+			id := create(t, s, script("exec sleep 60", "Container.2.Name", "late", "Container.2.Image", "nowhere.example/x"))
+			await(t, s, id, func(g map[string]any) bool { return state(g, 0)["State"] == "Running" })
+			runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "Command", `["true"]`), []actionTest{
+				{"running", pairs("ContainerName", "build"), map[bool]string{false: "400 IncorrectStatus", true: "200"}[allowed]},
+				{"waiting", pairs("ContainerName", "late"), "400 IncorrectStatus"},
+			})
 		})
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,12 +18,9 @@ import (
 // localIP is the only address that a group has.
 const localIP = "127.0.0.1"
 
-// keepTerminal is how long a terminal group is shown.
-const keepTerminal = time.Hour
-
 // group is one container group and its state machine:
-// Scheduling -> Pending -> Running -> Succeeded or Failed, and Terminating from
-// anywhere.
+// Scheduling -> Pending -> Running -> Succeeded or Failed, Scheduling ->
+// ScheduleFailed, and Terminating from anywhere.
 type group struct {
 	s       *Server
 	id      string
@@ -48,6 +44,7 @@ type group struct {
 	containers []*container
 	events     []event
 	listeners  []net.Listener
+	cache      *imageCache // what it starts from, nil = none
 }
 
 type event struct {
@@ -58,7 +55,7 @@ type event struct {
 
 func newGroup(s *Server, seq int, spec *groupSpec) *group {
 	g := &group{
-		s: s, id: newGroupID(), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
+		s: s, id: newID("eci"), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
 		gone: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	g.ctx, g.cancel = context.WithCancel(s.ctx)
@@ -85,6 +82,13 @@ func (g *group) run() {
 		g.finish("ScheduleFailed")
 		return
 	}
+	if g.spec.NoCapacity != nil {
+		g.event("Warning", capacityEvent(g.spec.NoCapacity.Code), "", g.spec.NoCapacity.Message)
+		g.finish("ScheduleFailed")
+		return
+	}
+	g.placementEvents()
+	g.s.matchCache(g)
 	g.setPhase("Pending")
 	g.event("Normal", "Scheduled", "", "Successfully assigned "+g.spec.Name+" to local machine")
 	for _, e := range g.fault.Events {
@@ -104,6 +108,17 @@ func (g *group) run() {
 	work.Wait()
 	g.s.pause(g.s.ctx, g.deleteDelay())
 	g.finish(phase)
+}
+
+// placementEvents tell of a size by name and of a spot instance that was not to be had.
+func (g *group) placementEvents() {
+	if g.spec.InstanceType != "" {
+		g.event("Normal", "UserInstanceTypeSpec", "", fmt.Sprintf(
+			"[eci.containergroup]The user-specified instanceType for current eci instance is %s", g.spec.InstanceType))
+	}
+	if g.spec.SpotDegraded {
+		g.event("Warning", "SpotDegraded", "", "The spot instance is out of stock, a pay-as-you-go instance is created instead")
+	}
 }
 
 // deleteDelay applies to deleted groups alone.
@@ -330,66 +345,22 @@ func (g *group) tearDown() {
 	}
 }
 
-// finish records the end and, for a deleted group, forgets it.
-func (g *group) finish(phase string) {
-	g.mu.Lock()
-	g.phase, g.finished, g.modified = phase, time.Now(), time.Now()
-	deleting := g.deleting
-	g.mu.Unlock()
-	if deleting {
-		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
-	} else {
-		g.s.forget(g, keepTerminal)
-	}
-}
-
-// forget takes the group out of all answers after d.
-func (s *Server) forget(g *group, d time.Duration) {
-	remove := func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.groups, g.id)
-	}
-	if d == 0 {
-		remove()
-		return
-	}
-	s.start(func() {
-		if s.pause(s.ctx, d) {
-			remove()
-		}
-	})
-}
-
-// event records an event, or counts one that is there already. ECI keeps 50.
-func (g *group) event(kind, reason, name, message string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	now := time.Now()
-	if name == "" {
-		name = g.spec.Name
-	}
-	i := slices.IndexFunc(g.events, func(e event) bool {
-		return e.Reason == reason && e.Name == name && e.Message == message
-	})
-	if i >= 0 {
-		g.events[i].Count++
-		g.events[i].Last = now
-		return
-	}
-	g.events = append(g.events, event{kind, reason, name, message, 1, now, now})
-	if len(g.events) > 50 {
-		g.events = g.events[1:]
-	}
-}
-
 // running is the named container's sandbox, nil when it does not run.
 func (g *group) running(name string) *sandbox.Container {
+	c := g.container(name)
+	if c == nil {
+		return nil
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return c.running
+}
+
+// container finds a container by name, nil if there is none.
+func (g *group) container(name string) *container {
 	for _, c := range g.containers {
 		if c.spec.Name == name {
-			return c.running
+			return c
 		}
 	}
 	return nil

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
 	sdkerrors "github.com/aliyun/alibaba-cloud-sdk-go/sdk/errors"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/responses"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
@@ -26,6 +29,9 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// patience is how long a test waits for what must come, on a busy machine too.
+const patience = time.Minute
 
 // start serves with an image "host"; the test ends with nothing live.
 func start(t *testing.T, opts ecitest.Options) *ecitest.Server {
@@ -56,6 +62,7 @@ func start(t *testing.T, opts ecitest.Options) *ecitest.Server {
 			t.Errorf("mounts below %s are left (%v)", opts.Dir, err)
 		}
 	})
+	ecitest.LeakCheck(t, s, patience)
 	return s
 }
 
@@ -66,19 +73,87 @@ func call(t *testing.T, s *ecitest.Server, action string, params map[string]stri
 	return callAs(t, s, "local", "local-secret", action, params)
 }
 
+// actionTest is one row of an action's table: what is laid over the action's base
+// parameters ("" takes one away), and the outcome: "200" or status and code.
+type actionTest struct {
+	name   string
+	change map[string]string
+	want   string
+}
+
+// runTable makes the calls of an action's table in their order.
+func runTable(t *testing.T, s *ecitest.Server, action string, base map[string]string, tests []actionTest) {
+	t.Helper()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := maps.Clone(base)
+			maps.Copy(p, tt.change)
+			answer, got := outcome(t, s, action, p)
+			if id, ok := answer["ContainerGroupId"].(string); ok {
+				t.Cleanup(func() { remove(t, s, id) })
+			}
+			if got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// outcome is a call's answer with its status and error code, such as
+// "400 InvalidParameter".
+func outcome(t *testing.T, s *ecitest.Server, action string, params map[string]string) (map[string]any, string) {
+	t.Helper()
+	answer, code := call(t, s, action, params)
+	calls := s.Calls()
+	last := calls[len(calls)-1]
+	if last.Action != action || last.Code != code {
+		t.Fatalf("the last call is %s with %q, not %s with %q", last.Action, last.Code, action, code)
+	}
+	return answer, strings.TrimSpace(fmt.Sprint(last.HTTPStatus, " ", code))
+}
+
+// numbered are n parameters: numbered("Tag.%d.Key", 2, "k%d") has Tag.1.Key = k1 and
+// Tag.2.Key = k2.
+func numbered(n int, pairs ...string) map[string]string {
+	p := map[string]string{}
+	for i := 1; i <= n; i++ {
+		for k := 0; k < len(pairs); k += 2 {
+			value := pairs[k+1]
+			if strings.Contains(value, "%d") {
+				value = fmt.Sprintf(value, i)
+			}
+			p[fmt.Sprintf(pairs[k], i)] = value
+		}
+	}
+	return p
+}
+
+// with is a followed by b.
+func with(a, b map[string]string) map[string]string {
+	p := maps.Clone(a)
+	maps.Copy(p, b)
+	return p
+}
+
+// remove deletes a group whatever the test has done to the server, which may be closed.
+func remove(t *testing.T, s *ecitest.Server, id string) {
+	t.Helper()
+	s.SetFaults(ecitest.Faults{})
+	for {
+		_, code := call(t, s, "DeleteContainerGroup", map[string]string{"ContainerGroupId": id})
+		switch {
+		case code == "", code == "transport", strings.HasSuffix(code, "NotFound"):
+			return
+		case code != "OperationConflict":
+			t.Errorf("delete %s: %s", id, code)
+			return
+		}
+	}
+}
+
 func callAs(t *testing.T, s *ecitest.Server, key, secret, action string, params map[string]string) (map[string]any, string) {
 	t.Helper()
-	client, err := sdk.NewClientWithOptions("ap-northeast-1", sdk.NewConfig(), credentials.NewAccessKeyCredential(key, secret))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := requests.NewCommonRequest()
-	r.Method, r.Scheme, r.Domain = "POST", "HTTP", strings.TrimPrefix(s.URL(), "http://")
-	r.Version, r.ApiName, r.Product = "2018-08-08", action, "Eci"
-	for name, value := range params {
-		r.FormParams[name] = value
-	}
-	response, err := client.ProcessCommonRequest(r)
+	response, err := send(t, s, key, secret, action, params)
 	if err != nil {
 		var e *sdkerrors.ServerError
 		if errors.As(err, &e) {
@@ -91,6 +166,41 @@ func callAs(t *testing.T, s *ecitest.Server, key, secret, action string, params 
 		t.Fatal(err)
 	}
 	return answer, ""
+}
+
+// callHeader is the header of a call's answer.
+func callHeader(t *testing.T, s *ecitest.Server, action string) http.Header {
+	t.Helper()
+	response, err := send(t, s, "local", "local-secret", action, nil)
+	var e *sdkerrors.ServerError
+	if errors.As(err, &e) {
+		return e.RespHeaders
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.GetHttpHeaders()
+}
+
+func send(t *testing.T, s *ecitest.Server, key, secret, action string, params map[string]string) (*responses.CommonResponse, error) {
+	t.Helper()
+	region, ok := params["RegionId"]
+	if !ok {
+		region = "ap-northeast-1"
+	}
+	client, err := sdk.NewClientWithOptions(region, sdk.NewConfig(), credentials.NewAccessKeyCredential(key, secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := requests.NewCommonRequest()
+	r.Method, r.Scheme, r.Domain = "POST", "HTTP", strings.TrimPrefix(s.URL(), "http://")
+	r.Version, r.ApiName, r.Product = "2018-08-08", action, "Eci"
+	for name, value := range params {
+		if name != "RegionId" { // the client sends its own
+			r.FormParams[name] = value
+		}
+	}
+	return client.ProcessCommonRequest(r)
 }
 
 // script is a group of one container "build" that runs a sh script under Never.
@@ -112,7 +222,9 @@ func create(t *testing.T, s *ecitest.Server, params map[string]string) string {
 	if code != "" {
 		t.Fatalf("create: %s", code)
 	}
-	return answer["ContainerGroupId"].(string)
+	id := answer["ContainerGroupId"].(string)
+	t.Cleanup(func() { remove(t, s, id) })
+	return id
 }
 
 // describe is the group's entry of DescribeContainerGroups, nil when absent.
@@ -133,14 +245,14 @@ func describe(t *testing.T, s *ecitest.Server, id string) map[string]any {
 // await polls until ok, as a client does.
 func await(t *testing.T, s *ecitest.Server, id string, ok func(group map[string]any) bool) map[string]any {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		g := describe(t, s, id)
 		if ok(g) {
 			return g
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("group did not get there in 10 s: %v", g)
+			t.Fatalf("the group did not get there in %s: %v", patience, g)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

@@ -1,13 +1,16 @@
 package ecitest
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const apiVersion = "2018-08-08"
@@ -16,89 +19,54 @@ const apiVersion = "2018-08-08"
 const commonParams = `AccessKeyId Action Version Format RegionId Timestamp SignatureMethod SignatureVersion
 	SignatureType SignatureNonce SecurityToken Signature OwnerId OwnerAccount ResourceOwnerId ResourceOwnerAccount`
 
-// tags and paging are shared by the describe actions.
-const filterParams = `Tag.N.Key Tag.N.Value Limit NextToken ZoneId VSwitchId SecurityGroupId ResourceGroupId`
-
-// createGroupParams are those of CreateContainerGroup that this server knows.
-// Those marked in create.go have an effect; the others are accepted as ECI does.
-const createGroupParams = `ZoneId VSwitchId SecurityGroupId ScheduleStrategy ContainerGroupName RestartPolicy Cpu Memory
-	InstanceType SpotStrategy SpotPriceLimit SpotDuration StrictSpot EipInstanceId AutoCreateEip EipBandwidth EipISP
-	EipCommonBandwidthPackage Tag.N.Key Tag.N.Value ResourceGroupId RamRoleName ClientToken ActiveDeadlineSeconds
-	TerminationGracePeriodSeconds MaxPendingMinute AutoMatchImageCache ImageSnapshotId ImageAccelerateMode
-	ImageRegistryCredential.N.Server ImageRegistryCredential.N.UserName ImageRegistryCredential.N.Password
-	AcrRegistryInfo.N.InstanceId AcrRegistryInfo.N.InstanceName AcrRegistryInfo.N.RegionId AcrRegistryInfo.N.Domain.N
-	AcrRegistryInfo.N.ArnService AcrRegistryInfo.N.ArnUser PlainHttpRegistry InsecureRegistry EphemeralStorage
-	HostAliase.N.Ip HostAliase.N.Hostname.N HostName DnsPolicy DnsConfig.NameServer.N DnsConfig.Search.N
-	DnsConfig.Option.N.Name DnsConfig.Option.N.Value NtpServer.N ShareProcessNamespace CorePattern ContainerResourceView
-	SecurityContext.Sysctl.N.Name SecurityContext.Sysctl.N.Value HostSecurityContext.Sysctl.N.Name
-	HostSecurityContext.Sysctl.N.Value CpuArchitecture ComputeCategory.N CpuOptionsCore CpuOptionsThreadsPerCore OsType
-	Ipv6AddressCount OverheadReservationOption.EnableOverheadReservation DryRun SlsEnable
-	Container.N.Name Container.N.Image Container.N.ImagePullPolicy Container.N.Command.N Container.N.Arg.N
-	Container.N.WorkingDir Container.N.Cpu Container.N.Memory Container.N.Stdin Container.N.StdinOnce Container.N.Tty
-	Container.N.EnvironmentVar.N.Key Container.N.EnvironmentVar.N.Value
-	Container.N.EnvironmentVar.N.FieldRef.FieldPath Container.N.EnvironmentVarHide
-	Container.N.VolumeMount.N.Name Container.N.VolumeMount.N.MountPath Container.N.VolumeMount.N.SubPath
-	Container.N.VolumeMount.N.ReadOnly Container.N.VolumeMount.N.MountPropagation
-	Container.N.Port.N.Port Container.N.Port.N.Protocol
-	Container.N.SecurityContext.Capability.Add.N Container.N.SecurityContext.RunAsUser
-	Container.N.SecurityContextRunAsGroup Container.N.SecurityContextRunAsNonRoot
-	Container.N.TerminationMessagePath Container.N.TerminationMessagePolicy
-	Volume.N.Name Volume.N.Type Volume.N.EmptyDirVolume.Medium Volume.N.EmptyDirVolume.SizeLimit
-	Volume.N.NFSVolume.Server Volume.N.NFSVolume.Path Volume.N.NFSVolume.ReadOnly
-	Volume.N.FlexVolume.Driver Volume.N.FlexVolume.FsType Volume.N.FlexVolume.Options
-	Volume.N.ConfigFileVolume.DefaultMode Volume.N.ConfigFileVolume.ConfigFileToPath.N.Path
-	Volume.N.ConfigFileVolume.ConfigFileToPath.N.Content Volume.N.ConfigFileVolume.ConfigFileToPath.N.Mode`
-
-// actionParams lists the parameters of an action, numbers written as N; false
-// for an action that this server does not have.
-func actionParams(action string) ([]string, bool) {
-	var own string
-	switch action {
-	case "CreateContainerGroup":
-		own = createGroupParams
-	case "DescribeContainerGroups":
-		own = filterParams + " ContainerGroupIds ContainerGroupName Status WithEvent ComputeCategory"
-	case "DescribeContainerGroupStatus":
-		own = filterParams + " ContainerGroupIds SinceSecond"
-	case "DescribeContainerGroupEvents":
-		own = filterParams + " ContainerGroupIds SinceSecond EventSource"
-	case "DescribeContainerGroupPrice":
-		own = "Cpu Memory InstanceType ZoneId SpotStrategy SpotPriceLimit SpotDuration EphemeralStorage ComputeCategory"
-	case "DeleteContainerGroup":
-		own = "ContainerGroupId ClientToken Force"
-	case "ExecContainerCommand":
-		own = "ContainerGroupId ContainerName Command TTY Stdin Sync"
-	default:
-		return nil, false
-	}
-	return strings.Fields(commonParams + " " + own), true
-}
-
 var numberPart = regexp.MustCompile(`\.[0-9]+(\.|$)`)
 
-// unknownParam is the first parameter, by name, that is not allowed; "" if none.
-func unknownParam(v url.Values, allowed []string) string {
-	var unknown []string
-	for name := range v {
-		if !slices.Contains(allowed, numberPart.ReplaceAllString(name, ".N$1")) {
-			unknown = append(unknown, name)
-		}
-	}
-	if len(unknown) == 0 {
-		return ""
-	}
-	return slices.Min(unknown)
-}
-
-// params reads typed parameters and keeps the first error.
+// params reads typed parameters and keeps the first error. An empty value is an
+// absent one, as the SDKs have it.
 type params struct {
+	ctx context.Context // of the request
 	v   url.Values
 	err *apiError
 }
 
+// checkNames refuses, in the order of their names, parameters that the action
+// does not have, that this server does not imitate, or that are given twice.
+func (p *params) checkNames(name string, a action, ignoreUnknown bool) {
+	known := strings.Fields(commonParams + " " + a.params)
+	refused := strings.Fields(a.refused)
+	for _, param := range slices.Sorted(maps.Keys(p.v)) {
+		pattern := numberPart.ReplaceAllString(param, ".N$1")
+		switch {
+		case len(p.v[param]) > 1:
+			p.fail("InvalidParameter", "the parameter %s is given %d times", param, len(p.v[param]))
+		case slices.Contains(known, pattern):
+		case slices.ContainsFunc(refused, func(start string) bool { return strings.HasPrefix(pattern, start) }):
+			p.fail("UnsupportedOperation", "the local ECI does not imitate the parameter %s", param)
+		case !ignoreUnknown:
+			p.fail("InvalidParameter", "the action %s has no parameter %s", name, param)
+		}
+	}
+	p.oneOf("Format", "JSON", "JSON")
+}
+
+// region checks RegionId.
+func (p *params) region(optional bool) {
+	id := p.str("RegionId")
+	if id == "" && !optional {
+		p.required("RegionId")
+	}
+	if id != "" && !slices.Contains(regions(), id) {
+		p.fail("InvalidParameter", "ECI has no region %q", id)
+	}
+}
+
 func (p *params) fail(code, format string, args ...any) {
+	p.refuse(invalid(code, format, args...))
+}
+
+func (p *params) refuse(e *apiError) {
 	if p.err == nil {
-		p.err = invalid(code, format, args...)
+		p.err = e
 	}
 }
 
@@ -107,7 +75,7 @@ func (p *params) str(name string) string { return p.v.Get(name) }
 func (p *params) required(name string) string {
 	v := p.v.Get(name)
 	if v == "" {
-		p.fail("MissingParameter", "the parameter %s is required", name)
+		p.refuse(missing(name))
 	}
 	return v
 }
@@ -126,15 +94,15 @@ func (p *params) boolean(name string, def bool) bool {
 	}
 }
 
-// integer reads a number of at least least; def when absent.
-func (p *params) integer(name string, def, least int64) int64 {
+// integer reads a number from least to most; def when absent.
+func (p *params) integer(name string, def, least, most int64) int64 {
 	v := p.v.Get(name)
 	if v == "" {
 		return def
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < least {
-		p.fail("InvalidParameter", "%s is %q, not an integer from %d", name, v, least)
+	if err != nil || n < least || n > most {
+		p.fail("InvalidParameter", "%s is %q, not an integer from %d to %d", name, v, least, most)
 		return def
 	}
 	return n
@@ -154,6 +122,19 @@ func (p *params) float(name string) float64 {
 	return f
 }
 
+// instant reads a time in UTC.
+func (p *params) instant(name string) time.Time {
+	v := p.v.Get(name)
+	if v == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, v)
+	if err != nil || !strings.HasSuffix(v, "Z") {
+		p.fail("InvalidParameter", "%s is %q, not a time such as 2018-08-02T15:00:00Z", name, v)
+	}
+	return t
+}
+
 func (p *params) oneOf(name, def string, values ...string) string {
 	v := p.v.Get(name)
 	if v == "" {
@@ -165,7 +146,24 @@ func (p *params) oneOf(name, def string, values ...string) string {
 	return v
 }
 
+// commas reads a list in one parameter, of at most n items.
+func (p *params) commas(name string, n int) []string {
+	v := p.str(name)
+	if v == "" {
+		return nil
+	}
+	items := strings.Split(v, ",")
+	if len(items) > n {
+		p.fail("InvalidParameter", "%s has %d items, at most %d are allowed", name, len(items), n)
+	}
+	if slices.Contains(items, "") {
+		p.fail("InvalidParameter", "%s is %q: an item is empty", name, v)
+	}
+	return items
+}
+
 // list gives the prefixes of a repeated structure: "Volume" -> "Volume.1", ...
+// What ECI makes of a gap in the numbers is not documented; here it is refused.
 func (p *params) list(prefix string) []string {
 	seen := map[int]bool{}
 	for name := range p.v {
@@ -178,19 +176,14 @@ func (p *params) list(prefix string) []string {
 		if err != nil {
 			continue // another parameter, e.g. SecurityContext.Sysctl beside SecurityContext.N
 		}
-		if n < 1 {
-			p.fail("InvalidParameter", "%s: lists are counted from 1", name)
-		}
 		seen[n] = true
 	}
-	numbers := make([]int, 0, len(seen))
-	for n := range seen {
-		numbers = append(numbers, n)
-	}
-	slices.Sort(numbers)
-	prefixes := make([]string, len(numbers))
-	for i, n := range numbers {
-		prefixes[i] = fmt.Sprintf("%s.%d", prefix, n)
+	var prefixes []string
+	for n := 1; n <= len(seen); n++ {
+		if !seen[n] {
+			p.fail("InvalidParameter", "%s: the numbers of a list go from 1 to %d without a gap", prefix, len(seen))
+		}
+		prefixes = append(prefixes, fmt.Sprintf("%s.%d", prefix, n))
 	}
 	return prefixes
 }
@@ -204,13 +197,13 @@ func (p *params) strings(prefix string) []string {
 	return values
 }
 
-// mode reads four octal digits.
-func (p *params) mode(name string, def os.FileMode) os.FileMode {
+// mode reads file permissions: four octal digits, or with base 10 their value.
+func (p *params) mode(name string, def os.FileMode, base int) os.FileMode {
 	v := p.v.Get(name)
 	if v == "" {
 		return def
 	}
-	n, err := strconv.ParseUint(v, 8, 32)
+	n, err := strconv.ParseUint(v, base, 32)
 	if err != nil || n > 0o777 {
 		p.fail("InvalidParameter", "%s is %q, not a mode such as 0644", name, v)
 		return def

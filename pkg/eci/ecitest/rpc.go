@@ -1,16 +1,14 @@
 package ecitest
 
 import (
+	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha1"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
@@ -28,32 +26,41 @@ func invalid(code, format string, args ...any) *apiError {
 	return &apiError{http.StatusBadRequest, code, fmt.Sprintf(format, args...)}
 }
 
+func missing(name string) *apiError {
+	return invalid("MissingParameter", "The input parameter %q that is mandatory for processing this request is not supplied.", name)
+}
+
+// notFound has the only status that is documented for its code.
+func notFound(format string, args ...any) *apiError {
+	return &apiError{http.StatusNotFound, "InvalidParameter.NotFound", fmt.Sprintf(format, args...)}
+}
+
+func forbidden(code, format string, args ...any) *apiError {
+	return &apiError{http.StatusForbidden, code, fmt.Sprintf(format, args...)}
+}
+
 // maxBody bounds a request's form body; a group of 20 containers fits.
 const maxBody = 4 << 20
 
-// clockSkew is how far a request's Timestamp may be off.
-const clockSkew = 15 * time.Minute
-
 // serveRPC answers one API call: POST or GET on /, parameters in query and form
-// body alike, action from the parameter Action or the header x-acs-action.
+// body alike, action and version from parameters or from the headers
+// x-acs-action and x-acs-version.
 func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	call := Call{Time: time.Now()}
-	requestID := newRequestID()
-	if err := r.ParseForm(); err != nil {
-		s.refuse(w, r, requestID, &call, invalid("InvalidParameter", "the request can't be parsed: %v", err))
+	call := Call{Time: time.Now(), RequestID: newRequestID()}
+	w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat))
+	body, refusal := readRequest(w, r)
+	if refusal != nil {
+		s.refuse(w, r, &call, refusal)
 		return
 	}
-	call.Params = r.Form
-	for name := range r.URL.Query() {
-		call.InQuery = append(call.InQuery, name)
-	}
-	slices.Sort(call.InQuery)
+	call.setParams(r.Form, r.URL.Query())
 	if call.Action = r.Form.Get("Action"); call.Action == "" {
 		call.Action = r.Header.Get("x-acs-action")
 	}
 	fault := s.callFault(call.Action)
 	if !s.pause(r.Context(), s.opts.Delays.API+fault.Delay) {
+		call.Code = "left"
+		s.record(&call)
 		return
 	}
 	switch {
@@ -65,19 +72,33 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 		if refusal.Status == 0 {
 			refusal.Status = http.StatusBadRequest
 		}
-		s.refuse(w, r, requestID, &call, refusal)
+		s.refuse(w, r, &call, refusal)
 		return
 	}
-	answer, refusal := s.dispatch(r, call.Action)
+	answer, refusal := s.dispatch(w.Header(), r, body, call.Action)
 	switch {
 	case fault.CutAfter:
 		s.cutCall(r, &call)
 	case refusal != nil:
-		s.refuse(w, r, requestID, &call, refusal)
+		s.refuse(w, r, &call, refusal)
 	default:
-		answer["RequestId"] = requestID
+		answer["RequestId"] = call.RequestID
 		s.answer(w, &call, http.StatusOK, answer)
 	}
+}
+
+// readRequest fills r.Form from query and body and returns the body, which one
+// of the signatures covers.
+func readRequest(w http.ResponseWriter, r *http.Request) ([]byte, *apiError) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	if err == nil {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		err = r.ParseForm()
+	}
+	if err != nil {
+		return nil, invalid("InvalidParameter", "the request can't be parsed: %v", err)
+	}
+	return body, nil
 }
 
 func (s *Server) pause(ctx context.Context, d time.Duration) bool {
@@ -97,78 +118,32 @@ func (s *Server) pause(ctx context.Context, d time.Duration) bool {
 }
 
 // dispatch checks what all actions have in common and runs the action.
-func (s *Server) dispatch(r *http.Request, action string) (map[string]any, *apiError) {
-	if err := s.authenticate(r); err != nil {
+func (s *Server) dispatch(header http.Header, r *http.Request, body []byte, name string) (map[string]any, *apiError) {
+	if err := s.authenticate(r, body); err != nil {
 		return nil, err
 	}
-	if v := r.Form.Get("Version"); v != apiVersion {
-		return nil, invalid("NoSuchVersion", "the specified version %q does not exist", v)
+	version := r.Form.Get("Version")
+	setDefault(&version, r.Header.Get("x-acs-version"))
+	if version != apiVersion {
+		return nil, invalid("NoSuchVersion", "the specified version %q does not exist", version)
 	}
-	allowed, ok := actionParams(action)
+	action, ok := s.actions[name]
 	if !ok {
-		return nil, &apiError{http.StatusNotFound, "InvalidAction.NotFound", "the specified action " + action + " is not found"}
+		return nil, &apiError{http.StatusNotFound, "InvalidAction.NotFound", "the specified action " + name + " is not found"}
 	}
-	if !s.opts.Switches.UnknownParametersIgnored {
-		if name := unknownParam(r.Form, allowed); name != "" {
-			return nil, invalid("InvalidParameter", "action %s has no parameter %s", action, name)
-		}
+	if err := s.throttle(header, name, action.perMinute); err != nil {
+		return nil, err
 	}
-	p := &params{v: r.Form}
-	p.required("RegionId")
+	p := &params{ctx: r.Context(), v: r.Form}
+	p.checkNames(name, action, s.opts.Switches.UnknownParametersIgnored)
+	p.region(action.anyRegion)
 	if p.err != nil {
 		return nil, p.err
 	}
-	switch action {
-	case "CreateContainerGroup":
-		return s.createContainerGroup(p)
-	case "DescribeContainerGroups":
-		return s.describeContainerGroups(p)
-	case "DescribeContainerGroupStatus":
-		return s.describeContainerGroupStatus(p)
-	case "DescribeContainerGroupEvents":
-		return s.describeContainerGroupEvents(p)
-	case "DescribeContainerGroupPrice":
-		return s.describeContainerGroupPrice(p)
-	case "DeleteContainerGroup":
-		return s.deleteContainerGroup(p)
-	default:
-		return s.execContainerCommand(r.Context(), p)
+	if strings.Contains(action.params, "ClientToken") {
+		return s.once(name, p, func() (map[string]any, *apiError) { return action.serve(s, p) })
 	}
-}
-
-// authenticate verifies the V1 signature (sdk/auth/rpc_signature_composer.go).
-func (s *Server) authenticate(r *http.Request) *apiError {
-	for _, name := range []string{"AccessKeyId", "Signature", "Timestamp", "SignatureNonce"} {
-		if r.Form.Get(name) == "" {
-			return invalid("MissingParameter", "the parameter %s is required", name)
-		}
-	}
-	if r.Form.Get("AccessKeyId") != s.opts.AccessKeyID {
-		return &apiError{http.StatusNotFound, "InvalidAccessKeyId.NotFound", "Specified access key is not found."}
-	}
-	at, err := time.Parse(time.RFC3339, r.Form.Get("Timestamp"))
-	if err != nil || time.Since(at).Abs() > clockSkew {
-		return invalid("IllegalTimestamp", "The input parameter \"Timestamp\" is not well formatted or too far from now.")
-	}
-	want := sign(r.Method, r.Form, s.opts.AccessKeySecret)
-	if !hmac.Equal([]byte(want), []byte(r.Form.Get("Signature"))) {
-		return &apiError{http.StatusForbidden, "SignatureDoesNotMatch", "Specified signature is not matched with our calculation."}
-	}
-	return nil
-}
-
-// sign is the V1 signature of a call over all its parameters but Signature.
-func sign(method string, form url.Values, secret string) string {
-	signed := url.Values{}
-	for name, values := range form {
-		if name != "Signature" {
-			signed[name] = values
-		}
-	}
-	text := strings.NewReplacer("+", "%20", "*", "%2A", "%7E", "~").Replace(signed.Encode())
-	mac := hmac.New(sha1.New, []byte(secret+"&"))
-	mac.Write([]byte(method + "&%2F&" + url.QueryEscape(text)))
-	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	return action.serve(s, p)
 }
 
 // cutCall ends a call without an answer.
@@ -178,10 +153,10 @@ func (s *Server) cutCall(r *http.Request, call *Call) {
 	cut(r)
 }
 
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, requestID string, call *Call, e *apiError) {
-	call.Code = e.Code
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, call *Call, e *apiError) {
+	call.Code, call.Message = e.Code, e.Message
 	s.answer(w, call, e.Status, map[string]any{
-		"RequestId": requestID, "HostId": r.Host, "Code": e.Code, "Message": e.Message,
+		"RequestId": call.RequestID, "HostId": r.Host, "Code": e.Code, "Message": e.Message,
 		"Recommend": "https://api.aliyun.com/troubleshoot?q=" + url.QueryEscape(e.Code),
 	})
 }
@@ -194,14 +169,6 @@ func (s *Server) answer(w http.ResponseWriter, call *Call, status int, body map[
 	if err := json.NewEncoder(w).Encode(body); err != nil {
 		s.opts.Log("ecitest: answer %s: %v", call.Action, err)
 	}
-}
-
-func (s *Server) record(call *Call) {
-	call.Duration = time.Since(call.Time)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls = append(s.calls, *call)
-	s.opts.Log("ecitest: %s %d %s %s", call.Action, call.HTTPStatus, call.Code, call.Duration)
 }
 
 func newRequestID() string {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,11 +32,13 @@ type Delays struct {
 	Schedule time.Duration // a new group stays Scheduling
 	Pull     time.Duration // pulling each image
 	Delete   time.Duration // from the containers' end to the group's disappearance
+	Cache    time.Duration // making an image cache, its pulls included
 
 	MaxPending  time.Duration // Pending for longer becomes Failed; 0 = 4 h as documented
 	Restart     time.Duration // second restart and second pull wait this long, doubling up to 5 min; 0 = 10 s, as the kubelet
 	ExecIdle    time.Duration // a socket with no frame and no ping for this long is closed; 0 = 60 s
 	ExecURIGood time.Duration // how long a WebSocketUri can be used; 0 = 30 s
+	Keep        time.Duration // how long a terminal group is listed when it is not among the latest 100; 0 = 1 h
 }
 
 func (d *Delays) setDefaults() {
@@ -47,7 +47,7 @@ func (d *Delays) setDefaults() {
 		def   time.Duration
 	}{
 		{&d.MaxPending, 4 * time.Hour}, {&d.Restart, 10 * time.Second},
-		{&d.ExecIdle, 60 * time.Second}, {&d.ExecURIGood, 30 * time.Second},
+		{&d.ExecIdle, 60 * time.Second}, {&d.ExecURIGood, 30 * time.Second}, {&d.Keep, time.Hour},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -68,6 +68,10 @@ type Options struct {
 	// "127.0.0.1:8929", that each group reaches under the same address.
 	Forward []string
 
+	Stock       Stock         // what can be had; the zero value is everything
+	Rates       Rates         // limits of calls; the zero value is none
+	ClockOffset time.Duration // how far the server's clock is ahead of this machine's
+
 	Delays   Delays
 	Switches Switches
 	Faults   Faults
@@ -76,20 +80,24 @@ type Options struct {
 
 // Server is a running local ECI.
 type Server struct {
-	opts   Options
-	host   *sandbox.Host
-	http   *http.Server
-	addr   string
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	work   sync.WaitGroup // groups' and exec sessions' goroutines
+	opts    Options
+	actions map[string]action
+	host    *sandbox.Host
+	http    *http.Server
+	addr    string
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	work    sync.WaitGroup // groups' and exec sessions' goroutines
 
 	mu       sync.Mutex
 	closed   bool
 	faults   Faults
 	groups   map[string]*group
-	seq      int                     // of the last group created
-	tokens   map[string]createdBy    // client token -> what it made
+	seq      int // of the last group created
+	stock    Stock
+	tokens   map[string]*outcome     // action, region and client token -> what came of it
+	caches   []*imageCache           // oldest first
+	recent   map[string][]time.Time  // action -> calls within Rates.Window
 	sessions map[string]*execSession // exec token -> session not yet connected
 	calls    []Call
 	perCall  map[string]int // action -> calls so far
@@ -110,6 +118,9 @@ func Start(opts Options) (*Server, error) {
 	setDefault(&opts.AccessKeyID, "local")
 	setDefault(&opts.AccessKeySecret, "local-secret")
 	opts.Delays.setDefaults()
+	if opts.Rates.Window == 0 {
+		opts.Rates.Window = time.Minute
+	}
 	if opts.Log == nil {
 		opts.Log = func(string, ...any) {}
 	}
@@ -127,12 +138,14 @@ func Start(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: opts, host: host, addr: l.Addr().String(), faults: opts.Faults,
-		groups: map[string]*group{}, tokens: map[string]createdBy{},
+		actions: allActions(), stock: opts.Stock, recent: map[string][]time.Time{},
+		groups: map[string]*group{}, tokens: map[string]*outcome{},
 		sessions: map[string]*execSession{}, perCall: map[string]int{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", s.serveRPC)
+	mux.HandleFunc("POST /{$}", s.serveRPC)
+	mux.HandleFunc("GET /{$}", s.serveRPC)
 	mux.HandleFunc("GET "+execPath, s.serveExec)
 	s.http = &http.Server{
 		Handler:           mux,
@@ -200,76 +213,6 @@ func (s *Server) start(f func()) bool {
 	return true
 }
 
-// GroupInfo is a group as a test sees it.
-type GroupInfo struct {
-	ID, Name, Status string
-	Tags             map[string]string
-	Containers       map[string]string // name -> Waiting, Running or Terminated
-}
-
-// Groups lists all groups that a describe call could show, oldest first.
-func (s *Server) Groups() []GroupInfo {
-	var infos []GroupInfo
-	for _, g := range s.sortedGroups() {
-		g.mu.Lock()
-		info := GroupInfo{
-			ID: g.id, Name: g.spec.Name, Status: g.status(), Tags: map[string]string{}, Containers: map[string]string{},
-		}
-		for _, t := range g.spec.Tags {
-			info.Tags[t.Key] = t.Value
-		}
-		for _, c := range g.containers {
-			info.Containers[c.spec.Name] = c.current.State
-		}
-		g.mu.Unlock()
-		infos = append(infos, info)
-	}
-	return infos
-}
-
-// Live lists the ids of the groups that are billed or on the way to it: neither
-// terminal nor deleted. Tests end with none.
-func (s *Server) Live() []string {
-	live := []string{}
-	for _, g := range s.sortedGroups() {
-		g.mu.Lock()
-		if !g.over() {
-			live = append(live, g.id)
-		}
-		g.mu.Unlock()
-	}
-	return live
-}
-
-func (s *Server) sortedGroups() []*group {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	groups := make([]*group, 0, len(s.groups))
-	for _, g := range s.groups {
-		groups = append(groups, g)
-	}
-	slices.SortFunc(groups, func(a, b *group) int { return a.seq - b.seq })
-	return groups
-}
-
-// Call is one API call that arrived, refused or not.
-type Call struct {
-	Action     string
-	Time       time.Time
-	Duration   time.Duration
-	Params     url.Values
-	InQuery    []string // names of the parameters that came in the URL
-	Code       string   // error code; "" on success, "cut" where a fault cut the connection
-	HTTPStatus int      // 0 where the connection was cut
-}
-
-// Calls lists all calls so far in the order of their answers.
-func (s *Server) Calls() []Call {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.calls)
-}
-
 // NASDir is the host directory behind a path of a NAS mount target. It may not
 // exist yet, and is kept over groups and servers of the same Options.Dir.
 func (s *Server) NASDir(server, path string) string {
@@ -296,6 +239,16 @@ func (s *Server) KillContainer(groupID, name string) error {
 	}
 	return c.Signal(syscall.SIGKILL)
 }
+
+// SetStock replaces what can be had from now on.
+func (s *Server) SetStock(stock Stock) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stock = stock
+}
+
+// now is the time that the API shows and checks.
+func (s *Server) now() time.Time { return time.Now().Add(s.opts.ClockOffset) }
 
 // SetFaults replaces the faults; counts of calls go on.
 func (s *Server) SetFaults(f Faults) {

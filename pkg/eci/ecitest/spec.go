@@ -5,23 +5,46 @@ import (
 	"time"
 )
 
-// groupSpec is a checked CreateContainerGroup request.
+// groupSpec is a checked CreateContainerGroup request, and where it was placed.
 type groupSpec struct {
-	Name, RegionID, ZoneID, VSwitchID, SecurityGroupID string
-	RestartPolicy, InstanceType, SpotStrategy          string
-	CPU, MemoryGiB                                     float64 // rounded up as billed
-	Deadline                                           time.Duration
-	Grace                                              time.Duration
-	HostName                                           string
-	Hosts                                              map[string][]string
-	Tags                                               []tag
-	Containers                                         []containerSpec
-	Volumes                                            []volumeSpec
-	ImageSnapshotID                                    string
-	AutoMatchImageCache                                bool
+	Name, RegionID, SecurityGroupID string
+	RestartPolicy, SpotStrategy     string
+	SpotPriceLimit                  float64
+	StrictSpot                      bool
+	EphemeralStorage                int64 // GiB above the free 30
+	ResourceGroupID, RAMRole        string
+	ComputeCategory                 string
+	PublicAddress                   bool
+	Deadline                        time.Duration
+	Grace                           time.Duration
+	HostName                        string
+	Hosts                           map[string][]string
+	DNS                             dnsSpec
+	Sysctls                         []tag
+	Tags                            []tag
+	Containers                      []containerSpec
+	Volumes                         []volumeSpec
+	ImageSnapshotID                 string
+	AutoMatchImageCache             bool
+
+	VSwitches []string // to try, in this order
+	Sizes     []size   // to try, in this order
+
+	// Set by place: the first vSwitch and size that could be had.
+	VSwitchID, ZoneID, VPCID string // ZoneID before that: the zone asked for
+	CPU, MemoryGiB           float64
+	InstanceType             string
+	SpotDegraded             bool      // made as pay-as-you-go
+	NoCapacity               *apiError // accepted, but can't be had
 }
 
 type tag struct{ Key, Value string }
+
+type dnsSpec struct {
+	Policy                string
+	NameServers, Searches []string
+	Options               []tag
+}
 
 type containerSpec struct {
 	Name, Image            string
@@ -30,15 +53,24 @@ type containerSpec struct {
 	WorkingDir             string
 	Env                    []tag // names and values
 	HideEnv                bool
+	Ports                  []portSpec
 	CPU, MemoryGiB         float64 // 0 = the group's
 	User                   string  // uid[:gid], "" = the image's
+	Capabilities           []string
+	Stdin, StdinOnce, TTY  bool // shown alone
 	TerminationMessagePath string
 	MessageFromLog         bool // FallbackToLogsOnError
 	Mounts                 []mountSpec
 }
 
+type portSpec struct {
+	Port     int64
+	Protocol string
+}
+
 type mountSpec struct {
 	Volume, Path, SubPath string
+	Propagation           string
 	ReadOnly              bool
 }
 

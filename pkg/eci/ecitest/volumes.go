@@ -17,13 +17,13 @@ import (
 // volumesDir, in Options.Dir, holds the volumes of groups; NAS directories are elsewhere.
 const volumesDir = "volumes"
 
-// quantity reads a size such as 256Mi in bytes; 0 when absent.
+// quantity reads a size such as 256Mi in bytes, its unit required; 0 when absent.
 func (p *params) quantity(name string) int64 {
 	v := p.str(name)
 	if v == "" {
 		return 0
 	}
-	units := map[string]int64{"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "K": 1e3, "M": 1e6, "G": 1e9}
+	units := map[string]int64{"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "K": 1e3, "M": 1e6, "G": 1e9}
 	digits := strings.TrimRight(v, "KMGi")
 	n, err := strconv.ParseInt(digits, 10, 40)
 	unit, ok := units[v[len(digits):]]

@@ -1,0 +1,128 @@
+package ecitest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const volumeParams = `Volume.N.Name Volume.N.Type Volume.N.EmptyDirVolume.Medium Volume.N.EmptyDirVolume.SizeLimit
+	Volume.N.NFSVolume.Server Volume.N.NFSVolume.Path Volume.N.NFSVolume.ReadOnly
+	Volume.N.FlexVolume.Driver Volume.N.FlexVolume.FsType Volume.N.FlexVolume.Options
+	Volume.N.ConfigFileVolume.DefaultMode Volume.N.ConfigFileVolume.ConfigFileToPath.N.Path
+	Volume.N.ConfigFileVolume.ConfigFileToPath.N.Content Volume.N.ConfigFileVolume.ConfigFileToPath.N.Mode `
+
+func (s *Server) parseVolumes(p *params, g *groupSpec) {
+	for _, prefix := range p.list("Volume") {
+		v := volumeSpec{Name: p.required(prefix + ".Name"), Type: p.required(prefix + ".Type")}
+		switch v.Type {
+		case "":
+		case "EmptyDirVolume":
+			v.Medium = p.oneOf(prefix+".EmptyDirVolume.Medium", "", "Memory", "LocalRaid0")
+			v.SizeLimit = p.str(prefix + ".EmptyDirVolume.SizeLimit")
+			v.SizeBytes = p.quantity(prefix + ".EmptyDirVolume.SizeLimit")
+		case "NFSVolume":
+			v.Server, v.Path = p.required(prefix+".NFSVolume.Server"), p.required(prefix+".NFSVolume.Path")
+			v.ReadOnly = p.boolean(prefix+".NFSVolume.ReadOnly", false)
+			if v.Path != "" && !strings.HasPrefix(v.Path, "/") {
+				p.fail("InvalidParameter", "%s.NFSVolume.Path is %q, not an absolute path", prefix, v.Path)
+			}
+		case "FlexVolume":
+			p.flexVolume(prefix, &v)
+		case "ConfigFileVolume":
+			v.Files = s.configFiles(p, prefix+".ConfigFileVolume")
+		case "DiskVolume", "HostPathVolume":
+			p.fail("UnsupportedOperation", "the local ECI does not imitate volumes of type %s", v.Type)
+		default:
+			p.fail("InvalidParameter", "%s.Type %q is not known", prefix, v.Type)
+		}
+		p.noOtherType(prefix, v.Type)
+		switch {
+		case v.Name != "" && !dnsLabel.MatchString(v.Name):
+			p.fail("InvalidParameter", "%s.Name %q is not a DNS label", prefix, v.Name)
+		case slices.ContainsFunc(g.Volumes, func(o volumeSpec) bool { return o.Name == v.Name }):
+			p.fail("InvalidParameter.DuplicatedVolumeName", "two volumes are named %q", v.Name)
+		}
+		g.Volumes = append(g.Volumes, v)
+	}
+	if len(g.Volumes) > maxVolumes {
+		p.fail("InvalidParameter", "%d volumes, at most %d are allowed", len(g.Volumes), maxVolumes)
+	}
+}
+
+// noOtherType refuses parameters of another type of volume than the one asked for.
+func (p *params) noOtherType(prefix, kind string) {
+	for name := range p.v {
+		rest, ok := strings.CutPrefix(name, prefix+".")
+		if !ok || rest == "Name" || rest == "Type" || strings.HasPrefix(rest, kind+".") {
+			continue
+		}
+		p.fail("InvalidParameter", "%s does not belong to a volume of type %s", name, kind)
+	}
+}
+
+// flexVolume reads driver alicloud/nas, whose options are one JSON object of strings.
+func (p *params) flexVolume(prefix string, v *volumeSpec) {
+	switch d := p.required(prefix + ".FlexVolume.Driver"); d {
+	case "", "alicloud/nas":
+	case "alicloud/disk", "alicloud/oss":
+		p.fail("UnsupportedOperation", "the local ECI does not imitate the FlexVolume driver %s", d)
+	default:
+		p.fail("InvalidParameter", "%s.FlexVolume.Driver %q is not known", prefix, d)
+	}
+	v.FlexOptions = p.required(prefix + ".FlexVolume.Options")
+	var o struct{ Server, Path, Vers, Options string }
+	if err := json.Unmarshal([]byte(v.FlexOptions), &o); err != nil {
+		p.fail("InvalidParameter", "%s.FlexVolume.Options is not a JSON object of strings: %v", prefix, err)
+		return
+	}
+	setDefault(&o.Path, "/")
+	extreme := strings.Contains(o.Server, ".extreme.")
+	switch {
+	case o.Server == "":
+		p.fail("InvalidParameter", "%s.FlexVolume.Options names no server", prefix)
+	case !strings.HasPrefix(o.Path, "/"):
+		p.fail("InvalidParameter", "%s.FlexVolume.Options: path %q is not absolute", prefix, o.Path)
+	case o.Vers != "" && o.Vers != "3" && o.Vers != "4.0" && o.Vers != "4":
+		p.fail("InvalidParameter", "%s.FlexVolume.Options: vers %q is not 3 or 4.0", prefix, o.Vers)
+	case extreme && o.Vers != "" && o.Vers != "3":
+		p.fail("InvalidParameter", "%s.FlexVolume.Options: Extreme NAS has vers 3 alone, not %s", prefix, o.Vers)
+	}
+	v.Server, v.Path = o.Server, o.Path
+}
+
+// configFiles reads a ConfigFileVolume. Where sizes are measured, and how a mode
+// is read, are switches.
+func (s *Server) configFiles(p *params, prefix string) []configFile {
+	var files []configFile
+	total, base := 0, 8
+	if s.opts.Switches.ConfigFileModeDecimal {
+		base = 10
+	}
+	mode := p.mode(prefix+".DefaultMode", 0o644, base)
+	for _, f := range p.list(prefix + ".ConfigFileToPath") {
+		file := configFile{Path: p.required(f + ".Path"), Mode: p.mode(f+".Mode", mode, base)}
+		text := p.str(f + ".Content")
+		var err error
+		if file.Content, err = base64.StdEncoding.DecodeString(text); err != nil {
+			p.fail("InvalidParameter", "%s.Content is not base64: %v", f, err)
+		}
+		if !filepath.IsLocal(file.Path) {
+			p.fail("InvalidParameter", "%s.Path is %q, not a relative path", f, file.Path)
+		}
+		size := len(file.Content)
+		if s.opts.Switches.ConfigFileLimitsEncoded {
+			size = len(text)
+		}
+		if total += size; size > maxConfigFile || total > maxConfigFiles {
+			p.fail("InvalidParameter.ValueExceeded", "%s: config files have at most 32 KB each and 60 KB together", f)
+		}
+		files = append(files, file)
+	}
+	if len(files) == 0 {
+		p.required(prefix + ".ConfigFileToPath.1.Path")
+	}
+	return files
+}
