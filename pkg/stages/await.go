@@ -37,12 +37,14 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.Group
 	crowd := s.joinCrowd()
 	defer crowd.leave()
 	var group *eci.Group
+	var before, now time.Duration // the poll before this one, and this one
 	for poll, pause := 0, s.store().learnedStartup(); ; poll, pause = poll+1, min(max(firstPause, pause*3/2), slowPause) {
 		select {
 		case <-ctx.Done():
 			return nil, s.outOfTime(ctx, id, group)
 		case <-s.Clock.After(pause):
 		}
+		before, now = now, s.Clock.Now().Sub(begun)
 		if poll > 0 && crowd.silent(ctx, id) {
 			continue
 		}
@@ -67,7 +69,7 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.Group
 			return nil, err
 		}
 		if ready(group) {
-			s.store().learnStartup(s.Clock.Now().Sub(begun), poll == 0)
+			s.store().learnStartup(before, now)
 			cost := prices.cost(spec, group, billed)
 			_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 				if r != nil {

@@ -43,33 +43,3 @@ func TestSpotPrice(t *testing.T) {
 		}
 	}
 }
-
-// TestLearnedStartup: the first poll comes no later than the fastest of the recent
-// starts, and comes earlier again when it found the group running already.
-func TestLearnedStartup(t *testing.T) {
-	s := store{t.TempDir()}
-	if got := s.learnedStartup(); got != 0 {
-		t.Errorf("nothing learned, but %s", got)
-	}
-	steps := []struct {
-		took  time.Duration
-		first bool
-		want  time.Duration
-	}{
-		{12 * time.Second, false, 12 * time.Second},
-		{15 * time.Second, false, 12 * time.Second},
-		{10 * time.Second, true, 8 * time.Second},
-	}
-	for _, step := range steps {
-		s.learnStartup(step.took, step.first)
-		if got := s.learnedStartup(); got != step.want {
-			t.Errorf("after %s: %s, want %s", step.took, got, step.want)
-		}
-	}
-	for range keptStartups {
-		s.learnStartup(time.Hour, false)
-	}
-	if got := s.learnedStartup(); got != longestWait {
-		t.Errorf("after slow starts alone: %s, want %s", got, longestWait)
-	}
-}

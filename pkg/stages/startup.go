@@ -22,23 +22,27 @@ const (
 
 func (s store) startupsPath() string { return filepath.Join(s.dir, "startup.json") }
 
-// learnedStartup is when the first poll can find a group running: the shortest of
-// the recent times, as a poll too many costs less than one too late. 0 where
-// nothing is known.
+// learnedStartup is when the first poll can find a group running: nearly the
+// shortest of the recent times, as a poll too many costs less than one too late.
+// 0 where nothing is known.
 func (s store) learnedStartup() time.Duration {
 	var known startups
 	if !loadCache(s.startupsPath(), &known) || len(known.Recent) == 0 {
 		return 0
 	}
-	shortest := max(0, slices.Min(known.Recent))
-	return min(time.Duration(shortest*float64(time.Second)), longestWait)
+	slices.Sort(known.Recent)
+	early := max(0, known.Recent[(len(known.Recent)-1)/4])
+	return min(time.Duration(early*float64(time.Second)), longestWait)
 }
 
-// learnStartup takes a time in. One that the first poll found was perhaps shorter,
-// so that the next first poll comes a little earlier.
-func (s store) learnStartup(took time.Duration, atFirstPoll bool) {
-	if atFirstPoll {
-		took = took * 4 / 5
+// learnStartup takes in that a group was running at a poll, and not yet at the
+// one before: 0 where there was none. What the first poll found was perhaps there
+// earlier, so that the next first poll comes a little earlier.
+func (s store) learnStartup(notYet, took time.Duration) {
+	if notYet > 0 {
+		took = (notYet + took) / 2
+	} else {
+		took = took * 19 / 20
 	}
 	var known startups
 	loadCache(s.startupsPath(), &known)
