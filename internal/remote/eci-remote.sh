@@ -629,9 +629,10 @@ pid1_build() {
 
 # open_nas DIR: lets a job of any uid write to a NAS directory that is new. One that
 # holds something is as its owner wants it. What root may not do there is told in the
-# job's log: the job may not need it.
+# job's log: the job may not need it. What may be written to, touch tells: test -w of
+# busybox takes root to be let everywhere.
 open_nas() {
-	if [ ! -w "$1" ]; then
+	if ! touch -c "$1" 2>/dev/null; then
 		note "Warning: root may not write to the NAS directory $1: its permission group squashes root, or allows reading alone"
 		return 0
 	fi
@@ -650,7 +651,7 @@ pid1_helper() {
 	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
 	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
 	# On a NAS that squashes root it may be writable all the same.
-	mkdir -p "$1" && { chmod 0777 "$1" || [ -w "$1" ]; } || die "helper can't open builds_dir $1 to the build container"
+	mkdir -p "$1" && { chmod 0777 "$1" || touch -c "$1"; } || die "helper can't open builds_dir $1 to the build container"
 	shift
 	for dir; do open_nas "$dir"; done
 	mkdir -p /usr/local/bin

@@ -146,7 +146,7 @@ func TestPersistOn(t *testing.T) {
 		err   error
 		calls int
 	}{
-		{"named", &Error{Code: "IncorrectStatus", HTTPStatus: 400}, 2},
+		{"named", &Error{Code: "Strange.Code", HTTPStatus: 400}, 2},
 		{"not named", &Error{Code: "Throttling", HTTPStatus: 400}, 1},
 	}
 	for _, tt := range tests {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,9 +18,9 @@ import (
 // with the options as they stand, with one of them changed each, and short of breath
 // (timeo=10, a second) for the outage. Words of the host come on stdin.
 const optionsScript = `
-mount_nfs() { # DIR OPTIONS
+mount_nfs() { # DIR OPTIONS [EXPORT]
 	mkdir -p "$1"
-	mount -t nfs -o "$2,nosharecache,$ADDRESS" 10.0.2.2:/ci "$1" || echo "NOT MOUNTED $1"
+	mount -t nfs -o "$2,nosharecache,$ADDRESS" "10.0.2.2:${3:-/ci}" "$1" || echo "NOT MOUNTED $1"
 	grep " $1 " /proc/mounts | sed "s|^|MOUNT $1 |"
 }
 ports() { # NAME: local ports of the connections that stand
@@ -33,6 +34,10 @@ ports documented
 mount_nfs /small "$(echo "$OPTIONS" | sed s/wsize=1048576/wsize=32768/)"
 mount_nfs /hard "$(echo "$OPTIONS" | sed s/timeo=600/timeo=10/)"
 mount_nfs /soft "$(echo "$OPTIONS" | sed 's/timeo=600/timeo=10/;s/hard/soft/')"
+
+mount_nfs /readonly "$OPTIONS" /readonly
+touch -c /documented; echo "TOUCH documented $?"
+touch -c /readonly; echo "TOUCH readonly $?"
 
 echo "WRITE documented"
 dd if=/dev/zero of=/documented/big bs=1M count=4 2>/dev/null
@@ -67,7 +72,7 @@ echo "END"
 func TestDocumentedOptions(t *testing.T) {
 	dir := t.TempDir()
 	var writes atomic.Int64
-	server := startNFS(t, exports{"/ci": {dir: dir, before: func(op string) {
+	server := startNFS(t, exports{"/readonly": {dir: dir, readOnly: true}, "/ci": {dir: dir, before: func(op string) {
 		if op == "write" {
 			writes.Add(1)
 		}
@@ -79,6 +84,12 @@ func TestDocumentedOptions(t *testing.T) {
 
 	mounted, _ := g.await(t, "WRITE documented")
 	checkMounts(t, mounted)
+	// So eci-remote.sh finds out, as root, whether a NAS directory may be written to.
+	for _, want := range []string{"TOUCH documented 0", "TOUCH readonly 1"} {
+		if !slices.Contains(mounted, want) {
+			t.Errorf("the guest did not say %q", want)
+		}
+	}
 	writes.Store(0)
 	g.await(t, "WRITE small")
 	large := writes.Swap(0)
@@ -130,11 +141,7 @@ func checkMounts(t *testing.T, lines []string) {
 				if want == "nolock" {
 					want = "local_lock=all"
 				}
-				found := false
-				for _, f := range fields {
-					found = found || f == want
-				}
-				if !found {
+				if !slices.Contains(fields, want) {
 					t.Errorf("the kernel did not take %s: %s", want, options)
 				}
 			}

@@ -68,8 +68,14 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.Group
 		}
 		if ready(group) {
 			s.store().learnStartup(s.Clock.Now().Sub(begun), poll == 0)
-			record.Cost = prices.cost(spec, group, billed)
-			return group, s.store().saveRecord(s.Job, record)
+			cost := prices.cost(spec, group, billed)
+			_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+				if r != nil {
+					r.Cost = cost
+				}
+				return r
+			})
+			return group, err
 		}
 	}
 }
@@ -115,7 +121,7 @@ func (s *Stage) diagnose(ctx context.Context, id string) error {
 		case err != nil:
 			return nil // not known is not gone
 		case group != nil:
-			return death(group)
+			return s.death(group)
 		}
 		select {
 		case <-ctx.Done():

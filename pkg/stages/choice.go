@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
@@ -85,7 +86,7 @@ func turned(list []string) []string { return slices.Concat(list[1:], list[:1]) }
 // named splits a list into those that a message names, as whole words, and the rest.
 func named(said string, list []string) (gone, left []string) {
 	words := strings.FieldsFunc(said, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_')
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(".-_", r)
 	})
 	for i := range words {
 		words[i] = strings.Trim(words[i], ".")

@@ -51,7 +51,7 @@ func (s *Stage) newPricer() *pricer {
 func (p *pricer) path(q eci.PriceQuery) string {
 	name := fmt.Sprintf("price %s %g %g %d %s %g %d", p.stage.Config.Region, q.CPU, q.MemoryGiB,
 		q.EphemeralStorageGiB, q.SpotStrategy, q.SpotPriceLimit, q.SpotDuration)
-	return filepath.Join(p.stage.Config.StateDir, label(name)+".json")
+	return filepath.Join(p.stage.Config.StateDir, label(strings.ReplaceAll(name, ".", "p"))+".json")
 }
 
 // query is what a group of a size costs; false where it has no price by size.

@@ -24,6 +24,7 @@ type startFailure struct {
 	again   bool // another attempt of the job may do better, so it makes its calls
 	log     []string
 	patient bool // only [timeouts] ready ends the wait
+	pull    time.Duration
 }
 
 func startFailures() []startFailure {
@@ -59,7 +60,7 @@ func startFailures() []startFailure {
 			log: []string{"the image foreign of container build can't be started", "another machine", "linux/amd64"}},
 		{name: "exec format error that only the log tells", image: "mute", build: true,
 			log: []string{"the image mute of container build can't be started", "another machine"}},
-		{name: "no helper image", change: func(w *world) { w.config.Helper.Image = "host" },
+		{name: "no helper image", pull: time.Second, change: func(w *world) { w.config.Helper.Image = "host" },
 			log: []string{"helper container", "exit code 70", "neither gitlab-runner nor gitlab-runner-helper", "set [helper] image"}},
 		{name: "pending for ever", group: ecitest.GroupFault{PendingForever: true}, again: true, patient: true,
 			log: []string{"not ready within [timeouts] ready", "status Pending", "helper waiting ContainerCreating"}},
@@ -100,7 +101,7 @@ func TestStartFailures(t *testing.T) {
 	for _, tt := range startFailures() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, ecitest.Options{Images: failingImages(t),
+			w := newWorld(t, ecitest.Options{Images: failingImages(t), Delays: ecitest.Delays{Pull: tt.pull},
 				Faults: ecitest.Faults{Group: func(int) ecitest.GroupFault { return tt.group }}})
 			if tt.patient {
 				w.config.Timeouts.Ready = 6 * time.Second
@@ -114,6 +115,10 @@ func TestStartFailures(t *testing.T) {
 			}
 			w.job(t, changes)
 			log, err := w.prepare(t)
+			if err == nil {
+				// ECI called it running before it died; the first script tells.
+				_, err = w.run(t, "build_script", "true")
+			}
 			t.Logf("%s\nERROR: %v", log, err)
 			wantError(t, err, tt.log...)
 			want := w.env.SystemFailure

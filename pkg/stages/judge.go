@@ -36,7 +36,7 @@ func (s *Stage) judge(group *eci.Group, since func(eci.Event) time.Duration) err
 	if err := s.mountFailure(group, since); err != nil {
 		return err
 	}
-	return death(group)
+	return s.death(group)
 }
 
 // late is what keeps a group from starting when there is no more time for it,
@@ -54,10 +54,10 @@ func (s *Stage) late(group *eci.Group) error {
 }
 
 // death is why a group that ran can't serve its job any more, or nil.
-func death(group *eci.Group) error {
+func (s *Stage) death(group *eci.Group) error {
 	for _, name := range []string{helperContainer, buildContainer} {
 		if c := group.Container(name); c != nil && c.State == "Terminated" {
-			return &startError{what: ended(group, c), event: lastWarning(group)}
+			return s.bootFailure(group, c, nil) // perhaps it died before its first script
 		}
 	}
 	e := &startError{event: lastWarning(group)}
@@ -131,8 +131,8 @@ func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus, since func
 	owner, named := s.ownerOf(c)
 	fill := strings.NewReplacer("{image}", named, "{platform}", "linux/"+s.Config.Capacity.Architecture)
 	for _, p := range bootProblems() {
-		// The helper's own script, whose shell works, ends with other numbers.
-		if p.words.MatchString(strings.ToLower(said)) && c.ExitCode != bootScriptFailed {
+		// Our own script, and what a signal ended, had a shell that works.
+		if p.words.MatchString(strings.ToLower(said)) && c.ExitCode != bootScriptFailed && (c.ExitCode <= 128 || c.ExitCode == 255) {
 			return &startError{blame: owner, lasting: true, event: eci.OneLine(said), next: fill.Replace(p.next),
 				what: fmt.Sprintf("container group %s: the image %s of container %s can't be started: %s", group.ID, c.Image, c.Name, p.is)}
 		}

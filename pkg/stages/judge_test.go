@@ -133,6 +133,7 @@ func TestJudge(t *testing.T) {
 		{"no such user", build(eci.ContainerStatus{State: "Waiting", Reason: "CreateContainerError", Message: "unable to find user app: no matching entries in passwd file"}), 0, "USER of the job's `image:`", author, true, 0},
 		{"can't be created, perhaps for a moment", build(eci.ContainerStatus{State: "Waiting", Reason: "CreateContainerError", Message: "context deadline"}), time.Second, "", 0, false, 0},
 		{"can't be created", build(eci.ContainerStatus{State: "Waiting", Reason: "CreateContainerError", Message: "context deadline"}), time.Minute, "CreateContainerError", operator, false, 0},
+		{"killed, with words in its log", build(eci.ContainerStatus{State: "Terminated", Reason: "Error", ExitCode: 137, Message: "exec: no such file or directory"}), 0, "exit code 137", operator, false, 0},
 		{"killed", build(eci.ContainerStatus{State: "Terminated", Reason: "OOMKilled", ExitCode: 137}), 0, "exit code 137, OOMKilled", operator, false, 0},
 		{"never pulled", build(eci.ContainerStatus{State: "Waiting", Reason: "ErrImageNeverPull"}), 0, "pull policy", author, true, 0},
 		{"no image of that name", build(eci.ContainerStatus{State: "Waiting", Reason: "InvalidImageName", Message: "x"}), 0, "no name of an image", author, true, 0},
@@ -187,7 +188,7 @@ func FuzzJudge(f *testing.F) {
 		tale := openStory(new(strings.Builder), SystemClock{}, "x")
 		tale.look(&group)
 		tale.ready(&group)
-		for _, err := range []error{s.judge(&group, func(eci.Event) time.Duration { return time.Hour }), s.late(&group), death(&group)} {
+		for _, err := range []error{s.judge(&group, func(eci.Event) time.Duration { return time.Hour }), s.late(&group), s.death(&group)} {
 			if err != nil && strings.TrimSpace(err.Error()) == "" {
 				t.Error("an error says nothing")
 			}

@@ -128,24 +128,101 @@ func TestCreateIsSentAgainWithTheSameToken(t *testing.T) {
 	}
 }
 
+// A failure that only a person can heal says so, and is not tried three times.
 func TestFailureThatCannotHealIsNotTriedAgain(t *testing.T) {
-	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		if action == "CreateContainerGroup" {
-			return ecitest.CallFault{Status: 403, Code: "QuotaExceeded", Message: "vCPU quota is used up"}
-		}
-		return ecitest.CallFault{}
-	}}})
-	_, err := w.prepare(t)
-	wantError(t, err, "QuotaExceeded", "request id", "Quota Center")
+	size := []map[string]any{{"key": "ECI_CPU", "value": "3"}, {"key": "CI_SERVER_HOST", "value": "gitlab.example.com", "public": true}}
+	tests := []struct {
+		name, action, code string
+		status             int
+		variables          []map[string]any
+		build              bool
+		want               []string
+	}{
+		{"quota", "CreateContainerGroup", "QuotaExceeded", 403, nil, false, []string{"Quota Center"}},
+		{"vCPU of the day", "CreateContainerGroup", "Throttling.Vcpu.PerDay", 403, nil, false, []string{"Quota Center"}},
+		{"arrears", "CreateContainerGroup", "Account.Arrearage", 400, nil, false, []string{"top it up"}},
+		{"no right to create", "CreateContainerGroup", "Forbidden.RAM", 403, nil, false, []string{"Allow the RAM action eci:CreateContainerGroup"}},
+		{"no right to describe", "DescribeContainerGroups", "NoPermission", 403, nil, false, []string{"Allow the RAM action eci:DescribeContainerGroups"}},
+		{"wrong key", "CreateContainerGroup", "InvalidAccessKeyId.NotFound", 404, nil, false, []string{"access_key_id"}},
+		{"a size of the operator's", "CreateContainerGroup", "InvalidParameter.CPU.Memory", 400, nil, false, []string{"[build] cpu and memory"}},
+		{"a size of the author's", "CreateContainerGroup", "InvalidParameter.CPU.Memory", 400, size, true, []string{"What the job's author can do", "ECI_CPU"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
+				if action == tt.action && n == 0 {
+					return ecitest.CallFault{Status: tt.status, Code: tt.code, Message: "no"}
+				}
+				return ecitest.CallFault{}
+			}}})
+			if tt.variables != nil {
+				w.job(t, map[string]any{"variables": tt.variables})
+			}
+			_, err := w.prepare(t)
+			wantError(t, err, append(tt.want, tt.code, "request id")...)
+			want := w.env.SystemFailure
+			if tt.build {
+				want = w.env.BuildFailure
+			}
+			if status, _ := w.env.ExitStatus(err); status != want {
+				t.Errorf("exit status %d, want %d", status, want)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+			w.env.Attempt = "0123abce"
+			before := len(w.server.Calls())
+			_, err = w.prepare(t)
+			wantError(t, err, append(tt.want, "an earlier attempt failed for good", tt.code)...)
+			if after := len(w.server.Calls()); after != before {
+				t.Errorf("%d calls by an attempt that can't succeed", after-before)
+			}
+		})
+	}
+}
+
+// The note of a failure is good for the budget and a minute: a stage by hand can
+// come back to its job when the cause is mended.
+func TestNoteOfAFailureGrowsOld(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Faults: refuseCreate(ecitest.CallFault{Status: 403, Code: "QuotaExceeded"})})
+	if _, err := w.prepare(t); err == nil {
+		t.Fatal("prepare succeeded")
+	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
 	}
+	note := only(t, filepath.Join(w.config.StateDir, "*.job.json"))
+	data, err := os.ReadFile(note)
+	if err != nil || !strings.Contains(string(data), "QuotaExceeded") {
+		t.Fatalf("%v, the note is %q", err, data)
+	}
+	write(t, note, `{"first":"`+time.Now().Add(-w.config.Timeouts.Ready-2*time.Minute).Format(time.RFC3339)+`","failure":"QuotaExceeded"}`)
+	w.env.Attempt = "0123abce"
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An attempt for which nothing of the budget is left makes no call.
+func TestBudgetIsOneForAllAttempts(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	write(t, only(t, filepath.Join(w.config.StateDir, "*.job.json")), `{"first":"`+time.Now().Add(-w.config.Timeouts.Ready).Format(time.RFC3339)+`"}`)
 	w.env.Attempt = "0123abce"
 	before := len(w.server.Calls())
-	_, err = w.prepare(t)
-	wantError(t, err, "an earlier attempt failed for good", "QuotaExceeded")
+	_, err := w.prepare(t)
+	wantError(t, err, "[timeouts] ready = 20s is for all attempts of a job together")
 	if after := len(w.server.Calls()); after != before {
-		t.Errorf("%d calls by an attempt that can't succeed", after-before)
+		t.Errorf("%d calls", after-before)
 	}
 }
 
