@@ -93,12 +93,15 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 		if !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
 			return Image{}, false
 		}
-		if image, ok := g.s.opts.Images[c.spec.Image]; ok {
+		why, fails := g.fault.pullFailure(c.spec.Image)
+		if image, ok := g.s.opts.Images[c.spec.Image]; ok && !fails {
 			g.event("Normal", "Pulled", c.spec.Name, fmt.Sprintf("Successfully pulled image %q in %s", c.spec.Image, time.Since(begun).Round(time.Millisecond)))
 			return image, true
 		}
-		message := fmt.Sprintf("Failed to pull image %q: rpc error: code = NotFound desc = failed to resolve reference %q: %s",
-			c.spec.Image, c.spec.Image, imageMissing)
+		if !fails {
+			why = fmt.Sprintf("rpc error: code = NotFound desc = failed to resolve reference %q: %s", c.spec.Image, imageMissing)
+		}
+		message := fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, why)
 		g.event("Warning", "Failed", c.spec.Name, message)
 		g.event("Warning", "Failed", c.spec.Name, "Error: ErrImagePull")
 		c.set(containerState{State: "Waiting", Reason: "ErrImagePull", Message: message})
@@ -195,13 +198,19 @@ func (c *container) ended(st sandbox.Status) {
 		State: "Terminated", Reason: "Completed", Message: st.Message,
 		ExitCode: st.ExitCode, Signal: st.Signal, Start: st.Started, Finish: st.Finished,
 	}
+	switches := c.g.s.opts.Switches
 	switch {
 	case st.OOMKilled && st.ExitCode != 0:
-		state.Reason = "OOMKilled"
+		state.Reason = switches.OOMReason
+	case st.ExitCode != 0 && switches.DeadlineReason != "" && c.g.overdue():
+		state.Reason = switches.DeadlineReason
 	case st.ExitCode != 0:
 		state.Reason = "Error"
 	}
 	c.terminated(state)
+	if st.OOMKilled && switches.OOMEndsGroup && c.final {
+		c.g.cancel()
+	}
 }
 
 func (c *container) terminated(state containerState) {

@@ -43,6 +43,7 @@ func (s *Server) createContainerGroup(p *params) (map[string]any, *apiError) {
 		s.tokens[token] = createdBy{digest, g.id}
 	}
 	s.mu.Unlock()
+	g.meet(p.v)
 	if !s.start(g.run) {
 		return nil, &apiError{503, "ServiceUnavailable", "the server is closing"}
 	}
@@ -80,9 +81,6 @@ func (s *Server) parseGroup(p *params) *groupSpec {
 		ImageSnapshotID: p.str("ImageSnapshotId"), AutoMatchImageCache: p.boolean("AutoMatchImageCache", false),
 	}
 	grace := s.opts.Switches.DefaultGracePeriod
-	if grace == 0 {
-		grace = 30 * time.Second
-	}
 	g.Grace = time.Duration(p.integer("TerminationGracePeriodSeconds", int64(grace/time.Second), 0)) * time.Second
 	if p.str("TerminationGracePeriodSeconds") == "" {
 		g.Grace = grace // not rounded to seconds

@@ -27,22 +27,42 @@ func (s *Server) deleteContainerGroup(p *params) (map[string]any, *apiError) {
 		}
 		return map[string]any{}, nil
 	}
+	if refusal := g.deletable(); refusal != nil {
+		return nil, refusal
+	}
+	g.delete(force)
+	return map[string]any{}, nil
+}
+
+// deletable is what the switches have against a delete now.
+func (g *group) deletable() *apiError {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	status := g.status()
+	if code := g.s.opts.Switches.DeleteTwice; code != "" && g.deleting {
+		return invalid(code, "the container group %s is being deleted", g.id)
+	}
+	if status == g.s.opts.Switches.DeleteRefusedWhile {
+		return invalid("IncorrectStatus", "the container group is %s", status)
+	}
+	return nil
+}
+
+// delete ends the group; once more is nothing.
+func (g *group) delete(force bool) {
 	g.mu.Lock()
 	first := !g.deleting
 	if first {
 		g.deleting, g.modified = true, time.Now()
-		if g.grace = g.spec.Grace; force {
-			g.grace = 0
-		}
+		g.abrupt = force || g.s.opts.Switches.DeleteKillsAtOnce
 	}
 	over := g.over()
 	g.mu.Unlock()
 	switch {
 	case first && over:
-		s.forget(g, s.opts.Switches.DeletedGroupStaysVisible)
+		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
 	case first:
 		g.event("Normal", "Killing", "", "Stopping container group "+g.spec.Name)
 		g.cancel()
 	}
-	return map[string]any{}, nil
 }

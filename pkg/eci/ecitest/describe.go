@@ -51,11 +51,14 @@ func (s *Server) page(p *params, limit int64) (page []*group, next string, total
 			next = strconv.Itoa(page[len(page)-1].seq)
 		}
 	}
+	if code := s.opts.Switches.UnknownIDOnDescribe; code != "" && len(ids) > 0 && total == 0 {
+		p.fail(code, "none of the container groups exists: %s", ids)
+	}
 	return page, next, total
 }
 
 func (g *group) matches(p *params, ids []string, tags []tag, since time.Duration) bool {
-	if time.Since(g.created) < g.s.opts.Switches.NewGroupHiddenFor {
+	if g.hidden() {
 		return false
 	}
 	if ids != nil && !slices.Contains(ids, g.id) {
@@ -120,6 +123,8 @@ func (g *group) describe(withEvents bool) map[string]any {
 		d["SucceededTime"] = stamp(g.finished)
 	case "Failed":
 		d["FailedTime"] = stamp(g.finished)
+	case "Expired":
+		d["ExpiredTime"] = stamp(g.finished)
 	}
 	if withEvents {
 		d["Events"] = g.describeEvents()

@@ -133,7 +133,7 @@ func TestExecFaults(t *testing.T) {
 }
 
 func TestExecIdleAndPing(t *testing.T) {
-	s := start(t, ecitest.Options{Delays: ecitest.Delays{ExecIdle: 150 * time.Millisecond}})
+	s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecIdle: 150 * time.Millisecond}})
 	id := running(t, s)
 	uri := execURI(t, s, id, nil, "sleep", "0.5")["WebSocketUri"].(string)
 	if _, _, closed := stream(t, uri, ""); closed != -1 {

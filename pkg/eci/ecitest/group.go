@@ -33,13 +33,19 @@ type group struct {
 	created time.Time
 	ctx     context.Context // ends with delete, deadline and Close
 	cancel  context.CancelFunc
-	grace   time.Duration // until KILL, when ctx has ended
+	met     sync.Once     // fault is set
 	gone    chan struct{} // closed when nothing of it runs any more
+	up      chan struct{} // closed when it is Running
 	changed chan struct{} // capacity 1: a container has changed state
+	fault   GroupFault    // set before run goes on
 
 	mu         sync.Mutex
-	phase      string // all but Terminating
+	shown      time.Time // in describe answers from then on; zero = the fault is not known yet
+	phase      string    // all but Terminating
+	end        string    // phase that it ends in when ctx ends; "" = Failed
 	deleting   bool
+	abrupt     bool // it ends by KILL alone
+	expired    bool // by its active deadline
 	finished   time.Time
 	modified   time.Time
 	sandbox    *sandbox.Group
@@ -58,7 +64,7 @@ type event struct {
 func newGroup(s *Server, seq int, spec *groupSpec) *group {
 	g := &group{
 		s: s, id: newGroupID(), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
-		gone: make(chan struct{}), changed: make(chan struct{}, 1),
+		gone: make(chan struct{}), changed: make(chan struct{}, 1), up: make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancel(s.ctx)
 	for i := range spec.Containers {
@@ -74,17 +80,28 @@ func newGroup(s *Server, seq int, spec *groupSpec) *group {
 func (g *group) run() {
 	defer close(g.gone)
 	defer g.cancel()
+	g.meet(nil) // where no create call has
 	if !g.s.pause(g.ctx, g.s.opts.Delays.Schedule) {
 		g.finish("Failed")
 		return
 	}
+	if reason := g.fault.ScheduleFailed; reason != "" {
+		g.event("Warning", reason, "", g.fault.Message)
+		g.finish("ScheduleFailed")
+		return
+	}
 	g.setPhase("Pending")
 	g.event("Normal", "Scheduled", "", "Successfully assigned "+g.spec.Name+" to local machine")
+	for _, e := range g.fault.Events {
+		g.event(e.Type, e.Reason, e.Name, e.Message)
+	}
 	var work sync.WaitGroup
-	if err := g.setUp(); err != nil {
+	switch err := g.setUp(); {
+	case err != nil:
 		g.event("Warning", "FailedMount", "", err.Error()) // and Pending stays, as on ECI
-	} else {
+	case !g.fault.PendingForever:
 		work.Go(func() { g.startContainers(&work) })
+		work.Go(g.strike)
 	}
 	phase := g.watch()
 	g.cancel() // no restarts from here on
@@ -107,6 +124,9 @@ func (g *group) deleteDelay() time.Duration {
 
 // setUp makes the group's sandbox, volumes and forwarded addresses.
 func (g *group) setUp() error {
+	if g.fault.Mount != "" {
+		return errors.New(g.fault.Mount)
+	}
 	volumes, err := g.s.makeVolumes(g.volumeDir(), g.spec.Volumes)
 	if err != nil {
 		return err
@@ -206,12 +226,13 @@ func (g *group) watch() string {
 	for {
 		select {
 		case <-g.ctx.Done():
-			return "Failed"
+			return g.lastPhase()
 		case <-deadline:
 			g.event("Warning", "DeadlineExceeded", "", "Container group was active longer than the specified deadline")
-			phase := g.s.opts.Switches.DeadlineStatus
-			setDefault(&phase, "Failed")
-			return phase
+			g.mu.Lock()
+			g.expired = true
+			g.mu.Unlock()
+			return g.s.opts.Switches.DeadlineStatus
 		case <-pending.C:
 			if g.update() == "Pending" {
 				g.event("Warning", "PendingTimeout", "", "Container group was pending for too long")
@@ -223,6 +244,23 @@ func (g *group) watch() string {
 			}
 		}
 	}
+}
+
+// lastPhase is what a group becomes that was told to end.
+func (g *group) lastPhase() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.end != "" {
+		return g.end
+	}
+	return "Failed"
+}
+
+// overdue tells whether the active deadline has ended the group.
+func (g *group) overdue() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.expired
 }
 
 // update computes the phase from the containers.
@@ -242,6 +280,7 @@ func (g *group) update() string {
 		return "Succeeded"
 	case created && g.phase == "Pending":
 		g.phase, g.modified = "Running", time.Now()
+		close(g.up)
 	}
 	return g.phase
 }
@@ -270,8 +309,8 @@ func (g *group) over() bool {
 func (g *group) stopContainers() {
 	g.mu.Lock()
 	grace := g.spec.Grace
-	if g.grace != 0 || g.deleting {
-		grace = g.grace
+	if g.abrupt {
+		grace = 0
 	}
 	var running []*sandbox.Container
 	for _, c := range g.containers {

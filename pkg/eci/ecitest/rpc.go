@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -52,7 +53,7 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 	if call.Action = r.Form.Get("Action"); call.Action == "" {
 		call.Action = r.Header.Get("x-acs-action")
 	}
-	fault := s.callFault(call.Action)
+	fault := s.callFault(call.Action, call.Params)
 	if !s.pause(r.Context(), s.opts.Delays.API+fault.Delay) {
 		return
 	}
@@ -69,6 +70,12 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, refusal := s.dispatch(r, call.Action)
+	if !s.pause(r.Context(), fault.DelayAfter) {
+		return
+	}
+	if fault.Truncate {
+		w = &truncated{ResponseWriter: w, left: fault.TruncateAfter, cut: func() { cut(r) }}
+	}
 	switch {
 	case fault.CutAfter:
 		s.cutCall(r, &call)
@@ -188,8 +195,13 @@ func (s *Server) answer(w http.ResponseWriter, call *Call, status int, body map[
 	call.HTTPStatus = status
 	s.record(call) // before the answer: a test that has it finds the call
 	w.Header().Set("Content-Type", "application/json;charset=utf-8")
-	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(body); err != nil {
+	text, err := json.Marshal(body)
+	if err == nil {
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		w.WriteHeader(status)
+		_, err = w.Write(text)
+	}
+	if err != nil {
 		s.opts.Log("ecitest: answer %s: %v", call.Action, err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
@@ -35,10 +34,8 @@ type Delays struct {
 	Pull     time.Duration // pulling each image
 	Delete   time.Duration // from the containers' end to the group's disappearance
 
-	MaxPending  time.Duration // Pending for longer becomes Failed; 0 = 4 h as documented
-	Restart     time.Duration // second restart and second pull wait this long, doubling up to 5 min; 0 = 10 s, as the kubelet
-	ExecIdle    time.Duration // a socket with no frame and no ping for this long is closed; 0 = 60 s
-	ExecURIGood time.Duration // how long a WebSocketUri can be used; 0 = 30 s
+	MaxPending time.Duration // Pending for longer becomes Failed; 0 = 4 h as documented
+	Restart    time.Duration // second restart and second pull wait this long, doubling up to 5 min; 0 = 10 s, as the kubelet
 }
 
 func (d *Delays) setDefaults() {
@@ -47,7 +44,6 @@ func (d *Delays) setDefaults() {
 		def   time.Duration
 	}{
 		{&d.MaxPending, 4 * time.Hour}, {&d.Restart, 10 * time.Second},
-		{&d.ExecIdle, 60 * time.Second}, {&d.ExecURIGood, 30 * time.Second},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def
@@ -86,14 +82,16 @@ type Server struct {
 
 	mu       sync.Mutex
 	closed   bool
-	faults   Faults
+	faults   *decider
 	groups   map[string]*group
 	seq      int                     // of the last group created
 	tokens   map[string]createdBy    // client token -> what it made
 	sessions map[string]*execSession // exec token -> session not yet connected
 	calls    []Call
 	perCall  map[string]int // action -> calls so far
-	execs    int            // sockets dialled so far
+	execs    int            // exec addresses given out so far
+	made     int            // groups so far
+	sockets  map[string]int // open exec sockets by group
 }
 
 // Start sweeps what an earlier server left in opts.Dir and serves until Close.
@@ -110,6 +108,7 @@ func Start(opts Options) (*Server, error) {
 	setDefault(&opts.AccessKeyID, "local")
 	setDefault(&opts.AccessKeySecret, "local-secret")
 	opts.Delays.setDefaults()
+	opts.Switches.setDefaults()
 	if opts.Log == nil {
 		opts.Log = func(string, ...any) {}
 	}
@@ -126,16 +125,16 @@ func Start(opts Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("ecitest: %w", err), host.Close())
 	}
 	s := &Server{
-		opts: opts, host: host, addr: l.Addr().String(), faults: opts.Faults,
+		opts: opts, host: host, addr: l.Addr().String(), faults: newDecider(opts.Faults),
 		groups: map[string]*group{}, tokens: map[string]createdBy{},
-		sessions: map[string]*execSession{}, perCall: map[string]int{},
+		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.serveRPC)
 	mux.HandleFunc("GET "+execPath, s.serveExec)
 	s.http = &http.Server{
-		Handler:           mux,
+		Handler:           s.bounded(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
@@ -152,9 +151,10 @@ func Start(opts Options) (*Server, error) {
 // connKey is the context key of a request's TCP connection, which faults cut.
 type connKey struct{}
 
-func setDefault(s *string, value string) {
-	if *s == "" {
-		*s = value
+func setDefault[T comparable](field *T, value T) {
+	var none T
+	if *field == none {
+		*field = value
 	}
 }
 
@@ -284,22 +284,16 @@ func (s *Server) NASDir(server, path string) string {
 
 // KillContainer sends SIGKILL to PID 1 of a running container.
 func (s *Server) KillContainer(groupID, name string) error {
-	s.mu.Lock()
-	g := s.groups[groupID]
-	s.mu.Unlock()
-	if g == nil {
-		return fmt.Errorf("kill container: no group %s", groupID)
+	g, err := s.lookUp(groupID)
+	if err != nil {
+		return err
 	}
-	c := g.running(name)
-	if c == nil {
-		return fmt.Errorf("kill container: no running container %s in %s", name, groupID)
-	}
-	return c.Signal(syscall.SIGKILL)
+	return g.kill(name)
 }
 
 // SetFaults replaces the faults; counts of calls go on.
 func (s *Server) SetFaults(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = f
+	s.faults = newDecider(f)
 }
