@@ -101,37 +101,6 @@ func TestExec(t *testing.T) {
 	}
 }
 
-func TestExecFaults(t *testing.T) {
-	const total = 100_000
-	tests := []struct {
-		name   string
-		fault  ecitest.ExecFault
-		bytes  int
-		closed websocket.StatusCode
-		least  int // messages
-	}{
-		{"none", ecitest.ExecFault{}, total, websocket.StatusNormalClosure, 1},
-		{"drop", ecitest.ExecFault{Drop: true, DropAfter: 77_777}, 77_777, -1, 1},
-		{"drop at once", ecitest.ExecFault{Drop: true}, 0, -1, 0},
-		{"small frames", ecitest.ExecFault{MaxFrame: 1000, EmptyFrames: true}, total, websocket.StatusNormalClosure, 200},
-		{"merged", ecitest.ExecFault{Merge: true}, total, websocket.StatusNormalClosure, 1},
-		{"end swallowed", ecitest.ExecFault{SwallowFinal: 10}, total - 10, websocket.StatusNormalClosure, 1},
-		{"text messages", ecitest.ExecFault{Text: true}, total, websocket.StatusNormalClosure, 1},
-	}
-	s := start(t, ecitest.Options{})
-	id := running(t, s)
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s.SetFaults(ecitest.Faults{Exec: func(int) ecitest.ExecFault { return tt.fault }})
-			uri := execURI(t, s, id, nil, "/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x")["WebSocketUri"].(string)
-			out, messages, closed := stream(t, uri, "")
-			if len(out[1]) != tt.bytes || closed != tt.closed || messages < tt.least {
-				t.Errorf("%d bytes in %d messages, closed %d", len(out[1]), messages, closed)
-			}
-		})
-	}
-}
-
 func TestExecIdleAndPing(t *testing.T) {
 	s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecIdle: 150 * time.Millisecond}})
 	id := running(t, s)
