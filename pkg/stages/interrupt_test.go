@@ -18,8 +18,7 @@ import (
 
 // A create call that took effect without its answer, and a driver that was told
 // to stop at that moment, leave what cleanup finds by its tags.
-func TestPrepareInterruptedInTheCreateCall(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func prepareInterruptedInTheCreateCall(t *testing.T, w *world) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
@@ -172,8 +171,7 @@ func (w *waiter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func TestStopEmptiesTheContainerAndKeepsTheGroup(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func stopEmptiesTheContainerAndKeepsTheGroup(t *testing.T, w *world) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -15,23 +15,27 @@ import (
 // running creates a group and waits until it runs.
 func running(t *testing.T, s *ecitest.Server) string {
 	t.Helper()
-	id := create(t, s, script("trap 'exit 0' TERM; while :; do sleep 0.05; done"))
+	id := create(t, s, script("trap 'exit 0' TERM; sleep 1000 & wait"))
 	await(t, s, id, status("Running"))
 	return id
 }
 
 func execURI(t *testing.T, s *ecitest.Server, id string, more map[string]string, args ...string) map[string]any {
 	t.Helper()
+	answer, code := call(t, s, "ExecContainerCommand", execParams(id, more, args...))
+	if code != "" {
+		t.Fatalf("exec: %s", code)
+	}
+	return answer
+}
+
+func execParams(id string, more map[string]string, args ...string) map[string]string {
 	command, _ := json.Marshal(args)
 	p := map[string]string{"ContainerGroupId": id, "ContainerName": "build", "Command": string(command), "TTY": "false"}
 	for k, v := range more {
 		p[k] = v
 	}
-	answer, code := call(t, s, "ExecContainerCommand", p)
-	if code != "" {
-		t.Fatalf("exec: %s", code)
-	}
-	return answer
+	return p
 }
 
 // stream dials, sends stdin and reads to the end; by channel what came, and the close status (-1 = cut).

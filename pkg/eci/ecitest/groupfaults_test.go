@@ -59,7 +59,7 @@ func TestPendingForever(t *testing.T) {
 }
 
 func TestReclaimGivesNotice(t *testing.T) {
-	s, id := afflicted(t, "group:reclaim,notice=300ms,after=10ms", script("trap '' TERM; while :; do sleep 0.05; done", "TerminationGracePeriodSeconds", "60"))
+	s, id := afflicted(t, "group:reclaim,notice=300ms,after=10ms", script("exec sleep 1000", "TerminationGracePeriodSeconds", "60"))
 	noticed := await(t, s, id, func(g map[string]any) bool { return strings.Contains(fmt.Sprint(g["Events"]), "SpotToBeReleased") })
 	begun := time.Now()
 	if noticed["Status"] != "Running" {
