@@ -73,7 +73,7 @@ func ClassOf(err error) Class {
 
 func classOfCode(code string) Class {
 	switch code {
-	case "Degrade.Api", "EipPurchaseFlowControl", "InternalError", "ServiceUnavailable", "OperationConflict":
+	case "Degrade.Api", "EipPurchaseFlowControl", "InternalError", "ServiceUnavailable", "OperationConflict", "IncorrectStatus":
 		return Retry
 	case "OperationDenied.NoStock", "Zone.NotOnSale", "Spot.NotMatched",
 		"RecommendEmpty.InstanceTypeFamilyNotMatched", "InvalidVSwitchId.IpNotEnough":

@@ -30,6 +30,7 @@ func TestClass(t *testing.T) {
 		{"ServiceUnavailable", 503, Retry, true},
 		{"containerRepositoryAuthorizationFailed", 503, Retry, true},
 		{"OperationConflict", 409, Retry, false},
+		{"IncorrectStatus", 400, Retry, false},
 		{"OperationDenied.NoStock", 403, Capacity, false},
 		{"OperationDenied.NoStock", 500, Capacity, true}, // the code says more than the status
 		{"Zone.NotOnSale", 403, Capacity, false},

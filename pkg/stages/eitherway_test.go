@@ -58,7 +58,6 @@ func TestEitherWay(t *testing.T) {
 		{"error channel and an empty first frame", ecitest.Switches{ExecErrorChannel: true, EmptyFirstFrame: true}},
 		{"text without a channel byte", ecitest.Switches{ExecTextFrames: true, ExecNoChannelByte: true}},
 		{"exec while pending", ecitest.Switches{ExecAllowedWhilePending: true, ParallelContainerStart: true}},
-		{"sockets live briefly", ecitest.Switches{ExecLifetime: 200 * time.Millisecond}},
 		{"one socket at once", ecitest.Switches{ExecMaxSessions: 1}},
 		{"a new group is hidden", ecitest.Switches{NewGroupHiddenFor: time.Second}},
 		{"a new group is an unknown id", ecitest.Switches{NewGroupHiddenFor: time.Second, UnknownIDOnDescribe: "InvalidParameter.NotFound"}},
@@ -95,7 +94,7 @@ func TestFaults(t *testing.T) {
 		{"started at the call, then not", "exec:start=call,drop=0,times=1"},
 		{"dropped before the first byte", "exec:drop=0,times=1"},
 		{"dropped three times in the log", "exec:drop=1000,times=3"},
-		{"dropped ever again", "exec:drop-every=300ms"},
+		{"dropped again and again", "exec:drop-every=50ms,times=5"},
 		{"closed for silence", "exec:idle=200ms,times=2"},
 		{"half-open", "exec:half-open=1000,times=1"},
 		{"single bytes", "exec:split=1"},
@@ -114,6 +113,40 @@ func TestFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			newWorld(t, ecitest.Options{Faults: faults(t, strings.Split(tt.rules, "; ")...)}).lifecycle(t)
+		})
+	}
+}
+
+// A script may outlive any number of sockets, whether they break or are closed in
+// good order.
+func TestScriptOutlivesItsSockets(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		options ecitest.Options
+	}{
+		{"broken", ecitest.Options{Faults: faults(t, "exec:drop-every=500ms")}},
+		{"closed", ecitest.Options{Switches: ecitest.Switches{ExecLifetime: 500 * time.Millisecond}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tt.options)
+			if out, err := w.prepare(t); err != nil {
+				t.Fatalf("prepare: %v\n%s", err, out)
+			}
+			var want strings.Builder
+			for i := range 15 {
+				fmt.Fprintf(&want, "line %d\n", i)
+			}
+			log, err := w.run(t, "build_script", "i=0; while [ $i -lt 15 ]; do echo line $i; i=$((i+1)); sleep 0.1; done")
+			if err != nil || log != want.String() {
+				t.Errorf("log %q, %v", log, err)
+			}
+			if execs := w.calls()["ExecContainerCommand"]; execs < 2 {
+				t.Errorf("%d execs: no socket has ended, the test shows nothing", execs)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -205,3 +205,23 @@ func stopEmptiesTheContainerAndKeepsTheGroup(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 }
+
+// A group can be refused its delete while it is being scheduled.
+func TestCleanupOfAGroupThatIsStillScheduled(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: time.Second}, Switches: ecitest.Switches{DeleteRefusedWhile: "Scheduling"}})
+	w.server.SetFaults(faults(t, "CreateContainerGroup:cut=after,times=1", "CreateContainerGroup:error=QuotaExceeded,skip=1"))
+	_, err := w.prepare(t)
+	wantError(t, err, "QuotaExceeded")
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]int{}
+	for _, c := range w.server.Calls() {
+		if c.Action == "DeleteContainerGroup" {
+			codes[c.Code]++
+		}
+	}
+	if codes["IncorrectStatus"] == 0 || codes[""] != 1 {
+		t.Errorf("answers to deletes: %v, want refusals and then a success", codes)
+	}
+}
