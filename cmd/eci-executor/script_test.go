@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,11 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"eci-executor": func() {
-			os.Exit(run(context.Background(), process{args: os.Args, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}))
-		},
-	})
+	testscript.Main(m, map[string]func(){"eci-executor": main})
 }
 
 // driverFile is written to $WORK of each script as eci-executor.toml.

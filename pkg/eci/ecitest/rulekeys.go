@@ -79,7 +79,7 @@ func RuleHelp() string {
 			case !k.flag:
 				value = "=" + value
 			}
-			fmt.Fprintf(&b, "  %-26s %s\n", k.name+value, k.help)
+			fmt.Fprintf(&b, "  %-34s %s\n", k.name+value, k.help)
 		}
 	}
 	section("any target:", slices.Concat(whereKeys(), whenKeys()))
