@@ -9,7 +9,8 @@
 // the grace period; EmptyDir, ConfigFile, NFS and alicloud/nas volumes, with NAS
 // directories that outlive groups and servers; exec over a WebSocket with
 // single-use addresses and channel bytes. Whatever the references leave open is
-// a field of Switches, and Faults breaks calls and streams on request.
+// a field of Switches, which Profile sets all at once. Faults breaks calls, execs
+// and groups on request, by code or by Rules, which have a text form.
 //
 // It does not imitate: the ACS3 signature of the newer SDKs, RAM policies,
 // quotas, prices and rate limits; VPCs, vSwitches and addresses (a group has its

@@ -81,7 +81,9 @@ func TestProbabilityIsSeeded(t *testing.T) {
 // A later rule lays its own over an earlier one's, and rules lie over code.
 func TestRulesAddUp(t *testing.T) {
 	faults := ecitest.Faults{
-		Call:  func(string, int) ecitest.CallFault { return ecitest.CallFault{Code: "QuotaExceeded", Message: "by code"} },
+		Call: func(string, int) ecitest.CallFault {
+			return ecitest.CallFault{Code: "QuotaExceeded", Message: "by code"}
+		},
 		Rules: rules(t, "*:delay=1ms,times=3", "*:error=Throttling,skip=1,times=2", "*:error=503,skip=2,times=1"),
 	}
 	s := start(t, ecitest.Options{Faults: faults})
