@@ -71,6 +71,7 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 	}
 	answer, refusal := s.dispatch(r, call.Action)
 	if !s.pause(r.Context(), fault.DelayAfter) {
+		s.cutCall(r, &call)
 		return
 	}
 	if fault.Truncate {
