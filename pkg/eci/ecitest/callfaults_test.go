@@ -57,10 +57,11 @@ func TestDelaysAroundTheEffect(t *testing.T) {
 				close(arrived)
 				return ecitest.CallFault{}
 			}}})
-			answered := make(chan string)
+			answered := make(chan struct{})
+			var code string
 			go func() {
-				_, code := call(t, s, "CreateContainerGroup", script("exec sleep 60"))
-				answered <- code
+				defer close(answered)
+				_, code = call(t, s, "CreateContainerGroup", script("exec sleep 60"))
 			}()
 			<-arrived
 			for len(s.Groups()) < tt.groups {
@@ -69,7 +70,7 @@ func TestDelaysAroundTheEffect(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
-			if code := <-answered; code != "transport" || len(s.Groups()) != tt.groups {
+			if <-answered; code != "transport" || len(s.Groups()) != tt.groups {
 				t.Errorf("answer %q, %d groups, want none and %d", code, len(s.Groups()), tt.groups)
 			}
 		})

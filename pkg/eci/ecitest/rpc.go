@@ -55,6 +55,7 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 	}
 	fault := s.callFault(call.Action, call.Params)
 	if !s.pause(r.Context(), s.opts.Delays.API+fault.Delay) {
+		s.cutCall(r, &call) // an empty answer would be one
 		return
 	}
 	switch {
