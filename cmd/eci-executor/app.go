@@ -57,12 +57,13 @@ func newApp(p process, env stages.Env) *cli.App {
 			&cli.StringFlag{Name: "log-level", Usage: "what the driver logs to stderr, beside the job's log: debug, info, warning, error", DefaultText: "error; info in cleanup, whose stderr is the runner's log"},
 			&cli.StringFlag{Name: "log-format", Usage: "text or json", Value: "text"},
 		},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
+		DisableSliceFlagSeparator: true, // a fault of sim holds commas
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return err },
 	}
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.reap(), commands.demo(), commands.version(),
+		commands.reap(), commands.demo(), commands.sim(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

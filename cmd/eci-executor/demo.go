@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/eci-executor/eci-executor/internal/sandbox"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -27,20 +26,7 @@ func (c commands) demo() *cli.Command {
 			"It starts a local ECI and a git server in this process and calls the four stages as a runner does, with scripts that a real runner generated.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "leave the local ECI running, with commands to try by hand"}},
 		Action: func(ctx *cli.Context) error {
-			if err := sandbox.Supported(); err != nil {
-				return fmt.Errorf("the demo runs containers, and this host does not let it: %w", err)
-			}
-			done, code, err := sandbox.EnterUserNamespace()
-			if err != nil {
-				return err
-			}
-			if done {
-				if code != 0 {
-					return fmt.Errorf("the demo failed")
-				}
-				return nil
-			}
-			return c.runDemo(ctx.Context, ctx.Bool("keep"))
+			return withContainers("demo", func() error { return c.runDemo(ctx.Context, ctx.Bool("keep")) })
 		},
 	}
 }

@@ -31,6 +31,7 @@ func TestClass(t *testing.T) {
 		{"ServiceUnavailable", 503, Retry, true},
 		{"containerRepositoryAuthorizationFailed", 503, Stop, true}, // the code says more than the status
 		{"OperationConflict", 409, Retry, false},
+		{"IncorrectStatus", 400, Retry, false},
 		{"OperationDenied.NoStock", 403, Capacity, false},
 		{"OperationDenied.NoStock", 500, Capacity, true},
 		{"Zone.NotOnSale", 403, Capacity, false},

@@ -19,8 +19,8 @@ const (
 )
 
 const (
-	mostFrame  = 32 << 10 // bytes of stdin in one message
-	mostStderr = 4 << 10  // bytes of the other channels that are kept
+	mostFrame  = 32<<10 - 1 // bytes of stdin in one message, which makes 32 KiB with the channel byte
+	mostStderr = 4 << 10    // bytes of the other channels that are kept
 	writeLimit = 30 * time.Second
 )
 

@@ -3,6 +3,7 @@ package stages_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -55,12 +56,18 @@ func TestEitherWay(t *testing.T) {
 		{"orphans block", ecitest.Switches{ExecOrphanOutput: ecitest.OrphanBlock}},
 		{"orphans lose their output", ecitest.Switches{ExecOrphanOutput: ecitest.OrphanClose}},
 		{"error channel and an empty first frame", ecitest.Switches{ExecErrorChannel: true, EmptyFirstFrame: true}},
+		{"text without a channel byte", ecitest.Switches{ExecTextFrames: true, ExecNoChannelByte: true}},
 		{"exec while pending", ecitest.Switches{ExecAllowedWhilePending: true, ParallelContainerStart: true}},
+		{"one socket at once", ecitest.Switches{ExecMaxSessions: 1}},
 		{"a new group is hidden", ecitest.Switches{NewGroupHiddenFor: time.Second}},
+		{"a new group is an unknown id", ecitest.Switches{NewGroupHiddenFor: time.Second, UnknownIDOnDescribe: "InvalidParameter.NotFound"}},
 		{"a deleted group stays visible", ecitest.Switches{DeletedGroupStaysVisible: time.Second}},
+		{"a deleted group can't be deleted", ecitest.Switches{DeletedGroupStaysVisible: time.Second, DeleteWhileTerminating: "OperationConflict"}},
 		{"deleting twice is an error", ecitest.Switches{UnknownIDOnDelete: "InvalidParameter.NotFound"}},
 		{"Force is refused", ecitest.Switches{ForceDeleteRefused: true}},
 		{"no exit code fields", ecitest.Switches{NoExitCodeFields: true}},
+		{"config files are counted in base64", ecitest.Switches{ConfigFileLimitsEncoded: true}},
+		{"requests are bounded", ecitest.Switches{MaxURL: 1 << 10, MaxBody: 64 << 10}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -70,59 +77,88 @@ func TestEitherWay(t *testing.T) {
 	}
 }
 
-func TestStreamFaults(t *testing.T) {
-	// once applies a fault to the first n execs alone.
-	once := func(n int, f ecitest.ExecFault) func(int) ecitest.ExecFault {
-		return func(i int) ecitest.ExecFault {
-			if i < n {
-				return f
-			}
-			return ecitest.ExecFault{}
-		}
-	}
-	always := func(f ecitest.ExecFault) func(int) ecitest.ExecFault { return once(1<<30, f) }
-	tests := []struct {
-		name string
-		exec func(int) ecitest.ExecFault
-	}{
-		{"handshake refused twice", once(2, ecitest.ExecFault{RefuseHandshake: true})},
-		{"dropped before the first byte", once(1, ecitest.ExecFault{Drop: true})},
-		{"dropped three times in the log", once(3, ecitest.ExecFault{Drop: true, DropAfter: 1000})},
-		{"half-open", once(1, ecitest.ExecFault{Drop: true, DropAfter: 1000, HalfOpen: true})},
-		{"single bytes", always(ecitest.ExecFault{MaxFrame: 1})},
-		{"merged frames", always(ecitest.ExecFault{Merge: true})},
-		{"text frames", always(ecitest.ExecFault{Text: true})},
-		{"no channel byte", always(ecitest.ExecFault{Unprefixed: true})},
-		{"empty frames", always(ecitest.ExecFault{EmptyFrames: true})},
-		{"stdin lost", once(1, ecitest.ExecFault{DropStdin: true, DropStdinAfter: 10})},
-		{"the end swallowed", once(2, ecitest.ExecFault{SwallowFinal: 40})},
+// A job comes through each of these with its exact log and status.
+func TestFaults(t *testing.T) {
+	tests := []struct{ name, rules string }{
+		{"throttled", "*:error=Throttling.User,times=6,probability=0.5"},
+		{"every call once throttled", "CreateContainerGroup:error=Throttling.User,times=1; DescribeContainerGroups:error=503,times=1; DeleteContainerGroup:error=500,times=1"},
+		{"an exec refused", "ExecContainerCommand:error=503,times=1"},
+		{"cut before it took effect", "*:cut=before,times=1; DeleteContainerGroup:cut=before,times=1"},
+		{"cut after it took effect", "CreateContainerGroup:cut=after,times=1; DeleteContainerGroup:cut=after,times=1; ExecContainerCommand:cut=after,times=1"},
+		{"answers cut short", "CreateContainerGroup:truncate=20,times=1; DescribeContainerGroups:truncate=100,times=1; ExecContainerCommand:truncate=0,times=1"},
+		{"slow", "*:delay=50ms,delay-after=50ms"},
+
+		{"handshake refused twice", "exec:refuse,times=2"},
+		{"host out of reach once", "exec:unreachable,times=1"},
+		{"address used too late", "exec:expired,times=1"},
+		{"started at the call, then not", "exec:start=call,drop=0,times=1"},
+		{"dropped before the first byte", "exec:drop=0,times=1"},
+		{"dropped three times in the log", "exec:drop=1000,times=3"},
+		{"dropped again and again", "exec:drop-every=50ms,times=5"},
+		{"closed for silence", "exec:idle=200ms,times=2"},
+		{"half-open", "exec:half-open=1000,times=1"},
+		{"single bytes", "exec:split=1"},
+		{"merged frames", "exec:merge"},
+		{"text frames", "exec:text"},
+		{"no channel byte", "exec:unprefixed"},
+		{"empty frames", "exec:empty-frames"},
+		{"stdin lost", "exec:stdin-stop=10,times=1"},
+		{"one byte of stdin lost", "exec:stdin-lose=10,times=1"},
+		{"cut in the upload", "exec:stdin-cut=10,times=1"},
+		{"the end swallowed", "exec:swallow=40,times=2"},
+
+		{"hidden", "group:hidden=1s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			newWorld(t, ecitest.Options{Faults: ecitest.Faults{Exec: tt.exec}}).lifecycle(t)
+			newWorld(t, ecitest.Options{Faults: faults(t, strings.Split(tt.rules, "; ")...)}).lifecycle(t)
 		})
 	}
 }
 
-func TestCallFaults(t *testing.T) {
-	tests := []struct {
-		name string
-		call func(action string, n int) ecitest.CallFault
+// A script may outlive any number of sockets, whether they break or are closed in
+// good order.
+func TestScriptOutlivesItsSockets(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		options ecitest.Options
 	}{
-		{"throttled", func(_ string, n int) ecitest.CallFault {
-			if n == 0 {
-				return ecitest.CallFault{Status: 400, Code: "Throttling.User", Message: "slow down"}
-			}
-			return ecitest.CallFault{}
-		}},
-		{"cut before it took effect", func(_ string, n int) ecitest.CallFault { return ecitest.CallFault{CutBefore: n == 0} }},
-		{"cut after it took effect", func(_ string, n int) ecitest.CallFault { return ecitest.CallFault{CutAfter: n == 0} }},
-	}
-	for _, tt := range tests {
+		{"broken", ecitest.Options{Faults: faults(t, "exec:drop-every=500ms")}},
+		{"closed", ecitest.Options{Switches: ecitest.Switches{ExecLifetime: 500 * time.Millisecond}}},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			newWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: tt.call}}).lifecycle(t)
+			w := newWorld(t, tt.options)
+			if out, err := w.prepare(t); err != nil {
+				t.Fatalf("prepare: %v\n%s", err, out)
+			}
+			var want strings.Builder
+			for i := range 15 {
+				fmt.Fprintf(&want, "line %d\n", i)
+			}
+			log, err := w.run(t, "build_script", "i=0; while [ $i -lt 15 ]; do echo line $i; i=$((i+1)); sleep 0.1; done")
+			if err != nil || log != want.String() {
+				t.Errorf("log %q, %v", log, err)
+			}
+			if execs := w.calls()["ExecContainerCommand"]; execs < 2 {
+				t.Errorf("%d execs: no socket has ended, the test shows nothing", execs)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Error(err)
+			}
 		})
 	}
+}
+
+// faults are those of rules, with a seed that the log tells.
+func faults(t testing.TB, texts ...string) ecitest.Faults {
+	t.Helper()
+	rules, err := ecitest.ParseRules(texts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	return ecitest.Faults{Rules: rules, Seed: seed}
 }

@@ -223,3 +223,26 @@ func wantError(t testing.TB, err error, parts ...string) {
 		}
 	}
 }
+
+// runUntil prepares a job, does something to its group once the script runs, and
+// returns what run says.
+func (w *world) runUntil(t testing.TB, do func(id string) error) error {
+	t.Helper()
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("echo ready; sleep 300"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out := &waiter{text: "ready", seen: make(chan struct{})}
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.Stdout = out
+	done := make(chan error, 1)
+	go func() { done <- stage.Run(w.context(t), script, "build_script") }()
+	<-out.seen
+	if err := do(w.server.Live()[0]); err != nil {
+		t.Error(err)
+	}
+	return <-done
+}

@@ -19,8 +19,7 @@ import (
 
 // A create call that took effect without its answer, and a driver that was told
 // to stop at that moment, leave what cleanup finds by its tags.
-func TestPrepareInterruptedInTheCreateCall(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func prepareInterruptedInTheCreateCall(t *testing.T, w *world) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
@@ -173,8 +172,7 @@ func (w *waiter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func TestStopEmptiesTheContainerAndKeepsTheGroup(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func stopEmptiesTheContainerAndKeepsTheGroup(t *testing.T, w *world) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -272,5 +270,25 @@ func TestStopWhileWaiting(t *testing.T) {
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A group can be refused its delete while it is being scheduled.
+func TestCleanupOfAGroupThatIsStillScheduled(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: time.Second}, Switches: ecitest.Switches{DeleteWhileScheduling: "IncorrectStatus"}})
+	w.server.SetFaults(faults(t, "CreateContainerGroup:cut=after,times=1", "CreateContainerGroup:error=QuotaExceeded,skip=1"))
+	_, err := w.prepare(t)
+	wantError(t, err, "QuotaExceeded")
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]int{}
+	for _, c := range w.server.Calls() {
+		if c.Action == "DeleteContainerGroup" {
+			codes[c.Code]++
+		}
+	}
+	if codes["IncorrectStatus"] == 0 || codes[""] != 1 {
+		t.Errorf("answers to deletes: %v, want refusals and then a success", codes)
 	}
 }

@@ -14,6 +14,32 @@ import (
 
 func TestJobByHand(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
+	execs := jobByHand(t, w)
+	before := len(w.server.Calls())
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	if calls := len(w.server.Calls()) - before; calls != 2 {
+		t.Errorf("cleanup took %d calls, want a delete and a look", calls)
+	}
+	w.awaitNoGroups(t, 10*time.Second)
+	if calls := w.calls(); calls["CreateContainerGroup"] != 1 || calls["ExecContainerCommand"] != execs || calls["DeleteContainerGroup"] != 1 {
+		t.Errorf("calls %v", calls)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Errorf("cleanup twice: %v", err)
+	}
+	if kept, err := os.ReadFile(filepath.Join(w.server.NASDir("nas-1.ap-northeast-1.nas.aliyuncs.com", "/cache"), "kept")); err != nil || string(kept) != "x\n" {
+		t.Errorf("the NAS directory holds %q, %v", kept, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(w.config.StateDir, "*.attempt.json")); len(left) > 0 {
+		t.Errorf("state left: %v", left)
+	}
+}
+
+// jobByHand prepares a job and runs its sub-stages; it returns how many.
+func jobByHand(t *testing.T, w *world) int {
+	t.Helper()
 	out, err := w.prepare(t)
 	if err != nil {
 		t.Fatalf("prepare: %v\n%s", err, out)
@@ -43,30 +69,10 @@ func TestJobByHand(t *testing.T) {
 			}
 		})
 	}
-	before := len(w.server.Calls())
-	if err := w.cleanup(t); err != nil {
-		t.Fatal(err)
-	}
-	if calls := len(w.server.Calls()) - before; calls != 2 {
-		t.Errorf("cleanup took %d calls, want a delete and a look", calls)
-	}
-	w.awaitNoGroups(t, 10*time.Second)
-	if calls := w.calls(); calls["CreateContainerGroup"] != 1 || calls["ExecContainerCommand"] != len(steps) || calls["DeleteContainerGroup"] != 1 {
-		t.Errorf("calls %v", calls)
-	}
-	if err := w.cleanup(t); err != nil {
-		t.Errorf("cleanup twice: %v", err)
-	}
-	if kept, err := os.ReadFile(filepath.Join(w.server.NASDir("nas-1.ap-northeast-1.nas.aliyuncs.com", "/cache"), "kept")); err != nil || string(kept) != "x\n" {
-		t.Errorf("the NAS directory holds %q, %v", kept, err)
-	}
-	if left, _ := filepath.Glob(filepath.Join(w.config.StateDir, "*.attempt.json")); len(left) > 0 {
-		t.Errorf("state left: %v", left)
-	}
+	return len(steps)
 }
 
-func TestNoSecretLeavesTheStream(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func noSecretLeavesTheStream(t *testing.T, w *world) {
 	w.job(t, map[string]any{"credentials": []map[string]string{{"type": "registry", "url": "registry.example.com", "username": "u", "password": "registry-pass"}}})
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -100,8 +106,7 @@ func TestNoSecretLeavesTheStream(t *testing.T) {
 	}
 }
 
-func TestRunWithoutPrepare(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func runWithoutPrepare(t *testing.T, w *world) {
 	_, err := w.run(t, "build_script", "true")
 	wantError(t, err, "job 42 has no prepared container group", "prepare must succeed")
 	if err := w.cleanup(t); err != nil {
@@ -109,8 +114,22 @@ func TestRunWithoutPrepare(t *testing.T) {
 	}
 }
 
-func TestCreateIsSentAgainWithTheSameToken(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func imageThatCannotBePulled(t *testing.T, w *world) {
+	w.job(t, map[string]any{"image": map[string]any{"name": "registry.example.com/absent:1"}})
+	out, err := w.prepare(t)
+	wantError(t, err, "registry.example.com/absent:1", "container build can't be pulled", "not found")
+	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+		t.Errorf("exit status %d", status)
+	}
+	if !strings.Contains(out, "Warning: ") {
+		t.Errorf("the events are not in the log:\n%s", out)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func createIsSentAgainWithTheSameToken(t *testing.T, w *world) {
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
 		if action != "CreateContainerGroup" {
 			return ecitest.CallFault{}
@@ -226,8 +245,7 @@ func TestBudgetIsOneForAllAttempts(t *testing.T) {
 	}
 }
 
-func TestDeathOfTheGroupIsTold(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func deathOfTheGroupIsTold(t *testing.T, w *world) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -242,8 +260,7 @@ func TestDeathOfTheGroupIsTold(t *testing.T) {
 	}
 }
 
-func TestCleanupFindsAGroupWhoseIDWasNeverSaved(t *testing.T) {
-	w := newWorld(t, ecitest.Options{})
+func cleanupFindsAGroupWhoseIDWasNeverSaved(t *testing.T, w *world) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

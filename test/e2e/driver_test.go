@@ -44,18 +44,30 @@ func TestDriver(t *testing.T) {
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			s.run(newDriverEnv(t, s.concurrent))
+			s.run(newDriverEnv(t, s.concurrent, ecitest.ProfileDocs))
 		})
+	}
+	// The other profiles take a few, for time's sake; pkg/stages takes many.
+	for _, s := range scenarios() {
+		for _, profile := range []string{ecitest.ProfileKind, ecitest.ProfileHostile} {
+			if s.core {
+				t.Run(profile+"/"+s.name, func(t *testing.T) {
+					t.Parallel()
+					s.run(newDriverEnv(t, s.concurrent, profile))
+				})
+			}
+		}
 	}
 }
 
-// newDriverEnv is an env whose executor is the built driver, with more in its file.
-// At the end of the test no container group may be left.
-func newDriverEnv(t *testing.T, concurrent int, more ...string) *env {
+// newDriverEnv is an env whose executor is the built driver, with more in its
+// file, and a local ECI of that profile. At the end of the test no container group
+// may be left.
+func newDriverEnv(t *testing.T, concurrent int, profile string, more ...string) *env {
 	t.Helper()
 	e := newGitLab(t)
 	dir := t.TempDir()
-	server := startECI(t, strings.TrimPrefix(e.url, "http://"))
+	server := startECI(t, strings.TrimPrefix(e.url, "http://"), profile)
 	e.cache, e.cacheDir = "/cache", server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
 	text := fmt.Appendf(nil, driverFile, server.URL(), filepath.Join(dir, "state"))
@@ -72,8 +84,12 @@ func newDriverEnv(t *testing.T, concurrent int, more ...string) *env {
 
 // startECI serves images above the host's own root; helper has the real runner
 // under the name that GitLab's helper image gives it.
-func startECI(t *testing.T, forward string) *ecitest.Server {
+func startECI(t *testing.T, forward, profile string) *ecitest.Server {
 	t.Helper()
+	switches, err := ecitest.Profile(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
 	build, err := ecitest.HostImage(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +109,7 @@ func startECI(t *testing.T, forward string) *ecitest.Server {
 		}
 	}
 	server, err := ecitest.Start(ecitest.Options{
-		Dir: t.TempDir(), Forward: []string{forward},
+		Dir: t.TempDir(), Forward: []string{forward}, Switches: switches,
 		Images: map[string]ecitest.Image{"build:1": build, "helper:1": helper},
 	})
 	if err != nil {

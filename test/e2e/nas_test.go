@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/test/e2e/coordinator"
 )
 
@@ -32,7 +33,7 @@ func TestCheckoutsOnNAS(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	e := newDriverEnv(t, 1, checkoutsOnNAS)
+	e := newDriverEnv(t, 1, ecitest.ProfileDocs, checkoutsOnNAS)
 	keep := []coordinator.Variable{{Key: "GIT_CLEAN_FLAGS", Value: "-ffdx -e target/", Public: true}}
 	mark := func(n int) []string {
 		return []string{

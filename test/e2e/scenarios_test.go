@@ -16,17 +16,18 @@ import (
 type scenario struct {
 	name       string
 	concurrent int
+	core       bool // TestDriver runs it under every profile
 	run        func(e *env)
 }
 
 func scenarios() []scenario {
 	return []scenario{
-		{"a passing job with a clone and 10,000 log lines", 1, passingJob},
-		{"a failing job with exit code 3", 1, failingJob},
-		{"a cancelled job whose after_script still runs", 1, cancelledJob},
-		{"get_sources that fails once", 1, flakySources},
-		{"artifacts and cache across two jobs", 1, artifactsAndCache},
-		{"8 jobs at concurrent = 4", 4, manyJobs},
+		{"a passing job with a clone and 10,000 log lines", 1, true, passingJob},
+		{"a failing job with exit code 3", 1, false, failingJob},
+		{"a cancelled job whose after_script still runs", 1, true, cancelledJob},
+		{"get_sources that fails once", 1, false, flakySources},
+		{"artifacts and cache across two jobs", 1, false, artifactsAndCache},
+		{"8 jobs at concurrent = 4", 4, false, manyJobs},
 	}
 }
 

@@ -100,7 +100,7 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 		if !g.cached(c.spec.Image) && !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
 			return Image{}, false
 		}
-		why, fails := g.fault.Pull[c.spec.Image]
+		why, fails := g.fault.pullFailure(c.spec.Image)
 		if image, ok := g.s.opts.Images[c.spec.Image]; ok && !fails {
 			g.event("Normal", "Pulled", c.spec.Name, fmt.Sprintf("Successfully pulled image %q in %s", c.spec.Image, time.Since(begun).Round(time.Millisecond)))
 			return image, true
@@ -205,9 +205,12 @@ func (c *container) ended(st sandbox.Status) {
 		State: "Terminated", Reason: "Completed", Message: st.Message,
 		ExitCode: st.ExitCode, Signal: st.Signal, Start: st.Started, Finish: st.Finished,
 	}
+	switches := c.g.s.opts.Switches
 	switch {
 	case st.OOMKilled && st.ExitCode != 0:
-		state.Reason = "OOMKilled"
+		state.Reason = switches.OOMReason
+	case st.ExitCode != 0 && switches.DeadlineReason != "" && c.g.overdue():
+		state.Reason = switches.DeadlineReason
 	case st.ExitCode != 0:
 		state.Reason = "Error"
 	}
@@ -215,6 +218,9 @@ func (c *container) ended(st sandbox.Status) {
 		state.Message = c.log.end(maxLogMessageLines, maxLogMessage)
 	}
 	c.terminated(state)
+	if st.OOMKilled && switches.OOMEndsGroup && c.final {
+		c.g.cancel()
+	}
 }
 
 func (c *container) terminated(state containerState) {

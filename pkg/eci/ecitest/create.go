@@ -56,12 +56,11 @@ func (s *Server) createContainerGroup(p *params) (map[string]any, *apiError) {
 	}
 	if dryRun {
 		s.mu.Unlock()
-		code := s.opts.Switches.DryRunCode
-		setDefault(&code, "DryRunOperation")
-		return nil, invalid(code, "Request validation has been passed with DryRun flag set.")
+		return nil, invalid(s.opts.Switches.DryRunCode, "Request validation has been passed with DryRun flag set.")
 	}
 	g := s.addGroup(spec)
 	s.mu.Unlock()
+	g.meet(p.v)
 	if !s.start(g.run) {
 		return nil, &apiError{http.StatusServiceUnavailable, "ServiceUnavailable", "the server is closing"}
 	}
@@ -134,10 +133,7 @@ func (s *Server) gracePeriod(p *params) time.Duration {
 	if p.str("TerminationGracePeriodSeconds") != "" {
 		return time.Duration(p.integer("TerminationGracePeriodSeconds", 0, 0, maxInt32)) * time.Second
 	}
-	if grace := s.opts.Switches.DefaultGracePeriod; grace != 0 {
-		return grace
-	}
-	return 30 * time.Second
+	return s.opts.Switches.DefaultGracePeriod
 }
 
 func (p *params) spot(g *groupSpec) {

@@ -23,7 +23,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 		c := containerSpec{
 			Name: p.required(prefix + ".Name"), Image: p.required(prefix + ".Image"),
 			PullPolicy: p.oneOf(prefix+".ImagePullPolicy", "IfNotPresent", "Always", "IfNotPresent", "Never"),
-			Command:    s.items(p, prefix+".Command", maxCommand), Args: s.items(p, prefix+".Arg", maxArgs),
+			Command:    s.words(p, prefix+".Command", maxCommand), Args: s.words(p, prefix+".Arg", maxArgs),
 			WorkingDir: p.str(prefix + ".WorkingDir"),
 			Env:        p.env(prefix, s.opts.Switches.LongEnvAllowed),
 			HideEnv:    p.boolean(prefix+".EnvironmentVarHide", false),
@@ -61,21 +61,13 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 	}
 }
 
-// items reads a list of at most n strings of at most maxCommandItem characters.
-func (s *Server) items(p *params, prefix string, n int) []string {
-	items := p.strings(prefix)
-	if s.opts.Switches.LongCommandAllowed {
-		return items
+// words reads a list of at most n words of a command line.
+func (s *Server) words(p *params, prefix string, n int) []string {
+	words := p.strings(prefix)
+	if !s.opts.Switches.LongCommandAllowed {
+		p.checkWords(prefix, words, n)
 	}
-	if len(items) > n {
-		p.fail("InvalidParameter.ValueExceeded", "%s has %d items, at most %d are allowed", prefix, len(items), n)
-	}
-	for _, item := range items {
-		if len([]rune(item)) > maxCommandItem {
-			p.fail("InvalidParameter.ValueExceeded", "an item of %s has more than %d characters", prefix, maxCommandItem)
-		}
-	}
-	return items
+	return words
 }
 
 // env reads a container's variables.

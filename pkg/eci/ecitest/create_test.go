@@ -175,31 +175,6 @@ func configFiles(sizes ...int) map[string]string {
 	return p
 }
 
-func TestCreateSwitches(t *testing.T) {
-	long := strings.Repeat("x", 257)
-	tests := []struct {
-		name     string
-		switches ecitest.Switches
-		change   map[string]string
-		want     string
-	}{
-		{"dry run code", ecitest.Switches{DryRunCode: "DryRun.Success"}, pairs("DryRun", "true"), "400 DryRun.Success"},
-		{"long command", ecitest.Switches{LongCommandAllowed: true}, pairs("Container.1.Command.4", long), "200"},
-		{"many arguments", ecitest.Switches{LongCommandAllowed: true}, numbered(30, "Container.1.Arg.%d", "x"), "200"},
-		{"long value", ecitest.Switches{LongEnvAllowed: true}, pairs("Container.1.EnvironmentVar.1.Key", "A", "Container.1.EnvironmentVar.1.Value", long), "200"},
-		{"unknown parameter", ecitest.Switches{UnknownParametersIgnored: true}, pairs("Colour", "red"), "200"},
-		{"32 KB measured in base64", ecitest.Switches{ConfigFileLimitsEncoded: true}, configFiles(25 << 10), "400 InvalidParameter.ValueExceeded"},
-		{"mode in decimal", ecitest.Switches{ConfigFileModeDecimal: true}, with(configFiles(1), pairs("Volume.1.ConfigFileVolume.DefaultMode", "493")), "200"},
-		{"mode in decimal, too high", ecitest.Switches{ConfigFileModeDecimal: true}, with(configFiles(1), pairs("Volume.1.ConfigFileVolume.DefaultMode", "0755")), "400 InvalidParameter"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, ecitest.Options{Switches: tt.switches})
-			runTable(t, s, "CreateContainerGroup", script("exit 0"), []actionTest{{"call", tt.change, tt.want}})
-		})
-	}
-}
-
 // Sizes are rounded up to what is billed, and shown so.
 func TestSizes(t *testing.T) {
 	tests := []struct {

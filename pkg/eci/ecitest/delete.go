@@ -26,39 +26,45 @@ func (s *Server) deleteContainerGroup(p *params) (map[string]any, *apiError) {
 	if g == nil {
 		return map[string]any{}, unknown(s.opts.Switches.UnknownIDOnDelete, "the container group %s does not exist", id)
 	}
-	g.mu.Lock()
-	if code := g.deleteRefused(); code != "" {
-		g.mu.Unlock()
-		return nil, invalid(code, "Request was denied due to conflict with a previous request.")
+	if refusal := g.deletable(); refusal != nil {
+		return nil, refusal
 	}
+	g.delete(force)
+	return map[string]any{}, nil
+}
+
+// deletable is what the switches have against a delete now.
+func (g *group) deletable() *apiError {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	code := ""
+	switch g.status() {
+	case "Terminating":
+		code = g.s.opts.Switches.DeleteWhileTerminating
+	case "Scheduling":
+		code = g.s.opts.Switches.DeleteWhileScheduling
+	}
+	if code == "" {
+		return nil
+	}
+	return invalid(code, "The container group %s is %s.", g.id, g.status())
+}
+
+// delete ends the group; once more is nothing.
+func (g *group) delete(force bool) {
+	g.mu.Lock()
 	first, over := !g.deleting, g.over()
 	if first {
 		g.deleting, g.modified = true, time.Now()
-		if g.grace = g.spec.Grace; force {
-			g.grace = 0
-		}
+		g.abrupt = force || g.s.opts.Switches.DeleteKillsAtOnce
 	}
 	g.mu.Unlock()
 	switch {
 	case first && over:
-		s.forget(g, s.opts.Switches.DeletedGroupStaysVisible)
+		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
 	case first:
 		g.event("Normal", "Killing", "", "Stopping container group "+g.spec.Name)
 		g.cancel()
-	}
-	return map[string]any{}, nil
-}
-
-// deleteRefused is the code that a switch has for the group's status. The caller
-// holds mu.
-func (g *group) deleteRefused() string {
-	switch {
-	case g.deleting:
-		return g.s.opts.Switches.DeleteWhileTerminating
-	case g.phase == "Scheduling":
-		return g.s.opts.Switches.DeleteWhileScheduling
-	default:
-		return ""
 	}
 }
 

@@ -59,6 +59,9 @@ func (s *Server) page(p *params, limit int64) (page []*group, next string, total
 			next = pageToken(page[len(page)-1].seq)
 		}
 	}
+	if code := s.opts.Switches.UnknownIDOnDescribe; code != "" && len(ids) > 0 && total == 0 {
+		p.fail(code, "none of the container groups exists: %s", ids)
+	}
 	return page, next, total
 }
 
@@ -82,7 +85,7 @@ func (p *params) nextToken() int {
 }
 
 func (g *group) matches(p *params, ids []string, tags []tag, since time.Duration) bool {
-	if g.spec.RegionID != p.str("RegionId") || time.Since(g.created) < g.s.opts.Switches.NewGroupHiddenFor {
+	if g.spec.RegionID != p.str("RegionId") || g.hidden() {
 		return false
 	}
 	if ids != nil && !slices.Contains(ids, g.id) {

@@ -1,11 +1,8 @@
 package ecitest
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -16,8 +13,8 @@ import (
 // execPath is where WebSocketUri points to: ws://host:port/exec/?s=<token>.
 const execPath = "/exec/"
 
-// maxSyncResponse bounds SyncResponse; ECI's own bound is not documented.
-const maxSyncResponse = 1 << 20
+// nobody is an address where nothing listens, for ExecFault.Unreachable.
+const nobody = "127.0.0.1:1"
 
 func execContainerCommandAction() action {
 	return action{
@@ -28,19 +25,23 @@ func execContainerCommandAction() action {
 
 // execSession is what one WebSocketUri stands for.
 type execSession struct {
+	group     string
 	container *sandbox.Container
 	args      []string
 	stdin     bool
 	tty       bool
-	expiry    *time.Timer
+	fault     ExecFault
+	expiry    *time.Timer // nil until an address is given out
 
-	process *execProcess // set before the socket is opened with Switches.ExecStartsAtCall
+	process *execProcess // set before the socket is opened where the command starts at the call
 }
 
 // abandon lets go of a command that nobody will connect to: it sees the end of
 // its stdin and a closed stdout.
 func (x *execSession) abandon() {
-	x.expiry.Stop()
+	if x.expiry != nil {
+		x.expiry.Stop()
+	}
 	if x.process != nil {
 		x.process.closePipes()
 	}
@@ -51,7 +52,7 @@ func (x *execSession) abandon() {
 func (s *Server) execContainerCommand(p *params) (map[string]any, *apiError) {
 	id, name := p.required("ContainerGroupId"), p.required("ContainerName")
 	args := s.command(p)
-	x := &execSession{args: args, stdin: p.boolean("Stdin", true), tty: p.boolean("TTY", false)}
+	x := &execSession{group: id, args: args, stdin: p.boolean("Stdin", true), tty: p.boolean("TTY", false)}
 	sync := p.boolean("Sync", false)
 	bash := len(args) == 1 && args[0] == "/bin/bash"
 	switch {
@@ -72,14 +73,33 @@ func (s *Server) execContainerCommand(p *params) (map[string]any, *apiError) {
 	if sync {
 		return s.execSync(p.ctx, x)
 	}
-	if s.opts.Switches.ExecStartsAtCall {
+	x.fault = s.execFault(p.v)
+	atCall := s.opts.Switches.ExecStartsAtCall
+	if x.fault.Start != "" {
+		atCall = x.fault.Start == "call"
+	}
+	if atCall {
 		var err error
 		if x.process, err = x.start(); err != nil {
 			return nil, &apiError{http.StatusInternalServerError, "InternalError", err.Error()}
 		}
 	}
+	host := s.addr
+	if x.fault.Unreachable {
+		host = nobody
+	}
+	uri := "ws://" + host + execPath + "?s=" + s.giveAddress(x)
+	return map[string]any{"WebSocketUri": uri, "HttpUrl": "http" + strings.TrimPrefix(uri, "ws")}, nil
+}
+
+// giveAddress makes the token under which x can be connected to once, for a while.
+func (s *Server) giveAddress(x *execSession) string {
 	token := rand.Text()
-	x.expiry = time.AfterFunc(s.opts.Delays.ExecURIGood, func() {
+	if x.fault.Expired {
+		x.abandon()
+		return token
+	}
+	x.expiry = time.AfterFunc(s.opts.Switches.ExecURIGood, func() {
 		if expired := s.takeSession(token); expired != nil {
 			expired.abandon()
 		}
@@ -90,8 +110,7 @@ func (s *Server) execContainerCommand(p *params) (map[string]any, *apiError) {
 	if s.ctx.Err() != nil { // Close has not seen it
 		x.abandon()
 	}
-	uri := "ws://" + s.addr + execPath + "?s=" + token
-	return map[string]any{"WebSocketUri": uri, "HttpUrl": "http" + strings.TrimPrefix(uri, "ws")}, nil
+	return token
 }
 
 // command reads Command: a JSON array, or plain text as one item.
@@ -107,13 +126,8 @@ func (s *Server) command(p *params) []string {
 	if len(args) == 0 || args[0] == "" {
 		p.fail("InvalidParameter", "Command is empty")
 	}
-	if len(args) > maxCommand {
-		p.fail("InvalidParameter.ValueExceeded", "Command has %d items, at most %d are allowed", len(args), maxCommand)
-	}
-	for i, a := range args {
-		if len([]rune(a)) > maxCommandItem {
-			p.fail("InvalidParameter.ValueExceeded", "item %d of Command has more than %d characters", i, maxCommandItem)
-		}
+	if !s.opts.Switches.ExecLongCommandAllowed {
+		p.checkWords("Command", args, maxCommand)
 	}
 	if n := s.opts.Switches.ExecCommandBytes; n > 0 && len(text) > n {
 		p.fail("InvalidParameter.ValueExceeded", "Command has %d bytes, at most %d are allowed", len(text), n)
@@ -124,7 +138,6 @@ func (s *Server) command(p *params) []string {
 // execTarget finds a container that can be exec'd into.
 func (s *Server) execTarget(region, id, name string) (*sandbox.Container, *apiError) {
 	code := s.opts.Switches.UnknownIDOnExec
-	setDefault(&code, "InvalidParameter.NotFound")
 	g := s.group(region, id)
 	if g == nil {
 		return nil, unknown(code, "the container group %s does not exist", id)
@@ -153,30 +166,4 @@ func (s *Server) takeSession(token string) *execSession {
 	x := s.sessions[token]
 	delete(s.sessions, token)
 	return x
-}
-
-// execSync runs the command without stdin and answers with stdout and stderr together.
-func (s *Server) execSync(ctx context.Context, x *execSession) (map[string]any, *apiError) {
-	x.stdin = false
-	pr, err := x.startMerged()
-	if err != nil {
-		return nil, &apiError{http.StatusInternalServerError, "InternalError", err.Error()}
-	}
-	defer pr.closePipes()
-	stop := context.AfterFunc(ctx, pr.closePipes) // nobody waits any more
-	defer stop()
-	limit := s.opts.Switches.ExecSyncBytes
-	if limit == 0 {
-		limit = maxSyncResponse
-	}
-	out, err := io.ReadAll(io.LimitReader(pr.stdout, limit))
-	if err != nil {
-		return nil, &apiError{http.StatusInternalServerError, "InternalError", fmt.Sprintf("read output: %v", err)}
-	}
-	if code := s.opts.Switches.ExecSyncExitError; code != "" && int64(len(out)) < limit {
-		if exit, err := pr.Wait(); err != nil || exit != 0 {
-			return nil, invalid(code, "command terminated with exit code %d", exit)
-		}
-	}
-	return map[string]any{"SyncResponse": string(out)}, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -17,23 +16,27 @@ import (
 // running creates a group and waits until it runs.
 func running(t *testing.T, s *ecitest.Server) string {
 	t.Helper()
-	id := create(t, s, script("trap 'exit 0' TERM; while :; do sleep 0.05; done"))
+	id := create(t, s, script("trap 'exit 0' TERM; sleep 1000 & wait"))
 	await(t, s, id, status("Running"))
 	return id
 }
 
 func execURI(t *testing.T, s *ecitest.Server, id string, more map[string]string, args ...string) map[string]any {
 	t.Helper()
+	answer, code := call(t, s, "ExecContainerCommand", execParams(id, more, args...))
+	if code != "" {
+		t.Fatalf("exec: %s", code)
+	}
+	return answer
+}
+
+func execParams(id string, more map[string]string, args ...string) map[string]string {
 	command, _ := json.Marshal(args)
 	p := map[string]string{"ContainerGroupId": id, "ContainerName": "build", "Command": string(command), "TTY": "false"}
 	for k, v := range more {
 		p[k] = v
 	}
-	answer, code := call(t, s, "ExecContainerCommand", p)
-	if code != "" {
-		t.Fatalf("exec: %s", code)
-	}
-	return answer
+	return p
 }
 
 // stream dials, sends stdin and reads to the end; by channel what came, and the close status (-1 = cut).
@@ -103,39 +106,8 @@ func TestExec(t *testing.T) {
 	}
 }
 
-func TestExecFaults(t *testing.T) {
-	const total = 100_000
-	tests := []struct {
-		name   string
-		fault  ecitest.ExecFault
-		bytes  int
-		closed websocket.StatusCode
-		least  int // messages
-	}{
-		{"none", ecitest.ExecFault{}, total, websocket.StatusNormalClosure, 1},
-		{"drop", ecitest.ExecFault{Drop: true, DropAfter: 77_777}, 77_777, -1, 1},
-		{"drop at once", ecitest.ExecFault{Drop: true}, 0, -1, 0},
-		{"small frames", ecitest.ExecFault{MaxFrame: 1000, EmptyFrames: true}, total, websocket.StatusNormalClosure, 200},
-		{"merged", ecitest.ExecFault{Merge: true}, total, websocket.StatusNormalClosure, 1},
-		{"end swallowed", ecitest.ExecFault{SwallowFinal: 10}, total - 10, websocket.StatusNormalClosure, 1},
-		{"text messages", ecitest.ExecFault{Text: true}, total, websocket.StatusNormalClosure, 1},
-	}
-	s := start(t, ecitest.Options{})
-	id := running(t, s)
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			s.SetFaults(ecitest.Faults{Exec: func(int) ecitest.ExecFault { return tt.fault }})
-			uri := execURI(t, s, id, nil, "/bin/sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x")["WebSocketUri"].(string)
-			out, messages, closed := stream(t, uri, "")
-			if len(out[1]) != tt.bytes || closed != tt.closed || messages < tt.least {
-				t.Errorf("%d bytes in %d messages, closed %d", len(out[1]), messages, closed)
-			}
-		})
-	}
-}
-
 func TestExecIdleAndPing(t *testing.T) {
-	s := start(t, ecitest.Options{Delays: ecitest.Delays{ExecIdle: 150 * time.Millisecond}})
+	s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecIdle: 150 * time.Millisecond}})
 	id := running(t, s)
 	uri := execURI(t, s, id, nil, "sleep", "0.5")["WebSocketUri"].(string)
 	if _, _, closed := stream(t, uri, ""); closed != -1 {
@@ -227,38 +199,4 @@ func TestExecContainerCommand(t *testing.T) {
 	runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", ended, "ContainerName", "build", "Command", `["true"]`), []actionTest{
 		{"ended group", nil, "400 IncorrectStatus"},
 	})
-}
-
-func TestExecSwitches(t *testing.T) {
-	s := start(t, ecitest.Options{Switches: ecitest.Switches{
-		UnknownIDOnExec: "IncorrectStatus", ExecCommandBytes: 20, ExecBashNeedsTTY: true, ExecSyncBytes: 10, ExecSyncExitError: "CommandFailed",
-	}})
-	id := running(t, s)
-	runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "ContainerName", "build", "Command", `["true"]`), []actionTest{
-		{"unknown group", pairs("ContainerGroupId", "eci-none"), "400 IncorrectStatus"},
-		{"20 bytes", pairs("Command", `["true","345678901"]`), "200"},
-		{"21 bytes", pairs("Command", `["true","3456789012"]`), "400 InvalidParameter.ValueExceeded"},
-		{"bash", pairs("Command", `["/bin/bash"]`), "400 InvalidParameter"},
-		{"bash with a terminal", pairs("Command", `["/bin/bash"]`, "TTY", "true"), "200"},
-		{"sync success", pairs("Sync", "true"), "200"},
-		{"sync failure", pairs("Sync", "true", "Command", `["false"]`), "400 CommandFailed"},
-	})
-	answer, _ := call(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "ContainerName", "build", "Command", `["seq","20"]`, "Sync", "true"))
-	if answer["SyncResponse"] != "1\n2\n3\n4\n5\n" {
-		t.Errorf("%q", answer["SyncResponse"])
-	}
-}
-
-func TestExecWhilePending(t *testing.T) {
-	for _, allowed := range []bool{false, true} {
-		t.Run(fmt.Sprint(allowed), func(t *testing.T) {
-			s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecAllowedWhilePending: allowed}})
-			id := create(t, s, script("exec sleep 60", "Container.2.Name", "late", "Container.2.Image", "nowhere.example/x"))
-			await(t, s, id, func(g map[string]any) bool { return state(g, 0)["State"] == "Running" })
-			runTable(t, s, "ExecContainerCommand", pairs("ContainerGroupId", id, "Command", `["true"]`), []actionTest{
-				{"running", pairs("ContainerName", "build"), map[bool]string{false: "400 IncorrectStatus", true: "200"}[allowed]},
-				{"waiting", pairs("ContainerName", "late"), "400 IncorrectStatus"},
-			})
-		})
-	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -26,17 +25,21 @@ type group struct {
 	id      string
 	seq     int
 	spec    *groupSpec
-	fault   GroupFault
 	created time.Time
 	ctx     context.Context // ends with delete, deadline and Close
 	cancel  context.CancelFunc
-	grace   time.Duration // until KILL, when ctx has ended
 	gone    chan struct{} // closed when nothing of it runs any more
+	up      chan struct{} // closed when it is Running
 	changed chan struct{} // capacity 1: a container has changed state
+	fault   GroupFault    // set before run
 
 	mu         sync.Mutex
-	phase      string // all but Terminating
+	shown      time.Time // in describe answers from then on; zero = the fault is not known yet
+	phase      string    // all but Terminating
+	end        string    // phase that it ends in when ctx ends; "" = Failed
 	deleting   bool
+	abrupt     bool // it ends by KILL alone
+	expired    bool // by its active deadline
 	finished   time.Time
 	modified   time.Time
 	sandbox    *sandbox.Group
@@ -56,7 +59,7 @@ type event struct {
 func newGroup(s *Server, seq int, spec *groupSpec) *group {
 	g := &group{
 		s: s, id: newID("eci"), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
-		gone: make(chan struct{}), changed: make(chan struct{}, 1),
+		gone: make(chan struct{}), changed: make(chan struct{}, 1), up: make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancel(s.ctx)
 	for i := range spec.Containers {
@@ -72,7 +75,6 @@ func newGroup(s *Server, seq int, spec *groupSpec) *group {
 func (g *group) run() {
 	defer close(g.gone)
 	defer g.cancel()
-	g.fault = g.s.groupFault(g.seq - 1)
 	if !g.s.pause(g.ctx, g.s.opts.Delays.Schedule) {
 		g.finish("Failed")
 		return
@@ -100,6 +102,7 @@ func (g *group) run() {
 		g.event("Warning", "FailedMount", "", err.Error()) // and Pending stays, as on ECI
 	case !g.fault.PendingForever:
 		work.Go(func() { g.startContainers(&work) })
+		work.Go(g.strike)
 	}
 	phase := g.watch()
 	g.cancel() // no restarts from here on
@@ -171,41 +174,6 @@ func (g *group) setUp() error {
 
 func (g *group) volumeDir() string { return filepath.Join(g.s.opts.Dir, volumesDir, g.id) }
 
-// forward proxies what connects inside the group to the same address outside.
-func (g *group) forward(l net.Listener, addr string) {
-	var work sync.WaitGroup
-	defer work.Wait()
-	for {
-		in, err := l.Accept()
-		if err != nil {
-			return // closed by tearDown
-		}
-		work.Go(func() {
-			defer in.Close()
-			var d net.Dialer
-			out, err := d.DialContext(g.ctx, "tcp", addr)
-			if err != nil {
-				return
-			}
-			defer out.Close()
-			stop := context.AfterFunc(g.ctx, func() { _, _ = in.Close(), out.Close() })
-			defer stop()
-			var copies sync.WaitGroup
-			copies.Go(func() { copyHalf(out, in) })
-			copies.Go(func() { copyHalf(in, out) })
-			copies.Wait()
-		})
-	}
-}
-
-// copyHalf copies one direction and passes its end on.
-func copyHalf(dst, src net.Conn) {
-	_, _ = io.Copy(dst, src)
-	if c, ok := dst.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	}
-}
-
 // startContainers starts them in list order; one that can't be started yet does
 // not keep the next waiting for longer than its first try.
 func (g *group) startContainers(work *sync.WaitGroup) {
@@ -235,12 +203,13 @@ func (g *group) watch() string {
 	for {
 		select {
 		case <-g.ctx.Done():
-			return "Failed"
+			return g.lastPhase()
 		case <-deadline:
 			g.event("Warning", "DeadlineExceeded", "", "Container group was active longer than the specified deadline")
-			phase := g.s.opts.Switches.DeadlineStatus
-			setDefault(&phase, "Failed")
-			return phase
+			g.mu.Lock()
+			g.expired = true
+			g.mu.Unlock()
+			return g.s.opts.Switches.DeadlineStatus
 		case <-pending.C:
 			if g.update() == "Pending" {
 				g.event("Warning", "PendingTimeout", "", "Container group was pending for too long")
@@ -252,6 +221,23 @@ func (g *group) watch() string {
 			}
 		}
 	}
+}
+
+// lastPhase is what a group becomes that was told to end.
+func (g *group) lastPhase() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.end != "" {
+		return g.end
+	}
+	return "Failed"
+}
+
+// overdue tells whether the active deadline has ended the group.
+func (g *group) overdue() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.expired
 }
 
 // update computes the phase from the containers.
@@ -271,6 +257,7 @@ func (g *group) update() string {
 		return "Succeeded"
 	case created && g.phase == "Pending":
 		g.phase, g.modified = "Running", time.Now()
+		close(g.up)
 	}
 	return g.phase
 }
@@ -299,8 +286,8 @@ func (g *group) over() bool {
 func (g *group) stopContainers() {
 	g.mu.Lock()
 	grace := g.spec.Grace
-	if g.grace != 0 || g.deleting {
-		grace = g.grace
+	if g.abrupt {
+		grace = 0
 	}
 	var running []*sandbox.Container
 	for _, c := range g.containers {

@@ -287,7 +287,5 @@ func (s *Server) cache(region, id string) *imageCache {
 }
 
 func (s *Server) unknownCache(id string) *apiError {
-	code := s.opts.Switches.UnknownImageCacheID
-	setDefault(&code, "InvalidParameter.NotFound")
-	return unknown(code, "the image cache %s does not exist", id)
+	return unknown(s.opts.Switches.UnknownImageCacheID, "the image cache %s does not exist", id)
 }

@@ -32,6 +32,7 @@ func (s *Server) addBuilder(c *imageCache) *group {
 		Name: "image-cache-" + c.id, RegionID: c.region, RestartPolicy: "Never", SpotStrategy: "NoSpot",
 		VSwitchID: defaultVSwitch, CPU: 2, MemoryGiB: 4, EphemeralStorage: c.Size,
 	})
+	c.builder.shown = c.builder.created // no fault is met
 	return c.builder
 }
 

@@ -37,6 +37,18 @@ var (
 	envKey    = regexp.MustCompile(`^[A-Za-z_][0-9A-Za-z_]*$`)
 )
 
+// checkWords holds the words of a command line to the documented limits.
+func (p *params) checkWords(name string, words []string, n int) {
+	if len(words) > n {
+		p.fail("InvalidParameter.ValueExceeded", "%s has %d items, at most %d are allowed", name, len(words), n)
+	}
+	for i, w := range words {
+		if len([]rune(w)) > maxCommandItem {
+			p.fail("InvalidParameter.ValueExceeded", "item %d of %s has more than %d characters", i+1, name, maxCommandItem)
+		}
+	}
+}
+
 func (p *params) tags() []tag {
 	var tags []tag
 	seen := map[string]bool{}

@@ -48,7 +48,6 @@ func (s *Server) describeContainerLog(p *params) (map[string]any, *apiError) {
 	layout := ""
 	if stamps {
 		layout = s.opts.Switches.LogTimestampLayout
-		setDefault(&layout, time.RFC3339Nano)
 	}
 	content := log.text(since, int(tail), layout, s.opts.ClockOffset)
 	if cut := int64(len(content)) - limit; cut > 0 {
@@ -65,7 +64,6 @@ func (s *Server) describeContainerLog(p *params) (map[string]any, *apiError) {
 // an error, as under the kubelet.
 func (s *Server) logOf(region, id, name string, last bool) (*containerLog, *apiError) {
 	code := s.opts.Switches.UnknownIDOnLog
-	setDefault(&code, "InvalidParameter.NotFound")
 	g := s.group(region, id)
 	if g == nil {
 		return nil, unknown(code, "the container group %s does not exist", id)

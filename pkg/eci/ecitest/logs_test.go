@@ -92,27 +92,6 @@ func TestLogWithoutLines(t *testing.T) {
 	}
 }
 
-func TestLogSwitches(t *testing.T) {
-	s := start(t, ecitest.Options{Switches: ecitest.Switches{
-		UnknownIDOnLog: "IncorrectStatus", LogTimestampLayout: time.DateOnly, LogLimitKeepsEnd: true,
-	}})
-	id := create(t, s, script("echo one; echo two"))
-	await(t, s, id, status("Succeeded"))
-	runTable(t, s, "DescribeContainerLog", pairs("ContainerName", "build"), []actionTest{
-		{"unknown id", pairs("ContainerGroupId", "eci-none"), "400 IncorrectStatus"},
-	})
-	if got := logs(t, s, id, "LimitBytes", "5"); got != "\ntwo\n" {
-		t.Errorf("the end is %q", got)
-	}
-	if got := logs(t, s, id, "Tail", "1", "Timestamps", "true"); !regexp.MustCompile(`^\d{4}-\d\d-\d\d two\n$`).MatchString(got) {
-		t.Errorf("%q", got)
-	}
-	gone := start(t, ecitest.Options{Switches: ecitest.Switches{LogGoneAfterEnd: true}})
-	id = create(t, gone, script("echo one"))
-	await(t, gone, id, status("Succeeded"))
-	runTable(t, gone, "DescribeContainerLog", pairs("ContainerName", "build", "ContainerGroupId", id), []actionTest{{"after the end", nil, "400 IncorrectStatus"}})
-}
-
 func TestLogOfRestarts(t *testing.T) {
 	s := start(t, ecitest.Options{Delays: ecitest.Delays{Restart: time.Millisecond}})
 	p := script("read n 2>/dev/null </data/n; n=$((n+1)); echo $n >/data/n; echo start $n; test $n -lt 2 || exec sleep 60",

@@ -36,7 +36,5 @@ func (s *Server) throttle(header http.Header, name string, perMinute int) *apiEr
 	if wait := s.opts.Switches.ThrottlingRetryAfter; wait > 0 {
 		header.Set("Retry-After", strconv.Itoa(max(1, int(wait.Seconds()))))
 	}
-	code := s.opts.Switches.ThrottlingCode
-	setDefault(&code, "Throttling.User")
-	return invalid(code, "Request was denied due to user flow control.")
+	return invalid(s.opts.Switches.ThrottlingCode, "Request was denied due to user flow control.")
 }

@@ -10,6 +10,7 @@ import (
 func TestWindow(t *testing.T) {
 	s := &Server{recent: map[string][]time.Time{}}
 	s.opts.Rates = Rates{Scale: 0.002, Window: time.Minute} // 2 of 1000
+	s.opts.Switches.setDefaults()
 	now := time.Now()
 	for _, tt := range []struct {
 		name   string

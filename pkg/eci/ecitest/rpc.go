@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -57,10 +58,9 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 	if call.Action = r.Form.Get("Action"); call.Action == "" {
 		call.Action = r.Header.Get("x-acs-action")
 	}
-	fault := s.callFault(call.Action)
+	fault := s.callFault(call.Action, r.Form)
 	if !s.pause(r.Context(), s.opts.Delays.API+fault.Delay) {
-		call.Code = "left"
-		s.record(&call)
+		s.cutCall(r, &call) // an empty answer would be one
 		return
 	}
 	switch {
@@ -76,6 +76,13 @@ func (s *Server) serveRPC(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer, refusal := s.dispatch(w.Header(), r, body, call.Action)
+	if !s.pause(r.Context(), fault.DelayAfter) {
+		s.cutCall(r, &call)
+		return
+	}
+	if fault.Truncate {
+		w = &truncated{ResponseWriter: w, left: fault.TruncateAfter, cut: func() { cut(r) }}
+	}
 	switch {
 	case fault.CutAfter:
 		s.cutCall(r, &call)
@@ -148,7 +155,9 @@ func (s *Server) dispatch(header http.Header, r *http.Request, body []byte, name
 
 // cutCall ends a call without an answer.
 func (s *Server) cutCall(r *http.Request, call *Call) {
-	call.Code = "cut"
+	if call.Code = "cut"; r.Context().Err() != nil {
+		call.Code = "left"
+	}
 	s.record(call)
 	cut(r)
 }
@@ -165,8 +174,13 @@ func (s *Server) answer(w http.ResponseWriter, call *Call, status int, body map[
 	call.HTTPStatus = status
 	s.record(call) // before the answer: a test that has it finds the call
 	w.Header().Set("Content-Type", "application/json;charset=utf-8")
-	w.WriteHeader(status)
-	if err := json.NewEncoder(w).Encode(body); err != nil {
+	text, err := json.Marshal(body)
+	if err == nil {
+		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+		w.WriteHeader(status)
+		_, err = w.Write(text)
+	}
+	if err != nil {
 		s.opts.Log("ecitest: answer %s: %v", call.Action, err)
 	}
 }

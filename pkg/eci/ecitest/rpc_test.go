@@ -146,19 +146,6 @@ func TestRates(t *testing.T) {
 			}
 		}
 	})
-	t.Run("switches", func(t *testing.T) {
-		s := start(t, ecitest.Options{Rates: ecitest.Rates{Scale: 1}, Switches: ecitest.Switches{
-			UnpublishedPerMinute: 1, ThrottlingCode: "Throttling.Api", ThrottlingRetryAfter: 3 * time.Second,
-		}})
-		for i, want := range []string{"200", "400 Throttling.Api"} {
-			if _, got := outcome(t, s, "ListUsage", nil); got != want {
-				t.Errorf("call %d: %s, want %s", i, got, want)
-			}
-		}
-		if after := callHeader(t, s, "ListUsage").Get("Retry-After"); after != "3" {
-			t.Errorf("Retry-After %q", after)
-		}
-	})
 }
 
 func TestCallsAreRecorded(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
@@ -34,25 +33,15 @@ type Delays struct {
 	Delete   time.Duration // from the containers' end to the group's disappearance
 	Cache    time.Duration // making an image cache, its pulls included
 
-	MaxPending  time.Duration // Pending for longer becomes Failed; 0 = 4 h as documented
-	Restart     time.Duration // second restart and second pull wait this long, doubling up to 5 min; 0 = 10 s, as the kubelet
-	ExecIdle    time.Duration // a socket with no frame and no ping for this long is closed; 0 = 60 s
-	ExecURIGood time.Duration // how long a WebSocketUri can be used; 0 = 30 s
-	Keep        time.Duration // how long a terminal group is listed when it is not among the latest 100; 0 = 1 h
+	MaxPending time.Duration // Pending for longer becomes Failed; 0 = 4 h as documented
+	Restart    time.Duration // second restart and second pull wait this long, doubling up to 5 min; 0 = 10 s, as the kubelet
+	Keep       time.Duration // how long a terminal group is listed when it is not among the latest 100; 0 = 1 h
 }
 
 func (d *Delays) setDefaults() {
-	for _, f := range []struct {
-		value *time.Duration
-		def   time.Duration
-	}{
-		{&d.MaxPending, 4 * time.Hour}, {&d.Restart, 10 * time.Second},
-		{&d.ExecIdle, 60 * time.Second}, {&d.ExecURIGood, 30 * time.Second}, {&d.Keep, time.Hour},
-	} {
-		if *f.value == 0 {
-			*f.value = f.def
-		}
-	}
+	setDefault(&d.MaxPending, 4*time.Hour)
+	setDefault(&d.Restart, 10*time.Second)
+	setDefault(&d.Keep, time.Hour)
 }
 
 // Options say how a Server behaves. Only Dir is required.
@@ -91,7 +80,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	closed   bool
-	faults   Faults
+	faults   *decider
 	groups   map[string]*group
 	seq      int // of the last group created
 	stock    Stock
@@ -101,7 +90,9 @@ type Server struct {
 	sessions map[string]*execSession // exec token -> session not yet connected
 	calls    []Call
 	perCall  map[string]int // action -> calls so far
-	execs    int            // sockets dialled so far
+	execs    int            // exec addresses given out so far
+	made     int            // groups so far
+	sockets  map[string]int // open exec sockets by group
 }
 
 // Start sweeps what an earlier server left in opts.Dir and serves until Close.
@@ -118,9 +109,8 @@ func Start(opts Options) (*Server, error) {
 	setDefault(&opts.AccessKeyID, "local")
 	setDefault(&opts.AccessKeySecret, "local-secret")
 	opts.Delays.setDefaults()
-	if opts.Rates.Window == 0 {
-		opts.Rates.Window = time.Minute
-	}
+	opts.Switches.setDefaults()
+	setDefault(&opts.Rates.Window, time.Minute)
 	if opts.Log == nil {
 		opts.Log = func(string, ...any) {}
 	}
@@ -137,10 +127,10 @@ func Start(opts Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("ecitest: %w", err), host.Close())
 	}
 	s := &Server{
-		opts: opts, host: host, addr: l.Addr().String(), faults: opts.Faults,
+		opts: opts, host: host, addr: l.Addr().String(), faults: newDecider(opts.Faults),
 		actions: allActions(), stock: opts.Stock, recent: map[string][]time.Time{},
 		groups: map[string]*group{}, tokens: map[string]*outcome{},
-		sessions: map[string]*execSession{}, perCall: map[string]int{},
+		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
@@ -148,7 +138,7 @@ func Start(opts Options) (*Server, error) {
 	mux.HandleFunc("GET /{$}", s.serveRPC)
 	mux.HandleFunc("GET "+execPath, s.serveExec)
 	s.http = &http.Server{
-		Handler:           mux,
+		Handler:           s.bounded(mux),
 		ReadHeaderTimeout: 10 * time.Second,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, c)
@@ -165,9 +155,10 @@ func Start(opts Options) (*Server, error) {
 // connKey is the context key of a request's TCP connection, which faults cut.
 type connKey struct{}
 
-func setDefault(s *string, value string) {
-	if *s == "" {
-		*s = value
+func setDefault[T comparable](field *T, value T) {
+	var none T
+	if *field == none {
+		*field = value
 	}
 }
 
@@ -227,17 +218,11 @@ func (s *Server) NASDir(server, path string) string {
 
 // KillContainer sends SIGKILL to PID 1 of a running container.
 func (s *Server) KillContainer(groupID, name string) error {
-	s.mu.Lock()
-	g := s.groups[groupID]
-	s.mu.Unlock()
-	if g == nil {
-		return fmt.Errorf("kill container: no group %s", groupID)
+	g, err := s.lookUp(groupID)
+	if err != nil {
+		return err
 	}
-	c := g.running(name)
-	if c == nil {
-		return fmt.Errorf("kill container: no running container %s in %s", name, groupID)
-	}
-	return c.Signal(syscall.SIGKILL)
+	return g.kill(name)
 }
 
 // SetStock replaces what can be had from now on.
@@ -254,5 +239,5 @@ func (s *Server) now() time.Time { return time.Now().Add(s.opts.ClockOffset) }
 func (s *Server) SetFaults(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults = f
+	s.faults = newDecider(f)
 }

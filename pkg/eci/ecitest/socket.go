@@ -2,12 +2,11 @@ package ecitest
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -21,9 +20,6 @@ const (
 	channelError  = 3
 )
 
-// readSize is how much output is read at once, as in the kubelet.
-const readSize = 32 << 10
-
 // drainTime is how long output is read after the command's end with
 // Switches.ExecClosesAtExit.
 const drainTime = 100 * time.Millisecond
@@ -31,31 +27,37 @@ const drainTime = 100 * time.Millisecond
 // serveExec opens the socket of one session.
 func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 	x := s.takeSession(r.URL.Query().Get("s"))
-	fault := s.execFault()
 	if x == nil {
 		http.Error(w, "the session does not exist, has expired or was used", http.StatusForbidden)
 		return
 	}
 	x.expiry.Stop()
-	if fault.RefuseHandshake {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	switch {
+	case x.fault.RefuseHandshake:
 		x.abandon()
 		http.Error(w, "bad gateway", http.StatusBadGateway)
 		return
+	case !s.openSocket(ctx, x.group):
+		x.abandon()
+		http.Error(w, "too many sessions", http.StatusServiceUnavailable)
+		return
 	}
-	ctx, cancel := context.WithCancel(s.ctx)
-	defer cancel()
-	k := &socket{s: s, fault: fault, ctx: ctx, cancel: cancel, cut: func() { cut(r) }}
-	k.idle = time.AfterFunc(s.opts.Delays.ExecIdle, k.drop)
-	defer k.idle.Stop()
+	k := s.newSocket(ctx, cancel, x)
+	k.cut = func() { cut(r) }
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the token is the only authority
-		OnPingReceived:     func(context.Context, []byte) bool { k.touch(); return true },
+		OnPingReceived:     func(context.Context, []byte) bool { return k.pinged() },
 	})
 	if err != nil {
 		x.abandon()
 		return // Accept has answered
 	}
 	conn.SetReadLimit(-1)
+	if n := s.opts.Switches.ExecMaxFrame; n > 0 {
+		conn.SetReadLimit(int64(n))
+	}
 	k.conn = conn
 	done := make(chan struct{})
 	if !s.start(func() { defer close(done); k.serve(x) }) {
@@ -66,6 +68,25 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 	<-done
 }
 
+// openSocket counts a socket into the group until ctx ends; false where
+// Switches.ExecMaxSessions allows no more.
+func (s *Server) openSocket(ctx context.Context, group string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.opts.Switches.ExecMaxSessions; n > 0 && s.sockets[group] >= n {
+		return false
+	}
+	s.sockets[group]++
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.sockets[group]--; s.sockets[group] == 0 {
+			delete(s.sockets, group)
+		}
+	})
+	return true
+}
+
 // socket is one open exec connection.
 type socket struct {
 	s      *Server
@@ -73,16 +94,39 @@ type socket struct {
 	fault  ExecFault
 	ctx    context.Context // ends when the connection is lost
 	cancel context.CancelFunc
-	cut    func() // closes the TCP connection
+	cut    func()        // closes the TCP connection
+	quiet  time.Duration // without a sign of life for so long it is dropped
 	idle   *time.Timer
+	brief  bool // closed after the first output: Switches.ExecWithoutStdinEndsEarly
 
-	mu      sync.Mutex // over the order of messages and what follows
-	sent    int64      // stdout payload bytes
-	held    []byte     // the last bytes of stdout, for SwallowFinal
-	stopped bool       // HalfOpen: nothing is sent any more
+	dead atomic.Bool // HalfOpen: nothing is sent or heard any more
+
+	mu   sync.Mutex // over the order of messages and what follows
+	sent int64      // stdout payload bytes
+	held []byte     // the last bytes of stdout, for SwallowFinal
 }
 
-func (k *socket) touch() { k.idle.Reset(k.s.opts.Delays.ExecIdle) }
+func (s *Server) newSocket(ctx context.Context, cancel context.CancelFunc, x *execSession) *socket {
+	k := &socket{s: s, fault: x.fault, ctx: ctx, cancel: cancel, quiet: s.opts.Switches.ExecIdle,
+		brief: s.opts.Switches.ExecWithoutStdinEndsEarly && !x.stdin}
+	if x.fault.Idle > 0 {
+		k.quiet = x.fault.Idle
+	}
+	return k
+}
+
+// pinged takes a ping in; false leaves it unanswered.
+func (k *socket) pinged() bool {
+	if k.dead.Load() {
+		return false
+	}
+	if !k.s.opts.Switches.ExecPingsIgnored {
+		k.touch()
+	}
+	return true
+}
+
+func (k *socket) touch() { k.idle.Reset(k.quiet) }
 
 // drop loses the connection without a close message.
 func (k *socket) drop() {
@@ -90,10 +134,34 @@ func (k *socket) drop() {
 	k.cut()
 }
 
+// end closes the connection in order, whatever the command does.
+func (k *socket) end() {
+	_ = k.conn.Close(websocket.StatusNormalClosure, "")
+	k.cancel()
+}
+
+// clocks starts the timers that end the connection; stop ends them.
+func (k *socket) clocks() (stop func()) {
+	timers := []*time.Timer{time.AfterFunc(k.quiet, k.drop)}
+	k.idle = timers[0]
+	if d := k.fault.DropEvery; d > 0 {
+		timers = append(timers, time.AfterFunc(d, k.drop))
+	}
+	if d := k.s.opts.Switches.ExecLifetime; d > 0 {
+		timers = append(timers, time.AfterFunc(d, k.end))
+	}
+	return func() {
+		for _, t := range timers {
+			t.Stop()
+		}
+	}
+}
+
 // serve carries a session until its command has ended and its output was sent,
 // or, after the connection was lost, thrown away.
 func (k *socket) serve(x *execSession) {
 	defer func() { _ = k.conn.CloseNow() }()
+	defer k.clocks()()
 	p := x.process
 	if p == nil {
 		var err error
@@ -129,10 +197,7 @@ func (k *socket) serve(x *execSession) {
 	if k.ctx.Err() != nil {
 		return
 	}
-	k.mu.Lock()
-	stopped := k.stopped
-	k.mu.Unlock()
-	if stopped {
+	if k.dead.Load() {
 		<-k.ctx.Done()
 		return
 	}
@@ -157,22 +222,24 @@ func (k *socket) receive(stdin *os.File, p *execProcess) {
 			}
 		}
 	})
-	var got int64
+	in := stdinFaults{ExecFault: k.fault}
 	for {
 		_, b, err := k.conn.Read(k.ctx)
 		if err != nil {
 			break
 		}
+		if k.dead.Load() {
+			continue
+		}
 		k.touch()
 		if len(b) < 2 || b[0] != channelStdin {
 			continue // an empty message, or a channel that leads nowhere
 		}
-		b = b[1:]
-		if k.fault.DropStdin {
-			b = b[:max(0, min(int64(len(b)), k.fault.DropStdinAfter-got))]
-		}
-		got += int64(len(b))
+		b, cut := in.pass(b[1:])
 		queue <- b
+		if cut {
+			k.drop()
+		}
 	}
 	close(queue)
 	if k.s.opts.Switches.ExecKilledAtDisconnect {
@@ -191,128 +258,4 @@ func (p *execProcess) closeStdin() {
 	if p.stdin != nil {
 		_ = p.stdin.Close()
 	}
-}
-
-// pump sends one stream until its end. What follows a lost connection goes where
-// Switches.ExecOrphanOutput says.
-func (k *socket) pump(channel byte, f *os.File) {
-	buf := make([]byte, readSize)
-	orphan := false
-	for {
-		n, err := f.Read(buf)
-		data := buf[:n]
-		if k.fault.Merge && err == nil {
-			data = k.merge(f, data)
-		}
-		if n > 0 && !orphan {
-			orphan = k.output(channel, data) != nil
-		}
-		if err != nil {
-			return // io.EOF; EIO from a terminal; a deadline; closed
-		}
-		if !orphan {
-			continue
-		}
-		switch k.s.opts.Switches.ExecOrphanOutput {
-		case OrphanBlock:
-			return // the pipe stays open until the command has ended
-		case OrphanClose:
-			_ = f.Close()
-			return
-		}
-	}
-}
-
-// merge adds what comes within 20 ms.
-func (k *socket) merge(f *os.File, first []byte) []byte {
-	all := append([]byte(nil), first...)
-	if f.SetReadDeadline(time.Now().Add(20*time.Millisecond)) != nil {
-		return all
-	}
-	more, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		k.s.opts.Log("ecitest: exec: %v", err)
-	}
-	_ = f.SetReadDeadline(time.Time{})
-	return append(all, more...)
-}
-
-// output sends payload through the faults of stdout.
-func (k *socket) output(channel byte, data []byte) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if channel == channelStdout && k.fault.SwallowFinal > 0 {
-		k.held = append(k.held, data...)
-		n := max(0, int64(len(k.held))-k.fault.SwallowFinal)
-		data = append([]byte(nil), k.held[:n]...)
-		k.held = k.held[n:]
-	}
-	for len(data) > 0 {
-		frame := data
-		if m := k.fault.MaxFrame; m > 0 {
-			frame = data[:min(m, len(data))]
-		}
-		last := false
-		if channel == channelStdout && k.fault.Drop {
-			left := max(0, k.fault.DropAfter-k.sent)
-			last = int64(len(frame)) > left
-			frame = frame[:min(int64(len(frame)), left)]
-		}
-		if err := k.write(channel, frame); err != nil {
-			return err
-		}
-		data = data[len(frame):]
-		if channel == channelStdout {
-			k.sent += int64(len(frame))
-		}
-		if last {
-			return k.dropStream()
-		}
-	}
-	return nil
-}
-
-// dropStream carries out Drop; k.mu is held.
-func (k *socket) dropStream() error {
-	if k.fault.HalfOpen {
-		k.stopped = true
-		return errors.New("half-open")
-	}
-	k.drop()
-	return errors.New("dropped")
-}
-
-// send sends one message of our own.
-func (k *socket) send(channel byte, data []byte) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.message(channel, data)
-}
-
-// write sends one frame of output; k.mu is held.
-func (k *socket) write(channel byte, data []byte) error {
-	if len(data) == 0 {
-		return nil
-	}
-	if k.fault.EmptyFrames {
-		if err := k.message(channel, nil); err != nil {
-			return err
-		}
-	}
-	return k.message(channel, data)
-}
-
-func (k *socket) message(channel byte, data []byte) error {
-	if k.stopped {
-		return errors.New("half-open")
-	}
-	kind := websocket.MessageBinary
-	if k.fault.Text {
-		kind = websocket.MessageText
-	}
-	if !k.fault.Unprefixed {
-		data = append([]byte{channel}, data...)
-	}
-	k.touch()
-	return k.conn.Write(k.ctx, kind, data)
 }

@@ -120,16 +120,6 @@ func TestScheduleFailed(t *testing.T) {
 	}
 }
 
-func TestSpotDegrades(t *testing.T) {
-	s := start(t, ecitest.Options{Stock: ecitest.Stock{None: []ecitest.Offer{{Spot: true}}}, Switches: ecitest.Switches{SpotDegrades: true}})
-	p := script("exit 0", "SpotStrategy", "SpotAsPriceGo")
-	g := await(t, s, create(t, s, p), status("Succeeded"))
-	if g["SpotStrategy"] != "NoSpot" || !strings.Contains(eventReasons(g), "SpotDegraded") {
-		t.Errorf("%v, events %s", g["SpotStrategy"], eventReasons(g))
-	}
-	runTable(t, s, "CreateContainerGroup", p, []actionTest{{"strict", pairs("StrictSpot", "true"), "403 Spot.NotMatched"}})
-}
-
 // eventReasons are the reasons of a described group's events.
 func eventReasons(g map[string]any) string {
 	var reasons []string

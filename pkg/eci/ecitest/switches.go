@@ -4,8 +4,11 @@ import "time"
 
 // Switches decide what the documentation leaves open (eci-api.md section 8,
 // eci-exec.md). The zero value is the reading nearest to the documentation; a
-// driver must work under each setting.
+// driver must work under each setting. docs/architecture.md says where this one
+// depends on which, and how to find out on the live service.
 type Switches struct {
+	// ExecContainerCommand and its sockets.
+
 	// ExecStartsAtCall starts the command when ExecContainerCommand is called;
 	// otherwise when the socket is opened.
 	ExecStartsAtCall bool
@@ -22,43 +25,126 @@ type Switches struct {
 	ExecClosesAtExit bool
 	// ExecErrorChannel sends the kubelet's text on channel 3 for a non-zero exit.
 	ExecErrorChannel bool
-	// ExecCommandBytes bounds the whole Command parameter in bytes; 0 = only the
-	// documented 20 items of 256. Others have observed 2048.
-	ExecCommandBytes int
+	// ExecWithoutStdinEndsEarly closes the socket of an exec with Stdin=false
+	// after its first output, as Kata sandboxes do; the command runs on.
+	ExecWithoutStdinEndsEarly bool
+
 	// EmptyFirstFrame sends an empty stdout message first.
 	EmptyFirstFrame bool
+	// ExecTextFrames sends text messages instead of binary ones.
+	ExecTextFrames bool
+	// ExecNoChannelByte leaves the channel byte out of the server's messages.
+	ExecNoChannelByte bool
+	// ExecMaxFrame is the largest message, channel byte included, that a client
+	// may send; a larger one closes the socket with status 1009. 0 = no limit.
+	ExecMaxFrame int
 
+	// ExecURIGood is how long a WebSocketUri can be used; 0 = 30 s, which is
+	// documented for HttpUrl alone.
+	ExecURIGood time.Duration
+	// ExecIdle closes a socket without a frame or ping for so long; 0 = 60 s, as
+	// one client has found.
+	ExecIdle time.Duration
+	// ExecPingsIgnored lets pings not count for ExecIdle.
+	ExecPingsIgnored bool
+	// ExecLifetime closes a socket so long after its opening; 0 = never.
+	ExecLifetime time.Duration
+	// ExecMaxSessions refuses the handshake (503) of one more socket than so many
+	// into one group; 0 = no limit.
+	ExecMaxSessions int
+
+	// ExecLongCommandAllowed accepts Commands above the documented 20 items of 256
+	// characters.
+	ExecLongCommandAllowed bool
+	// ExecCommandBytes bounds the whole Command parameter in bytes; 0 = no such
+	// bound. Others have observed 2048.
+	ExecCommandBytes int
+
+	// ExecBashNeedsTTY refuses an exec of /bin/bash alone without TTY.
+	ExecBashNeedsTTY bool
+
+	// ExecSyncExitError is the error code for a Sync command that exits with
+	// another status than 0; "" = its output alone.
+	ExecSyncExitError string
+	// ExecSyncBytes is where SyncResponse is cut; 0 = 1 MiB.
+	ExecSyncBytes int
+	// ExecSyncLimit answers 408 to a Sync command that takes longer; 0 = no limit.
+	ExecSyncLimit time.Duration
+
+	// A group's life, and its containers.
+
+	// NewGroupHiddenFor keeps a new group out of describe answers for so long.
+	NewGroupHiddenFor time.Duration
 	// DeletedGroupStaysVisible keeps a deleted group in describe answers, with
 	// status Terminating, for so long after it is gone.
 	DeletedGroupStaysVisible time.Duration
-	// NewGroupHiddenFor keeps a new group out of describe answers for so long.
-	NewGroupHiddenFor time.Duration
+
+	// UnknownIDOnDescribe is the error code for describing an id that is not
+	// listed; "" = an answer without it.
+	UnknownIDOnDescribe string
 	// UnknownIDOnDelete is the error code for deleting an id that does not
 	// exist; "" = success.
 	UnknownIDOnDelete string
 	// UnknownIDOnExec is the error code for exec in an unknown group or
 	// container; "" = InvalidParameter.NotFound.
 	UnknownIDOnExec string
+
 	// ForceDeleteRefused answers UnsupportedOperation to DeleteContainerGroup with Force.
 	ForceDeleteRefused bool
+	// DeleteWhileScheduling is the error code for deleting a group that is still
+	// Scheduling; "" = success. IncorrectStatus and OperationConflict are
+	// documented without their causes.
+	DeleteWhileScheduling string
+	// DeleteWhileTerminating is the error code for deleting a group once more
+	// before it is gone; "" = success.
+	DeleteWhileTerminating string
+	// DeleteKillsAtOnce ends containers by KILL alone, without TERM and grace period.
+	DeleteKillsAtOnce bool
 	// DefaultGracePeriod is used without TerminationGracePeriodSeconds; 0 = 30 s.
 	DefaultGracePeriod time.Duration
+
 	// DeadlineStatus is the status after ActiveDeadlineSeconds; "" = Failed.
 	DeadlineStatus string
+	// DeadlineReason is the reason of containers that the deadline has ended;
+	// "" = that of any container so killed, Error.
+	DeadlineReason string
+	// OOMReason is the reason of a container that was killed for memory; "" = OOMKilled.
+	OOMReason string
+	// OOMEndsGroup ends the group, Failed, with the first container that was
+	// killed for memory and is not started again.
+	OOMEndsGroup bool
 	// NoExitCodeFields leaves ExitCode out of container states that are not Terminated.
 	NoExitCodeFields bool
-
+	// ParallelContainerStart starts all containers at once, not in list order.
+	ParallelContainerStart bool
 	// NFSMissingPathCreated creates a missing NFSVolume.Path; otherwise the
 	// group stays Pending with a FailedMount event.
 	NFSMissingPathCreated bool
-	// ParallelContainerStart starts all containers at once, not in list order.
-	ParallelContainerStart bool
+	// SpotDegrades makes a pay-as-you-go group, with a SpotDegraded event, of a
+	// spot group that can't be had, unless StrictSpot is set; otherwise the create
+	// is refused.
+	SpotDegrades bool
+
+	// What a request may hold.
+
+	// MaxURL bounds the bytes of a request's URL, answered by 414; 0 = no limit
+	// but Go's own of 1 MiB.
+	MaxURL int
+	// MaxBody bounds the bytes of its form body, answered by 413; 0 = no limit
+	// but the 4 MiB of this server.
+	MaxBody int
+	// UnknownParametersIgnored accepts parameters that the action does not have.
+	UnknownParametersIgnored bool
 	// LongEnvAllowed accepts environment values above the documented 256 characters.
 	LongEnvAllowed bool
 	// ConfigFileLimitsEncoded measures 32 KB and 60 KB on the base64 text.
 	ConfigFileLimitsEncoded bool
-	// UnknownParametersIgnored accepts parameters that the action does not have.
-	UnknownParametersIgnored bool
+	// ConfigFileModeDecimal reads the modes of config files as decimal numbers
+	// (0644 is sent as 420); otherwise as octal digits.
+	ConfigFileModeDecimal bool
+	// LongCommandAllowed accepts any Command and Arg of a container; otherwise 20
+	// and 10 items of 256 characters.
+	LongCommandAllowed bool
 
 	// ClientTokenLifetime is how long a client token is remembered; 0 = for ever.
 	ClientTokenLifetime time.Duration
@@ -68,34 +154,19 @@ type Switches struct {
 	// DryRunCode answers a dry run that passes; "" = DryRunOperation (the SDK),
 	// the other one is DryRun.Success (API metadata).
 	DryRunCode string
+
 	// ThrottlingCode refuses calls above Options.Rates; "" = Throttling.User.
 	ThrottlingCode string
 	// ThrottlingRetryAfter is sent as the header Retry-After with it; 0 = none.
 	ThrottlingRetryAfter time.Duration
 	// UnpublishedPerMinute is the limit of actions for which none is published; 0 = none.
 	UnpublishedPerMinute int
-	// LongCommandAllowed accepts any Command and Arg on create; otherwise 20 and 10
-	// items of 256 characters.
-	LongCommandAllowed bool
-	// ConfigFileModeDecimal reads the modes of config files as decimal numbers
-	// (0644 is sent as 420); otherwise as octal digits.
-	ConfigFileModeDecimal bool
-	// SpotDegrades makes a pay-as-you-go group, with a SpotDegraded event, of a
-	// spot group that can't be had, unless StrictSpot is set; otherwise the create
-	// is refused.
-	SpotDegrades bool
-	// DeleteWhileScheduling is the error code for deleting a group that is still
-	// Scheduling, e.g. OperationConflict; "" = success.
-	DeleteWhileScheduling string
-	// DeleteWhileTerminating is the error code for deleting a group once more
-	// before it is gone; "" = success.
-	DeleteWhileTerminating string
+
+	// What answers look like.
+
 	// UnknownIDOnLog is the error code for the log of an unknown group or
 	// container; "" = InvalidParameter.NotFound.
 	UnknownIDOnLog string
-	// UnknownImageCacheID is the error code for updating or deleting an image cache
-	// that does not exist; "" = InvalidParameter.NotFound.
-	UnknownImageCacheID string
 	// LogTimestampLayout is the layout, as of package time, of log timestamps;
 	// "" = RFC 3339 with nanoseconds, as the kubelet's.
 	LogTimestampLayout string
@@ -104,13 +175,9 @@ type Switches struct {
 	LogLimitKeepsEnd bool
 	// LogGoneAfterEnd refuses the logs of terminal groups with IncorrectStatus.
 	LogGoneAfterEnd bool
-	// ExecBashNeedsTTY refuses an exec of /bin/bash alone without TTY.
-	ExecBashNeedsTTY bool
-	// ExecSyncBytes bounds SyncResponse; 0 = 1 MiB.
-	ExecSyncBytes int64
-	// ExecSyncExitError is the error code for a Sync command that exits with
-	// another status than 0; "" = its output alone.
-	ExecSyncExitError string
+	// UnknownImageCacheID is the error code for updating or deleting an image cache
+	// that does not exist; "" = InvalidParameter.NotFound.
+	UnknownImageCacheID string
 	// EventKeysLowerCamel writes the keys of DescribeContainerGroupEvents' events
 	// with a small first letter, as the user guide does and the SDK does not.
 	EventKeysLowerCamel bool
@@ -118,6 +185,21 @@ type Switches struct {
 	// which the older SDK expects; otherwise as objects around a list, as the API
 	// metadata and the newer SDK have it.
 	PriceListsFlat bool
+}
+
+func (s *Switches) setDefaults() {
+	setDefault(&s.ExecURIGood, 30*time.Second)
+	setDefault(&s.ExecIdle, 60*time.Second)
+	setDefault(&s.ExecSyncBytes, 1<<20)
+	for _, code := range []*string{&s.UnknownIDOnExec, &s.UnknownIDOnLog, &s.UnknownImageCacheID} {
+		setDefault(code, "InvalidParameter.NotFound")
+	}
+	setDefault(&s.DefaultGracePeriod, 30*time.Second)
+	setDefault(&s.DeadlineStatus, "Failed")
+	setDefault(&s.OOMReason, "OOMKilled")
+	setDefault(&s.DryRunCode, "DryRunOperation")
+	setDefault(&s.ThrottlingCode, "Throttling.User")
+	setDefault(&s.LogTimestampLayout, time.RFC3339Nano)
 }
 
 // OrphanOutput is what happens to the output of a command whose socket is lost.

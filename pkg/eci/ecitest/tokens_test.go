@@ -4,7 +4,6 @@ import (
 	"maps"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
@@ -58,12 +57,6 @@ func TestClientTokenOutlivesItsGroup(t *testing.T) {
 			t.Error(got)
 		}
 	})
-	t.Run("for its lifetime", func(t *testing.T) {
-		s := start(t, ecitest.Options{Switches: ecitest.Switches{ClientTokenLifetime: time.Nanosecond}})
-		if first, second := create(t, s, p), create(t, s, p); first == second {
-			t.Errorf("both are %s", first)
-		}
-	})
 	t.Run("not across regions", func(t *testing.T) {
 		s := start(t, ecitest.Options{})
 		here := create(t, s, p)
@@ -98,26 +91,6 @@ func TestClientTokenAtOnce(t *testing.T) {
 		t.Fatalf("%d groups of one token", len(groups))
 	}
 	remove(t, s, groups[0].ID)
-}
-
-func TestClientTokenAfterNoStock(t *testing.T) {
-	p := script("exec sleep 60", "ClientToken", "t1")
-	for _, tt := range []struct {
-		name  string
-		freed bool
-		want  string
-	}{{"used up", false, "403 OperationDenied.NoStock"}, {"freed", true, "200"}} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := start(t, ecitest.Options{Stock: ecitest.Stock{None: []ecitest.Offer{{}}}, Switches: ecitest.Switches{ClientTokenFreedByRefusal: tt.freed}})
-			if _, got := outcome(t, s, "CreateContainerGroup", p); got != "403 OperationDenied.NoStock" {
-				t.Error(got)
-			}
-			s.SetStock(ecitest.Stock{})
-			runTable(t, s, "CreateContainerGroup", p, []actionTest{
-				{"same token", nil, tt.want}, {"new token", pairs("ClientToken", "t2"), "200"},
-			})
-		})
-	}
 }
 
 func TestDeleteToken(t *testing.T) {

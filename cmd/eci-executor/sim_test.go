@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// simProcess is a running sim.
+type simProcess struct {
+	*exec.Cmd
+	file   string // its driver's file
+	url    string
+	rest   chan string // what it prints after that
+	stderr *bytes.Buffer
+}
+
+// startSim runs the command and takes its driver's file from what it prints.
+func startSim(t *testing.T, args ...string) *simProcess {
+	t.Helper()
+	if err := sandbox.Supported(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	s := &simProcess{Cmd: exec.Command("eci-executor", append([]string{"sim", "--listen", "127.0.0.1:0"}, args...)...),
+		file: filepath.Join(t.TempDir(), "eci-executor.toml"), rest: make(chan string, 1), stderr: new(bytes.Buffer)}
+	s.Stderr = s.stderr
+	out, err := s.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Process.Kill() }) // an error says that it has ended
+	var text strings.Builder
+	lines := bufio.NewReader(out)
+	for !strings.Contains(text.String(), "mount_path") {
+		line, err := lines.ReadString('\n')
+		text.WriteString(line)
+		if err != nil {
+			t.Fatalf("%v\n%s%s", err, text.String(), s.stderr)
+		}
+	}
+	go func() {
+		rest, _ := io.ReadAll(lines)
+		s.rest <- string(rest)
+	}()
+	if err := os.WriteFile(s.file, []byte(text.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url = cfg.EndpointURL()
+	return s
+}
+
+// end sends a signal and gives what was printed since the driver's file.
+func (s *simProcess) end(t *testing.T, signal os.Signal) (string, error) {
+	t.Helper()
+	if err := s.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	text := <-s.rest
+	return text, s.Wait()
+}
+
+// stage runs a stage of the job "quotes" against the sim.
+func (s *simProcess) stage(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	command := exec.Command("eci-executor", append([]string{"--config", s.file}, args...)...)
+	command.Env = append(os.Environ(), "CUSTOM_ENV_CI_RUNNER_VERSION=19.4.0")
+	out, err := command.CombinedOutput()
+	return string(out), err
+}
+
+// A runner pointed at sim by what it prints runs a job, through faults and under
+// the hostile profile; Ctrl-C leaves nothing.
+func TestSim(t *testing.T) {
+	dir := t.TempDir()
+	s := startSim(t, "--profile", "hostile", "--latency", "5ms", "--image", "host", "--dir", dir, "--seed", "7",
+		"--fault", "CreateContainerGroup:error=503,times=1", "--fault", "exec:drop=200,times=1")
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("seq 100; echo kept >/cache/file"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	job := filepath.Join(repository("testdata"), "jobs", "quotes.json")
+	if out, err := s.stage(t, "prepare", "--job", job); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var want strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&want, "%d\n", i+1)
+	}
+	if out, err := s.stage(t, "run", "--job", job, script, "build_script"); err != nil || out != want.String() {
+		t.Errorf("%v\n%s", err, out)
+	}
+	text, err := s.end(t, syscall.SIGINT)
+	if err != nil || s.stderr.Len() > 0 {
+		t.Errorf("%v: %s", err, s.stderr)
+	}
+	if text != "\n1 container groups deleted\n0 container groups left\n" {
+		t.Errorf("it said %q", text)
+	}
+	if kept, err := os.ReadFile(filepath.Join(dir, "nas", "_sim.ap-northeast-1.nas.aliyuncs.com", "cache", "file")); err != nil || string(kept) != "kept\n" {
+		t.Errorf("the NAS directory holds %q, %v", kept, err)
+	}
+}
+
+func TestSimTellsWhatItServes(t *testing.T) {
+	s := startSim(t, "--seed", "7", "--fault", "*:error=503,probability=0.5", "--fault", "group:pending")
+	text, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"# Local ECI at " + s.url + ", profile docs; Ctrl-C ends it.\n", "# Faults, --seed 7:\n",
+		"#   *:error=503/ServiceUnavailable,probability=0.5\n#   group:pending\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if text, err := s.end(t, syscall.SIGTERM); err != nil || text != "\n0 container groups deleted\n0 container groups left\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// An image can be a root file system, and the helper's gitlab-runner a file.
+func TestSimImages(t *testing.T) {
+	root := t.TempDir()
+	for _, args := range [][]string{{"mkdir", "-p", filepath.Join(root, "bin")}, {"cp", "/bin/busybox", filepath.Join(root, "bin", "sh")}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			if os.Getenv("CI") == "true" {
+				t.Fatalf("%v: %s", err, out)
+			}
+			t.Skipf("%v: %s", err, out)
+		}
+	}
+	runner := filepath.Join(t.TempDir(), "runner")
+	if err := os.WriteFile(runner, []byte("#!/bin/sh\necho from a file\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := startSim(t, "--image", "host="+root, "--gitlab-runner", runner)
+	job := filepath.Join(repository("testdata"), "jobs", "quotes.json")
+	if out, err := s.stage(t, "prepare", "--job", job); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, tt := range []struct{ stage, script, want string }{
+		{"build_script", "echo /*", "/bin /builds"},
+		{"get_sources", "gitlab-runner --version", "from a file\n"},
+	} {
+		script := filepath.Join(t.TempDir(), "script")
+		if err := os.WriteFile(script, []byte(tt.script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := s.stage(t, "run", "--job", job, script, tt.stage); err != nil || !strings.HasPrefix(out, tt.want) {
+			t.Errorf("%s: %q, %v", tt.stage, out, err)
+		}
+	}
+	if out, err := s.stage(t, "cleanup", "--job", job); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if _, err := s.end(t, syscall.SIGINT); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,170 @@
+package ecitest
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// readSize is how much output is read at once, as in the kubelet.
+const readSize = 32 << 10
+
+// pump sends one stream until its end. What follows a lost connection goes where
+// Switches.ExecOrphanOutput says.
+func (k *socket) pump(channel byte, f *os.File) {
+	buf := make([]byte, readSize)
+	orphan := false
+	for {
+		n, err := f.Read(buf)
+		data := buf[:n]
+		if k.fault.Merge && err == nil {
+			data = k.merge(f, data)
+		}
+		if n > 0 && !orphan {
+			orphan = k.output(channel, data) != nil
+		}
+		if err != nil {
+			return // io.EOF; EIO from a terminal; a deadline; closed
+		}
+		if !orphan {
+			continue
+		}
+		switch k.s.opts.Switches.ExecOrphanOutput {
+		case OrphanBlock:
+			return // the pipe stays open until the command has ended
+		case OrphanClose:
+			_ = f.Close()
+			return
+		}
+	}
+}
+
+// merge adds what comes within 20 ms.
+func (k *socket) merge(f *os.File, first []byte) []byte {
+	all := append([]byte(nil), first...)
+	if f.SetReadDeadline(time.Now().Add(20*time.Millisecond)) != nil {
+		return all
+	}
+	more, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		k.s.opts.Log("ecitest: exec: %v", err)
+	}
+	_ = f.SetReadDeadline(time.Time{})
+	return append(all, more...)
+}
+
+// output sends payload through the faults of stdout.
+func (k *socket) output(channel byte, data []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if channel == channelStdout && k.fault.SwallowFinal > 0 {
+		k.held = append(k.held, data...)
+		n := max(0, int64(len(k.held))-k.fault.SwallowFinal)
+		data = append([]byte(nil), k.held[:n]...)
+		k.held = k.held[n:]
+	}
+	for len(data) > 0 {
+		frame := data
+		if m := k.fault.MaxFrame; m > 0 {
+			frame = data[:min(m, len(data))]
+		}
+		last := false
+		if channel == channelStdout && k.fault.Drop {
+			left := max(0, k.fault.DropAfter-k.sent)
+			last = int64(len(frame)) > left
+			frame = frame[:min(int64(len(frame)), left)]
+		}
+		if err := k.write(channel, frame); err != nil {
+			return err
+		}
+		data = data[len(frame):]
+		if channel == channelStdout {
+			k.sent += int64(len(frame))
+		}
+		if last {
+			return k.dropStream()
+		}
+	}
+	if k.brief {
+		k.end()
+		return errors.New("ended after the first output")
+	}
+	return nil
+}
+
+// dropStream carries out Drop; k.mu is held.
+func (k *socket) dropStream() error {
+	if k.fault.HalfOpen {
+		k.dead.Store(true)
+		return errHalfOpen
+	}
+	k.drop()
+	return errors.New("dropped")
+}
+
+var errHalfOpen = errors.New("half-open")
+
+// send sends one message of our own.
+func (k *socket) send(channel byte, data []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.message(channel, data)
+}
+
+// write sends one frame of output; k.mu is held.
+func (k *socket) write(channel byte, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	if k.fault.EmptyFrames {
+		if err := k.message(channel, nil); err != nil {
+			return err
+		}
+	}
+	return k.message(channel, data)
+}
+
+func (k *socket) message(channel byte, data []byte) error {
+	if k.dead.Load() {
+		return errHalfOpen
+	}
+	kind := websocket.MessageBinary
+	if k.fault.Text || k.s.opts.Switches.ExecTextFrames {
+		kind = websocket.MessageText
+	}
+	if !k.fault.Unprefixed && !k.s.opts.Switches.ExecNoChannelByte {
+		data = append([]byte{channel}, data...)
+	}
+	k.touch()
+	return k.conn.Write(k.ctx, kind, data)
+}
+
+// stdinFaults carries out the faults of stdin.
+type stdinFaults struct {
+	ExecFault
+	got int64 // bytes so far
+}
+
+// pass gives what of b comes through, and whether the connection is cut then.
+func (f *stdinFaults) pass(b []byte) (through []byte, cut bool) {
+	begin := f.got
+	f.got += int64(len(b))
+	// at is where in b a fault after n bytes begins, at most its end.
+	at := func(n int64) int64 { return min(max(0, n-begin), int64(len(b))) }
+	end := int64(len(b))
+	if f.DropStdin {
+		end = min(end, at(f.DropStdinAfter))
+	}
+	if f.CutStdin && f.got >= f.CutStdinAfter {
+		end, cut = min(end, at(f.CutStdinAfter)), true
+	}
+	lost := f.LoseStdinAfter - begin
+	if f.LoseStdin && lost >= 0 && lost < end {
+		return slices.Delete(slices.Clone(b[:end]), int(lost), int(lost)+1), cut
+	}
+	return b[:end], cut
+}

@@ -1,0 +1,237 @@
+package ecitest_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+// stubborn is a PID 1 that no TERM ends: the kernel passes on none that it does not handle.
+const stubborn = "exec sleep 1000"
+
+func deleteCode(t *testing.T, s *ecitest.Server, id string, more ...string) string {
+	t.Helper()
+	p := map[string]string{"ContainerGroupId": id}
+	for i := 0; i < len(more); i += 2 {
+		p[more[i]] = more[i+1]
+	}
+	_, code := call(t, s, "DeleteContainerGroup", p)
+	return code
+}
+
+// shown is a group's status in a describe answer, "none" without one.
+func shown(t *testing.T, s *ecitest.Server, id string) string {
+	t.Helper()
+	if g := describe(t, s, id); g != nil {
+		return g["Status"].(string)
+	}
+	return "none"
+}
+
+// gone waits until nothing of a group runs any more.
+func gone(t *testing.T, s *ecitest.Server, id string) {
+	t.Helper()
+	for until := time.Now().Add(10 * time.Second); slices.Contains(s.Live(), id); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatalf("%s is still live", id)
+		}
+	}
+}
+
+// stuck creates a group that can't be removed by a call.
+func stuck(t *testing.T, s *ecitest.Server) string {
+	t.Helper()
+	answer, code := call(t, s, "CreateContainerGroup", script(stubborn))
+	if code != "" {
+		t.Fatal(code)
+	}
+	return answer["ContainerGroupId"].(string)
+}
+
+func closed(t *testing.T, s *ecitest.Server) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func groupSwitchTests() []switchTest {
+	return []switchTest{
+		{
+			thrown: ecitest.Switches{NewGroupHiddenFor: time.Hour}, off: "true", on: "false",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				return fmt.Sprint(describe(t, s, create(t, s, script("exec sleep 60"))) != nil)
+			},
+		},
+		{
+			thrown: ecitest.Switches{DeletedGroupStaysVisible: time.Hour}, off: "none", on: "Terminating",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := running(t, s)
+				deleteCode(t, s, id, "Force", "true")
+				gone(t, s, id)
+				settled() // it is forgotten just after its end
+				return shown(t, s, id)
+			},
+		},
+		{
+			thrown: ecitest.Switches{UnknownIDOnDescribe: "InvalidParameter.NotFound"}, off: "", on: "InvalidParameter.NotFound",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				_, code := call(t, s, "DescribeContainerGroups", map[string]string{"ContainerGroupIds": `["eci-none"]`})
+				if _, listed := call(t, s, "DescribeContainerGroups", map[string]string{"ContainerGroupName": "none"}); listed != "" {
+					t.Errorf("without an id: %s", listed)
+				}
+				return code
+			},
+		},
+		{
+			thrown: ecitest.Switches{UnknownIDOnDelete: "InvalidParameter.NotFound"}, off: "", on: "InvalidParameter.NotFound",
+			look: func(t *testing.T, s *ecitest.Server) string { return deleteCode(t, s, "eci-none") },
+		},
+		{
+			thrown: ecitest.Switches{ForceDeleteRefused: true}, off: "", on: "UnsupportedOperation",
+			look: func(t *testing.T, s *ecitest.Server) string { return deleteCode(t, s, running(t, s), "Force", "true") },
+		},
+		// These groups stay as they are until the server is closed.
+		{
+			thrown: ecitest.Switches{DeleteWhileScheduling: "IncorrectStatus"}, delays: ecitest.Delays{Schedule: time.Hour}, off: "", on: "IncorrectStatus",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				defer closed(t, s)
+				return deleteCode(t, s, stuck(t, s))
+			},
+		},
+		{
+			thrown: ecitest.Switches{DeleteWhileTerminating: "OperationConflict"}, delays: ecitest.Delays{Delete: time.Hour}, off: " ", on: " OperationConflict",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				defer closed(t, s)
+				id := stuck(t, s)
+				return deleteCode(t, s, id) + " " + deleteCode(t, s, id)
+			},
+		},
+		{thrown: ecitest.Switches{DeleteKillsAtOnce: true}, look: lastWord, off: "term\n", on: ""},
+		{
+			thrown: ecitest.Switches{DefaultGracePeriod: 50 * time.Millisecond}, off: "Terminating", on: "none",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script(stubborn, "TerminationGracePeriodSeconds", ""))
+				await(t, s, id, status("Running"))
+				deleteCode(t, s, id)
+				for until := time.Now().Add(time.Second); slices.Contains(s.Live(), id) && time.Now().Before(until); {
+					settled()
+				}
+				return shown(t, s, id)
+			},
+		},
+		{
+			thrown: ecitest.Switches{DeadlineStatus: "Succeeded"}, off: "Failed", on: "Succeeded",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("exec sleep 60", "ActiveDeadlineSeconds", "1", "TerminationGracePeriodSeconds", "0"))
+				gone(t, s, id)
+				return shown(t, s, id)
+			},
+		},
+		{
+			thrown: ecitest.Switches{DeadlineReason: "DeadlineExceeded"}, off: "Error 137", on: "DeadlineExceeded 137",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("exec sleep 60", "ActiveDeadlineSeconds", "1", "TerminationGracePeriodSeconds", "0"))
+				gone(t, s, id)
+				c := state(describe(t, s, id), 0)
+				return fmt.Sprint(c["Reason"], " ", c["ExitCode"])
+			},
+		},
+		{
+			thrown: ecitest.Switches{OOMReason: "Error"}, off: "OOMKilled", on: "Error",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				return state(outOfMemory(t, s), 0)["Reason"].(string)
+			},
+		},
+		{
+			thrown: ecitest.Switches{OOMEndsGroup: true}, off: "Running Running", on: "Failed Terminated",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				g := outOfMemory(t, s)
+				id := g["ContainerGroupId"].(string)
+				for until := time.Now().Add(time.Second); slices.Contains(s.Live(), id) && time.Now().Before(until); {
+					settled()
+				}
+				g = describe(t, s, id)
+				return fmt.Sprint(g["Status"], " ", state(g, 1)["State"])
+			},
+		},
+		{
+			thrown: ecitest.Switches{NoExitCodeFields: true}, off: "true", on: "false",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				_, there := state(describe(t, s, running(t, s)), 0)["ExitCode"]
+				return fmt.Sprint(there)
+			},
+		},
+		{
+			thrown: ecitest.Switches{ParallelContainerStart: true}, delays: ecitest.Delays{Pull: 100 * time.Millisecond}, off: "in order", on: "at once",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("exec sleep 60", "Container.2.Name", "second", "Container.2.Image", "host"))
+				events := fmt.Sprint(await(t, s, id, status("Running"))["Events"])
+				if strings.Index(events, "Name:second Reason:Pulling") < strings.Index(events, "Name:build Reason:Started") {
+					return "at once"
+				}
+				return "in order"
+			},
+		},
+		{
+			thrown: ecitest.Switches{NFSMissingPathCreated: true}, off: "FailedMount", on: "Running",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("exec sleep 60", "Volume.1.Name", "n", "Volume.1.Type", "NFSVolume",
+					"Volume.1.NFSVolume.Server", "nas.example", "Volume.1.NFSVolume.Path", "/absent"))
+				g := await(t, s, id, func(g map[string]any) bool {
+					return g["Status"] == "Running" || strings.Contains(fmt.Sprint(g["Events"]), "FailedMount")
+				})
+				if g["Status"] == "Running" {
+					return "Running"
+				}
+				return "FailedMount"
+			},
+		},
+	}
+}
+
+// lastWord is what a container could write when it was told to end.
+func lastWord(t *testing.T, s *ecitest.Server) string {
+	id := create(t, s, script("trap 'echo term >/nas/word; exit' TERM; touch /nas/ready; sleep 1000 & wait",
+		"TerminationGracePeriodSeconds", "60", "Volume.1.Name", "nas", "Volume.1.Type", "FlexVolume", "Volume.1.FlexVolume.Driver", "alicloud/nas",
+		"Volume.1.FlexVolume.Options", `{"server":"nas.example","path":"/"}`, "Container.1.VolumeMount.1.Name", "nas", "Container.1.VolumeMount.1.MountPath", "/nas"))
+	await(t, s, id, status("Running"))
+	syncOutput(t, s, id, "until test -e /nas/ready; do sleep 0.01; done")
+	deleteCode(t, s, id)
+	gone(t, s, id)
+	word, err := os.ReadFile(filepath.Join(s.NASDir("nas.example", "/"), "word"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return string(word)
+}
+
+// outOfMemory is a group whose first container was killed for memory.
+func outOfMemory(t *testing.T, s *ecitest.Server) map[string]any {
+	t.Helper()
+	// It must not eat the host's memory where limits can't be set.
+	const eat = `for f in /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes; do
+		test "$(cat $f 2>/dev/null)" = 33554432 && exec tail /dev/zero
+	done; exit 55`
+	p := script(eat, "Cpu", "2", "Memory", "4", "Container.1.Memory", "0.03125")
+	for _, key := range []string{"Image", "Command.1", "Command.2"} {
+		p["Container.2."+key] = p["Container.1."+key]
+	}
+	p["Container.2.Name"], p["Container.2.Command.3"] = "second", "exec sleep 60"
+	g := await(t, s, create(t, s, p), func(g map[string]any) bool {
+		return state(g, 0)["State"] == "Terminated" && (state(g, 1)["State"] == "Running" || g["Status"] == "Failed")
+	})
+	if state(g, 0)["ExitCode"] == 55.0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("the memory cgroup is not writable")
+		}
+		t.Skip("the memory cgroup is not writable")
+	}
+	return g
+}
