@@ -118,7 +118,7 @@ func imageThatCannotBePulled(t *testing.T, w *world) {
 	w.job(t, map[string]any{"image": map[string]any{"name": "registry.example.com/absent:1"}})
 	out, err := w.prepare(t)
 	wantError(t, err, "registry.example.com/absent:1", "container build can't be pulled", "not found")
-	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+	if status, _ := w.env.ExitStatus(err); status != w.env.BuildFailure {
 		t.Errorf("exit status %d", status)
 	}
 	if !strings.Contains(out, "Warning: ") {
