@@ -24,7 +24,7 @@ func answerSwitchTests() []switchTest {
 			thrown: ecitest.Switches{ClientTokenLifetime: time.Nanosecond}, off: "the same", on: "another",
 			look: func(t *testing.T, s *ecitest.Server) string {
 				p := script("exec sleep 60", "ClientToken", "t1")
-				if create(t, s, p) == create(t, s, p) {
+				if first, second := create(t, s, p), create(t, s, p); first == second {
 					return "the same"
 				}
 				return "another"
