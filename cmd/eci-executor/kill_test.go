@@ -142,8 +142,10 @@ func (w *killWorld) killedAt(t *testing.T, signal syscall.Signal, action string,
 	<-d.ended
 	// The call's effect may come after the process's end.
 	for until := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if calls := w.server.Calls(); len(calls) > 0 && calls[len(calls)-1].Action == action && calls[len(calls)-1].Code == "cut" {
-			break
+		if calls := w.server.Calls(); len(calls) > 0 {
+			if last := calls[len(calls)-1]; last.Action == action && (last.Code == "cut" || last.Code == "left") {
+				break
+			}
 		}
 		if time.Now().After(until) {
 			t.Fatalf("%v was not killed at its call %d of %s: %v\n%s", args, n, action, d.err, d.output.String())
