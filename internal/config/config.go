@@ -207,7 +207,7 @@ type Timeouts struct {
 
 // Debug helps to look at failed jobs.
 type Debug struct {
-	KeepOnFailure time.Duration `toml:"keep_on_failure"` // not yet
+	KeepOnFailure time.Duration `toml:"keep_on_failure"` // of the group; also the most that a job may ask for
 }
 
 // Metrics are numbers for a node exporter.

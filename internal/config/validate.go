@@ -64,7 +64,6 @@ func (v *validator) later() {
 	v.notYet("registry_secret.protected_only", c.RegistrySecret.ProtectedOnly)
 	v.notYet("group.log_service", len(c.Group.LogService) > 0)
 	v.notYet("allow.users", len(c.Allow.Users) > 0)
-	v.notYet("debug.keep_on_failure", c.Debug.KeepOnFailure != 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
 	if c.Exec.Transport == "sync" {
 		v.add("exec.transport", `"sync" is not yet supported; write "auto" or "websocket"`)

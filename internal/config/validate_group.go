@@ -133,4 +133,5 @@ func (v *validator) timeouts() {
 	if t.DeadlineExtra <= 0 {
 		v.add("timeouts.deadline_extra", "must be more than 0")
 	}
+	v.notNegative("debug.keep_on_failure", v.cfg.Debug.KeepOnFailure.Seconds())
 }

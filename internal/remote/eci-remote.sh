@@ -20,6 +20,7 @@
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+#   keep             SECONDS after which both PID 1s end; over: they do
 #   notes            lines for the head of the job's log; notes.shown: they are in it
 # and by seat, whose log is ROLE.SLOT.log on the log volume:
 #   ROLE.SLOT.keeper, .cat, .warm   their pids
@@ -586,6 +587,18 @@ listen() {
 	[ -p "$ctl/$1" ] && exec 3<>"$ctl/$1" && fifo=yes
 }
 
+# expire: once somebody has written to keep in how many seconds both PID 1s end.
+expire() {
+	[ -e "$ctl/keep" ] && claim "$ctl/keep.taken" "" && read -r keep <"$ctl/keep" || return 0
+	(
+		sleep "$keep"
+		true >"$ctl/over"
+		wake build.wake
+		wake helper.wake
+	) >/dev/null 2>&1 3>&- &
+	others="$others $!"
+}
+
 # serve: the life of PID 1. Until the helper's word has come through the FIFO once,
 # a background sleep ticks, because nobody documents that a FIFO on an EmptyDir joins
 # two containers.
@@ -605,6 +618,8 @@ serve() {
 	fi
 	trap : CHLD
 	while :; do
+		[ -e "$ctl/over" ] && exit 0
+		[ "$role" = helper ] && expire
 		ready
 		for file in "$ctl"/*."$role".stop; do
 			[ -e "$file" ] || continue

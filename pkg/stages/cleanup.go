@@ -14,13 +14,17 @@ import (
 // Cleanup deletes every group of the attempt: the recorded one first, then
 // whatever carries its tags. It does not wait for the groups to be gone. That the
 // attempt is over is recorded before anything else and until nothing is left to
-// do, so that later prepares and reap finish what this process can't.
+// do, so that later prepares and reap finish what this process can't. The group of
+// a failed job may be kept instead, see keeps.
 func (s *Stage) Cleanup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete)
 	defer cancel()
 	path := s.store().recordPath(s.Job)
 	release, _ := s.store().hold(path) // who claims an attempt does what is to be done here
 	defer release()
+	if s.keeps(ctx) {
+		return nil
+	}
 	doubt := s.createdUnknown()
 	// Where the state can't be written, the groups go all the same.
 	record, stateErr := s.store().update(path, func(r *Record) *Record {

@@ -86,7 +86,8 @@ func tagValue(s string) string {
 
 // deadline is after how long ECI itself ends the group.
 func deadline(cfg *config.Config, job *Job) time.Duration {
-	return job.Timeout + cfg.Timeouts.DeadlineExtra
+	keep, _ := keepTime(cfg, job) // groupSpec has refused what is no time
+	return job.Timeout + cfg.Timeouts.DeadlineExtra + keep
 }
 
 // groupSpec is the container group of a job (design, section 5). It is pure: the
@@ -98,6 +99,9 @@ func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, erro
 	}
 	cpu, memory, err := buildSize(cfg, job)
 	if err != nil {
+		return eci.GroupSpec{}, err
+	}
+	if _, err := keepTime(cfg, job); err != nil {
 		return eci.GroupSpec{}, err
 	}
 	spec := eci.GroupSpec{

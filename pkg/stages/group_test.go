@@ -150,6 +150,8 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"pull policy not allowed", "", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "pull_policy never of image"},
 		{"too much memory", "[allow]\nmax_memory = \"8GiB\"", job(func(j *Job) { j.variables = map[string]string{"ECI_MEMORY": "9GiB"} }), "above the maximum of this runner, 8 GiB"},
 		{"no number", "", job(func(j *Job) { j.variables = map[string]string{"ECI_CPU": "many"} }), "is not a number of vCPU"},
+		{"kept too long", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "61m"} }), "above the maximum of this runner, 1h0m0s"},
+		{"no duration", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "one hour"} }), `"one hour" is no duration`},
 		{"bad DOCKER_AUTH_CONFIG", "", job(func(j *Job) { j.variables = map[string]string{"DOCKER_AUTH_CONFIG": "s3cret"} }), "DOCKER_AUTH_CONFIG is not the JSON"},
 	}
 	for _, tt := range tests {

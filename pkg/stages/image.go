@@ -3,7 +3,6 @@ package stages
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -148,30 +147,4 @@ func dockerAuthConfig(text string) ([]Credential, error) {
 		logins = append(logins, Credential{server, a.Username, a.Password})
 	}
 	return logins, nil
-}
-
-// buildSize is the group's size: the runner's, or what the job asks for within
-// the operator's maximum. As in the Kubernetes executor a value above it fails
-// the job instead of being cut.
-func buildSize(cfg *config.Config, job *Job) (cpu, memoryGiB float64, err error) {
-	cpu, memoryGiB = cfg.Build.CPU, cfg.Build.Memory.GiB()
-	if v := job.Variable("ECI_CPU"); v != "" && cfg.Allow.MaxCPU > 0 {
-		if _, err := fmt.Sscanf(v, "%g", &cpu); err != nil || cpu <= 0 {
-			return 0, 0, buildErrorf("ECI_CPU %q is not a number of vCPU such as 2 or 0.5", v)
-		}
-		if cpu > cfg.Allow.MaxCPU {
-			return 0, 0, buildErrorf("ECI_CPU %s is above the maximum of this runner, %g", v, cfg.Allow.MaxCPU)
-		}
-	}
-	if v := job.Variable("ECI_MEMORY"); v != "" && cfg.Allow.MaxMemory > 0 {
-		var size config.Size
-		if err := size.UnmarshalText([]byte(v)); err != nil || size <= 0 {
-			return 0, 0, buildErrorf("ECI_MEMORY %q is not a size such as 4GiB", v)
-		}
-		if size > cfg.Allow.MaxMemory {
-			return 0, 0, buildErrorf("ECI_MEMORY %s is above the maximum of this runner, %g GiB", v, cfg.Allow.MaxMemory.GiB())
-		}
-		memoryGiB = size.GiB()
-	}
-	return cpu, memoryGiB, nil
 }

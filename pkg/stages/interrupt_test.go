@@ -94,7 +94,10 @@ func (w *world) awaitListed(t *testing.T, n int) {
 }
 
 // age sets back the time at which a cleanup was left unfinished.
-func age(t *testing.T, path string, by time.Duration) {
+func age(t *testing.T, path string, by time.Duration) { setBack(t, path, "over", by) }
+
+// setBack makes a time in a record one that long ago.
+func setBack(t *testing.T, path, key string, by time.Duration) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -104,7 +107,7 @@ func age(t *testing.T, path string, by time.Duration) {
 	if err := json.Unmarshal(data, &record); err != nil {
 		t.Fatal(err)
 	}
-	record["over"] = time.Now().Add(-by)
+	record[key] = time.Now().Add(-by)
 	if data, err = json.Marshal(record); err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,9 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	tale := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
 	defer tale.close()
 	tale.request(spec)
+	for _, line := range ignored(s.Config, s.Job) {
+		tale.printf("%s\n", line)
+	}
 	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch), tale)
 	if err != nil {
 		return s.prepareFailed(ctx, note, err)

@@ -107,7 +107,7 @@ func (r *reaping) store() store { return store{r.Config.StateDir} }
 func (r *reaping) overRecords(paths []string) map[string]*Record {
 	over := map[string]*Record{}
 	for _, path := range paths {
-		if record := readOver(path); record != nil && r.runners.hasRecord(record) {
+		if record := r.readOver(path); record != nil && r.runners.hasRecord(record) {
 			over[path] = record
 		}
 	}
@@ -115,9 +115,9 @@ func (r *reaping) overRecords(paths []string) map[string]*Record {
 }
 
 // readOver returns nil where the attempt is not over, or the file damaged.
-func readOver(path string) *Record {
+func (r *reaping) readOver(path string) *Record {
 	var record Record
-	if ok, err := load(path, &record); err != nil || !ok || record.Over.IsZero() {
+	if ok, err := load(path, &record); err != nil || !ok || !record.isOver(r.started) {
 		return nil
 	}
 	return &record
@@ -162,7 +162,7 @@ func (r *reaping) group(ctx context.Context, g *reaped, over map[string]*Record)
 		}
 		defer release()
 		// By hand, the attempt may have been begun anew since.
-		if record = readOver(path); record != nil && record.finds(&g.Group) {
+		if record = r.readOver(path); record != nil && record.finds(&g.Group) {
 			isOver = true
 		}
 	}

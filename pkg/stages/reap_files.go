@@ -39,11 +39,12 @@ func (r *reaping) record(path string) {
 		return
 	}
 	found, left := r.groupsOf(&record)
+	over := record.isOver(r.started)
 	switch {
 	case left > 0:
-	case record.Over.IsZero() && !record.Expires.IsZero() && r.date.After(record.Expires.Add(afterExpiry)):
+	case !over && !record.Expires.IsZero() && r.date.After(record.Expires.Add(afterExpiry)):
 		r.removeFile(path, "its cleanup was never called, and the time of its group is over")
-	case record.Over.IsZero():
+	case !over:
 	case found > 0:
 		r.removeFile(path, "its group is deleted")
 	case record.looked(r.started):

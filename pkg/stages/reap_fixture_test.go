@@ -132,15 +132,21 @@ func (w *world) group(t *testing.T, name string, tags map[string]string, command
 	if command[0] == "sleep" {
 		want = "Running"
 	}
-	// No event tells a group's status: it is polled, as by anybody.
+	w.awaitStatus(t, id, want)
+	return id
+}
+
+// awaitStatus polls, as anybody would: no event tells a group's status.
+func (w *world) awaitStatus(t *testing.T, id, want string) {
+	t.Helper()
+	client := w.client(t, w.server.URL())
 	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		groups, err := client.DescribeContainerGroups(w.context(t), eci.Query{IDs: []string{id}})
 		if err == nil && len(groups) == 1 && groups[0].Status == want {
-			return id
+			return
 		}
 	}
-	t.Fatalf("group %s is never %s", name, want)
-	return ""
+	t.Fatalf("group %s is never %s", id, want)
 }
 
 // row wants a line of the table that has all the parts.

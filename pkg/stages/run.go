@@ -43,16 +43,18 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 		return fmt.Errorf("job %d has no prepared container group (attempt %s in %s): prepare must succeed before run", s.Job.ID, s.Job.Attempt, s.Config.StateDir)
 	}
 	defer s.tellCost(subStage, record)
+	defer s.tellKept(subStage)
 	role := roleOf(subStage)
-	session := remote.Session{
-		Open:     s.opener(record.GroupID),
-		Diagnose: func(ctx context.Context) error { return s.diagnose(ctx, record.GroupID) },
-		Output:   s.Stdout,
-		Notices:  s.Stderr,
-		Settings: s.Remote,
-		Logger:   s.Logger.WithField("stage", subStage),
+	result, err := s.session(record.GroupID, subStage).Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: body})
+	err = s.outcome(subStage, record, result, err)
+	if recordErr := s.recordFailure(subStage, role, err); recordErr != nil {
+		s.Logger.WithError(recordErr).Warn("recording the failure: the container group will not be kept")
 	}
-	result, err := session.Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: body})
+	return err
+}
+
+// outcome is what the stage says of how a script ended.
+func (s *Stage) outcome(subStage string, record *Record, result remote.Result, err error) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s in container group %s: %w", subStage, record.GroupID, err)
@@ -64,6 +66,18 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 			subStage, s.Config.Build.Memory.GiB())}
 	}
 	return &BuildError{Status: result.Status}
+}
+
+// session runs scripts in a group.
+func (s *Stage) session(group, subStage string) *remote.Session {
+	return &remote.Session{
+		Open:     s.opener(group),
+		Diagnose: func(ctx context.Context) error { return s.diagnose(ctx, group) },
+		Output:   s.Stdout,
+		Notices:  s.Stderr,
+		Settings: s.Remote,
+		Logger:   s.Logger.WithField("stage", subStage),
+	}
 }
 
 func (s *Stage) opener(group string) func(context.Context, remote.Role, []string) (remote.Stream, error) {

@@ -61,6 +61,8 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 		return fmt.Errorf("%w; run cleanup, which finds its group by the tags", err)
 	case record == nil:
 		return nil
+	case record.Kept:
+		return fmt.Errorf("its container group %s is kept for a look until %s; run cleanup first", record.GroupID, record.KeepUntil.Format(time.TimeOnly))
 	case record.Over.IsZero():
 		if age := s.Clock.Now().Sub(record.Created); record.GroupID == "" && age > tokenLife {
 			return fmt.Errorf("its create call of %s ago got no answer, and may not be sent again after %s; run cleanup first", age.Round(time.Second), tokenLife)
@@ -91,7 +93,7 @@ func (s *Stage) settleUnfinished(ctx context.Context) {
 	for _, path := range paths {
 		var r Record
 		// A damaged file is left for a person to see: reap names it.
-		if ok, err := load(path, &r); err != nil || !ok || r.Over.IsZero() || !r.due(s.Clock.Now()) {
+		if ok, err := load(path, &r); err != nil || !ok || !r.isOver(s.Clock.Now()) || !r.due(s.Clock.Now()) {
 			continue
 		}
 		if settled++; settled > mostSettled || ctx.Err() != nil {
@@ -111,7 +113,7 @@ func (s *Stage) settle(ctx context.Context, path string) error {
 	}
 	defer release()
 	var r Record
-	if ok, err := load(path, &r); err != nil || !ok || r.Over.IsZero() {
+	if ok, err := load(path, &r); err != nil || !ok || !r.isOver(s.Clock.Now()) {
 		return err // it was settled, or its attempt begun anew
 	}
 	looked := s.Clock.Now()

@@ -30,6 +30,15 @@ type Record struct {
 	Expires  time.Time         `json:"expires,omitzero"` // as in the group's tag
 	Over     time.Time         `json:"over,omitzero"`    // when cleanup began; the file goes when nothing is left
 	Looks    int               `json:"looks,omitzero"`   // how many of looks have found nothing since
+
+	Failed    *Failed   `json:"failed,omitempty"` // where the group is kept for it
+	KeepUntil time.Time `json:"keep_until,omitzero"`
+	Kept      bool      `json:"kept,omitempty"` // cleanup left it to end then
+}
+
+// isOver tells whether nothing needs the attempt's group any more.
+func (r *Record) isOver(now time.Time) bool {
+	return !r.Over.IsZero() || r.Kept && now.After(r.KeepUntil.Add(keptGrace))
 }
 
 // looks are the times after the beginning of a cleanup at which a group of its

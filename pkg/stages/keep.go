@@ -1,0 +1,108 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/remote"
+)
+
+// A group may be kept for a while after its job has failed, so that a person can
+// look into it. run records that a build stage failed and, with the job's last
+// script, names the hour in the log; cleanup then leaves the group and lets its
+// PID 1s end at that hour. A kept group that has services still runs then: the next
+// prepare or reap deletes it, and ECI ends it at ActiveDeadlineSeconds.
+
+// Failed is the build stage that failed.
+type Failed struct {
+	Stage  string `json:"stage"`
+	Status int    `json:"status"` // of its script
+}
+
+// keptGrace is how long after its hour a kept group is deleted: by then its
+// containers have ended, if they end by themselves.
+const keptGrace = time.Minute
+
+// recordFailure notes that a script of build failed, if its group is to be kept
+// for that. What after_script returns does not decide about a job.
+func (s *Stage) recordFailure(subStage string, role remote.Role, failure error) error {
+	var build *BuildError
+	keep, err := keepTime(s.Config, s.Job)
+	if err != nil || keep == 0 || role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) {
+		return nil //nolint:nilerr // prepare has refused what keepTime refuses
+	}
+	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil && r.Failed == nil {
+			r.Failed = &Failed{subStage, build.Status}
+		}
+		return r
+	})
+	return err
+}
+
+// tellKept decides, with the last script of a failed job, until when its group is
+// kept, and tells the job's author.
+func (s *Stage) tellKept(subStage string) {
+	if subStage != "cleanup_file_variables" {
+		return
+	}
+	keep, err := keepTime(s.Config, s.Job)
+	if err != nil || keep == 0 {
+		return
+	}
+	record, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil && r.Failed != nil && r.KeepUntil.IsZero() {
+			r.KeepUntil = s.Clock.Now().Add(keep)
+		}
+		return r
+	})
+	if err != nil || record == nil || record.KeepUntil.IsZero() {
+		return // then cleanup keeps nothing either
+	}
+	s.printf("%s failed with exit status %d: container group %s is kept until %s. To look into it, on the runner's host: %s shell %d\n",
+		record.Failed.Stage, record.Failed.Status, record.GroupID, record.KeepUntil.UTC().Format("2006-01-02 15:04:05 MST"), DriverName, s.Job.ID)
+}
+
+// keeps lets the group of a failed job live until its hour and tells whether it
+// does; a second cleanup ends it. What can't be made to end by itself is not kept.
+func (s *Stage) keeps(ctx context.Context) bool {
+	record, err := s.store().loadRecord(s.Job)
+	if err != nil || record == nil || record.Failed == nil || record.GroupID == "" || record.Kept || !record.Over.IsZero() {
+		return false
+	}
+	left := record.KeepUntil.Sub(s.Clock.Now()).Round(time.Second)
+	if left <= 0 {
+		return false
+	}
+	log := s.Logger.WithField("group", record.GroupID)
+	if err := s.endIn(ctx, record.GroupID, left); err != nil {
+		log.WithError(err).Warn("the group of the failed job can't be kept and is deleted")
+		return false
+	}
+	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			r.Kept, r.Params = true, nil
+		}
+		return r
+	})
+	if err != nil {
+		log.WithError(err).Warn("the group of the failed job can't be recorded as kept and is deleted")
+		return false
+	}
+	log.WithField("until", record.KeepUntil.UTC()).Info("container group is kept, because its job failed")
+	return true
+}
+
+// endIn tells the PID 1s of a group to end after a while, leaving time for a
+// delete where that fails.
+func (s *Stage) endIn(ctx context.Context, group string, after time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete/2)
+	defer cancel()
+	result, err := s.session(group, "keep").Run(ctx, remote.EndIn(after))
+	if err == nil && result.Status != 0 {
+		err = fmt.Errorf("the end of container group %s can't be set: exit status %d", group, result.Status)
+	}
+	return err
+}

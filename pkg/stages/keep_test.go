@@ -1,0 +1,199 @@
+package stages_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+// step is a script of a sub-stage.
+type step struct{ stage, script string }
+
+// failing prepares a job whose group is kept for so long after a failure, runs
+// the steps and the job's last one, and returns the log of that.
+func (w *world) failing(t *testing.T, keep time.Duration, steps ...step) string {
+	t.Helper()
+	w.config.Debug.KeepOnFailure = keep
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, s := range steps {
+		var build *stages.BuildError
+		if _, err := w.run(t, s.stage, s.script); err != nil && !errors.As(err, &build) {
+			t.Fatal(err)
+		}
+	}
+	log, err := w.run(t, "cleanup_file_variables", "true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// A group is kept after a failed build stage and for nothing else.
+func TestKeepOnFailure(t *testing.T) {
+	failure := step{"step_script", "exit 3"}
+	tests := []struct {
+		name  string
+		keep  time.Duration
+		asked string // ECI_KEEP_ON_FAILURE
+		steps []step
+		kept  bool
+	}{
+		{"a failed script", time.Hour, "", []step{failure, {"after_script", "true"}, {"upload_artifacts_on_failure", "true"}}, true},
+		{"less is asked for", time.Hour, "30m", []step{failure}, true},
+		{"not by the driver's file", 0, "1h", []step{failure}, false},
+		{"not by the job", time.Hour, "0", []step{failure}, false},
+		{"success", time.Hour, "", []step{{"step_script", "true"}}, false},
+		{"a failed after_script", time.Hour, "", []step{{"step_script", "true"}, {"after_script", "exit 1"}}, false},
+		{"a failed clone", time.Hour, "", []step{{"get_sources", "exit 1"}}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{})
+			w.job(t, map[string]any{"variables": []map[string]any{{"key": "ECI_KEEP_ON_FAILURE", "value": tt.asked}}})
+			begun := time.Now()
+			log := w.failing(t, tt.keep, tt.steps...)
+			group := w.server.Live()[0]
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+			deleted := w.calls()["DeleteContainerGroup"] > 0
+			if deleted == tt.kept || strings.Contains(log, "is kept until") != tt.kept {
+				t.Errorf("deleted is %v, the log says %q", deleted, log)
+			}
+			if !tt.kept {
+				return
+			}
+			keep := tt.keep
+			if tt.asked != "" {
+				keep, _ = time.ParseDuration(tt.asked)
+			}
+			hour := keptUntil(t, log, group)
+			if early := begun.Add(keep).Sub(hour); early > time.Second || hour.Sub(time.Now().Add(keep)) > time.Second {
+				t.Errorf("kept until %s, for %s from %s", hour, keep, begun)
+			}
+			if got := w.attach(t, group, "echo still here"); got != "still here\n" {
+				t.Errorf("the kept group says %q", got)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Errorf("a second cleanup ends it: %v", err)
+			}
+		})
+	}
+}
+
+// keptUntil is the hour that the log names.
+func keptUntil(t *testing.T, log, group string) time.Time {
+	t.Helper()
+	_, after, found := strings.Cut(log, fmt.Sprintf("step_script failed with exit status 3: container group %s is kept until ", group))
+	hour, rest, _ := strings.Cut(after, ". ")
+	at, err := time.Parse("2006-01-02 15:04:05 MST", hour)
+	if !found || err != nil || !strings.HasPrefix(rest, "To look into it, on the runner's host: eci-executor shell 42\n") {
+		t.Fatalf("the log says %q: %v", log, err)
+	}
+	return at
+}
+
+// attach runs a script in build of a group, as a person would.
+func (w *world) attach(t *testing.T, group, script string) string {
+	t.Helper()
+	var out bytes.Buffer
+	stage := w.stage(t, &out)
+	session := remote.Session{Output: &out, Notices: t.Output(), Settings: stage.Remote, Logger: stage.Logger,
+		Diagnose: func(context.Context) error { return nil },
+		Open: func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
+			return stage.API.Exec(ctx, eci.ExecRequest{GroupID: group, Container: string(role), Command: command})
+		}}
+	if _, err := session.Run(w.context(t), remote.Job{Role: remote.Build, Shell: "sh", Body: []byte(script)}); err != nil {
+		t.Error(err)
+	}
+	return out.String()
+}
+
+// At its hour a kept group ends by itself, and the next prepare or reap deletes it.
+func TestKeptGroupEndsAtItsHour(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.failing(t, 2*time.Second, step{"step_script", "exit 3"})
+	group := w.server.Live()[0]
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitStatus(t, group, "Succeeded")
+	if out, err := w.reap(t, reaping{}); err != nil {
+		t.Fatal(err)
+	} else {
+		row(t, out, group, "Succeeded", "kept")
+	}
+	out, err := w.reap(t, reaping{host: 2 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	row(t, out, group, "deleted", "its job is over")
+	if left := w.stateFiles(t, "*.attempt.json"); len(left) > 0 {
+		t.Errorf("state left: %v", left)
+	}
+}
+
+func TestKeptGroupIsDeletedByALaterPrepare(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.job(t, map[string]any{"services": []map[string]any{{"name": "host", "alias": "db", "command": []string{"sleep", "600"}}}})
+	w.failing(t, 2*time.Second, step{"step_script", "exit 3"})
+	group := w.server.Live()[0]
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	_, err := w.prepare(t)
+	wantError(t, err, "is kept for a look until", "run cleanup first")
+	path := only(t, filepath.Join(w.config.StateDir, "*.attempt.json"))
+	setBack(t, path, "keep_until", 2*time.Minute)
+	w.env.Attempt = "0123abce"
+	w.job(t, nil)
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", path, err)
+	}
+	for _, live := range w.server.Live() {
+		if live == group {
+			t.Errorf("the kept group %s is left", group)
+		}
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What can't be made to end by itself is not kept.
+func TestGroupThatCannotBeKeptIsDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.failing(t, time.Hour, step{"step_script", "exit 3"})
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action == "ExecContainerCommand" {
+			return ecitest.CallFault{Status: 403, Code: "NoPermission", Message: "no"}
+		}
+		return ecitest.CallFault{}
+	}})
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.calls()["DeleteContainerGroup"]; n != 1 {
+		t.Errorf("%d deletes, want 1", n)
+	}
+}
