@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -325,4 +326,48 @@ func later(t *testing.T, endpoint string, by time.Duration) string {
 		}
 	})
 	return server.URL
+}
+
+// removeAll deletes every group, with the API's own words.
+func (w *killWorld) removeAll(t *testing.T) {
+	t.Helper()
+	client, err := newTestClient(w.server.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range w.server.Live() {
+		if err := client.DeleteContainerGroup(t.Context(), id, true); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// processesWith are the processes that have something below dir mounted.
+func processesWith(dir string) (found []string) {
+	tables, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
+	for _, path := range tables {
+		if table, err := os.ReadFile(path); err == nil && bytes.Contains(table, []byte(dir)) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
+func editJSON(t *testing.T, path string, change func(map[string]any)) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var value map[string]any
+	if err := json.Unmarshal(data, &value); err != nil {
+		t.Fatal(err)
+	}
+	change(value)
+	if data, err = json.Marshal(value); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -80,8 +80,7 @@ func needSandbox(t *testing.T) {
 // group NAME TAG=VALUE... makes a container group by the API alone; expires-at
 // takes a time from now, such as -10m. ! group NAME deletes it.
 func group(ts *testscript.TestScript, not bool, args []string) {
-	client, err := eci.New(eci.Options{Region: "ap-northeast-1", Endpoint: ts.Value("endpoint").(string),
-		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
+	client, err := newTestClient(ts.Value("endpoint").(string))
 	ts.Check(err)
 	ctx := context.Background()
 	if not {
@@ -100,10 +99,20 @@ func group(ts *testscript.TestScript, not bool, args []string) {
 		}
 		tags[key] = value
 	}
-	spec := eci.GroupSpec{Name: args[0], CPU: 2, MemoryGiB: 4, RestartPolicy: "Never", Tags: tags,
+	ts.Check(createGroup(ctx, client, args[0], tags))
+}
+
+func newTestClient(endpoint string) (*eci.Client, error) {
+	return eci.New(eci.Options{Region: "ap-northeast-1", Endpoint: endpoint,
+		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
+}
+
+// createGroup makes a group whose container does nothing.
+func createGroup(ctx context.Context, client *eci.Client, name string, tags map[string]string) error {
+	spec := eci.GroupSpec{Name: name, CPU: 2, MemoryGiB: 4, RestartPolicy: "Never", Tags: tags,
 		Containers: []eci.Container{{Name: "build", Image: "host", Command: []string{"sleep", "600"}}}}
-	_, err = client.CreateContainerGroup(ctx, spec.Params())
-	ts.Check(err)
+	_, err := client.CreateContainerGroup(ctx, spec.Params())
+	return err
 }
 
 // repository is the absolute path of a folder of the repository.
