@@ -357,7 +357,7 @@ func (c *chaos) reap(others []string) {
 	if left, _ := filepath.Glob(filepath.Join(c.dir, "state", "*.attempt.json")); len(left) > 0 {
 		t.Errorf("intents left: %v\n%s", left, out)
 	}
-	c.killWorld.removeAll(t)
+	c.removeAll(t)
 	c.noGroups(t)
 	if left := processesWith(c.dir); len(left) > 0 {
 		t.Errorf("processes left that have a mount in %s: %v", c.dir, left)
