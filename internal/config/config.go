@@ -188,7 +188,7 @@ type Allow struct {
 	InstanceTypes       []string `toml:"instance_types"`
 	Spot                []string `toml:"spot"` // strategies
 	RAMRoles            []string `toml:"ram_roles"`
-	Users               []string `toml:"users"` // not yet
+	Users               []string `toml:"users"` // uid or uid:gid
 }
 
 // Exec is how scripts get into the group.

@@ -117,7 +117,7 @@ func TestDriverExampleUncommented(t *testing.T) {
 		got = append(got, p.Key)
 	}
 	slices.Sort(got)
-	want := []string{"allow.users", "group.log_service", "image_cache.images", "pull.mirrors", "registry_secret.mount_path", "volume"}
+	want := []string{"group.log_service", "image_cache.images", "pull.mirrors", "registry_secret.mount_path", "volume"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

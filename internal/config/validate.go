@@ -63,7 +63,6 @@ func (v *validator) later() {
 	v.notYet("registry_secret.mount_path", v.doc.has("registry_secret.mount_path"))
 	v.notYet("registry_secret.protected_only", c.RegistrySecret.ProtectedOnly)
 	v.notYet("group.log_service", len(c.Group.LogService) > 0)
-	v.notYet("allow.users", len(c.Allow.Users) > 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
 	if c.Exec.Transport == "sync" {
 		v.add("exec.transport", `"sync" is not yet supported; write "auto" or "websocket"`)

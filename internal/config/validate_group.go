@@ -117,7 +117,14 @@ func (v *validator) allow() {
 	v.list("allow.instance_types", a.InstanceTypes, 0)
 	v.each("allow.spot", a.Spot, strategies[:]...)
 	v.list("allow.ram_roles", a.RAMRoles, 0)
+	for i, user := range a.Users {
+		if !numericUser.MatchString(user) {
+			v.add(index("allow.users", i), `%q must be numbers, "uid" or "uid:gid": ECI knows no names`, user)
+		}
+	}
 }
+
+var numericUser = regexp.MustCompile(`^[0-9]{1,9}(:[0-9]{1,9})?$`)
 
 func (v *validator) timeouts() {
 	t := v.cfg.Timeouts

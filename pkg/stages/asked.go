@@ -1,79 +1,240 @@
 package stages
 
 import (
+	"errors"
 	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
 )
 
-// The variables by which a job asks for something that the driver's file allows.
-const (
-	variableCPU    = "ECI_CPU"
-	variableMemory = "ECI_MEMORY"
-	variableKeep   = "ECI_KEEP_ON_FAILURE"
-)
-
-// ignored are lines for the job's log about what it asks for and its runner leaves
-// to nobody.
-func ignored(cfg *config.Config, job *Job) (lines []string) {
-	for _, v := range []struct {
-		name, key string
-		allowed   bool
-	}{
-		{variableCPU, "[allow] max_cpu", cfg.Allow.MaxCPU > 0},
-		{variableMemory, "[allow] max_memory", cfg.Allow.MaxMemory > 0},
-		{variableKeep, "[debug] keep_on_failure", cfg.Debug.KeepOnFailure > 0},
-	} {
-		if job.Variable(v.name) != "" && !v.allowed {
-			lines = append(lines, fmt.Sprintf("%s is ignored: %s of this runner is not set", v.name, v.key))
-		}
-	}
-	return lines
+// wish is something that a job may ask for by a variable, within what the driver's
+// file allows. As in the Kubernetes executor (custom-executor.md, note N1), what is
+// left to nobody is ignored, and what is too much fails the job instead of being cut.
+type wish struct {
+	names   []string // of the variable; the first that is set counts
+	key     string   // of the driver's file that allows it
+	allowed bool
+	take    func(value string) error // nil, or what is wrong with the value
 }
 
-// buildSize is the group's size: the runner's, or what the job asks for within
-// the operator's maximum. As in the Kubernetes executor a value above it fails
-// the job instead of being cut.
-func buildSize(cfg *config.Config, job *Job) (cpu, memoryGiB float64, err error) {
-	cpu, memoryGiB = cfg.Build.CPU, cfg.Build.Memory.GiB()
-	if v := job.Variable(variableCPU); v != "" && cfg.Allow.MaxCPU > 0 {
-		if _, err := fmt.Sscanf(v, "%g", &cpu); err != nil || cpu <= 0 {
-			return 0, 0, buildErrorf("ECI_CPU %q is not a number of vCPU such as 2 or 0.5", v)
-		}
-		if cpu > cfg.Allow.MaxCPU {
-			return 0, 0, buildErrorf("ECI_CPU %s is above the maximum of this runner, %g", v, cfg.Allow.MaxCPU)
-		}
+// wishes are those about a group; they are taken into cfg.
+func wishes(cfg *config.Config) []wish {
+	a := cfg.Allow
+	size := func(container string, cpu *float64, memory *config.Size) []wish {
+		return sizeWishes(a, container, cpu, memory)
 	}
-	if v := job.Variable(variableMemory); v != "" && cfg.Allow.MaxMemory > 0 {
-		var size config.Size
-		if err := size.UnmarshalText([]byte(v)); err != nil || size <= 0 {
-			return 0, 0, buildErrorf("ECI_MEMORY %q is not a size such as 4GiB", v)
-		}
-		if size > cfg.Allow.MaxMemory {
-			return 0, 0, buildErrorf("ECI_MEMORY %s is above the maximum of this runner, %g GiB", v, cfg.Allow.MaxMemory.GiB())
-		}
-		memoryGiB = size.GiB()
-	}
-	return cpu, memoryGiB, nil
+	return slices.Concat(
+		size("", &cfg.Build.CPU, &cfg.Build.Memory),
+		size("HELPER_", &cfg.Helper.CPU, &cfg.Helper.Memory),
+		size("SERVICE_", &cfg.Service.CPU, &cfg.Service.Memory),
+		[]wish{
+			{[]string{"ECI_EPHEMERAL_STORAGE"}, "[allow] max_ephemeral_storage", a.MaxEphemeralStorage > 0,
+				func(v string) error { return takeStorage(&cfg.Capacity.EphemeralStorage, v, 0, a.MaxEphemeralStorage) }},
+			{[]string{"KUBERNETES_EPHEMERAL_STORAGE_LIMIT", "KUBERNETES_EPHEMERAL_STORAGE_REQUEST"}, "[allow] max_ephemeral_storage", a.MaxEphemeralStorage > 0,
+				func(v string) error {
+					return takeStorage(&cfg.Capacity.EphemeralStorage, v, freeStorage, a.MaxEphemeralStorage)
+				}},
+			{[]string{"ECI_INSTANCE_TYPES"}, "[allow] instance_types", len(a.InstanceTypes) > 0,
+				func(v string) error { return takeTypes(&cfg.Capacity.InstanceTypes, v, a.InstanceTypes) }},
+			{[]string{"ECI_SPOT"}, "[allow] spot", len(a.Spot) > 0, func(v string) error { return takeSpot(&cfg.Spot, v, a.Spot) }},
+			{[]string{"ECI_RAM_ROLE"}, "[allow] ram_roles", len(a.RAMRoles) > 0,
+				func(v string) error { return takeOneOf(&cfg.Group.RAMRole, v, a.RAMRoles) }},
+			{[]string{"ECI_KEEP_ON_FAILURE"}, "[debug] keep_on_failure", cfg.Debug.KeepOnFailure > 0,
+				func(v string) error { return takeKeep(&cfg.Debug.KeepOnFailure, v) }},
+		})
 }
 
-// keepTime is how long the job's group is to be kept after a failure, 0 for not
-// at all. A value above the operator's fails the job instead of being cut.
-func keepTime(cfg *config.Config, job *Job) (time.Duration, error) {
-	most, v := cfg.Debug.KeepOnFailure, job.Variable(variableKeep)
-	if most == 0 || v == "" {
-		return most, nil
+// sizeWishes are those about the size of a kind of container: "" is build,
+// "HELPER_" or "SERVICE_" the others. A group has what is asked for from its start,
+// so that a limit says more about it than a request.
+func sizeWishes(a config.Allow, container string, cpu *float64, memory *config.Size) []wish {
+	names := func(resource string) []string {
+		return []string{"ECI_" + container + resource, "KUBERNETES_" + container + resource + "_LIMIT", "KUBERNETES_" + container + resource + "_REQUEST"}
 	}
-	if v == "0" {
-		return 0, nil
+	return []wish{
+		{names("CPU"), "[allow] max_cpu", a.MaxCPU > 0, func(v string) error { return takeCPU(cpu, v, a.MaxCPU) }},
+		{names("MEMORY"), "[allow] max_memory", a.MaxMemory > 0, func(v string) error { return takeMemory(memory, v, a.MaxMemory) }},
 	}
-	d, err := time.ParseDuration(v)
+}
+
+// withWishes is cfg with what the job asks for. lines tell in the job's log what is
+// ignored. The error, a *BuildError, has every mistake in a line of its own.
+func withWishes(cfg *config.Config, job *Job) (with *config.Config, lines []string, err error) {
+	copied := *cfg
+	lines, mistakes := grant(wishes(&copied), job.Variable)
+	for _, image := range append([]Image{job.Image}, job.Services...) {
+		if image.User != "" && len(cfg.Allow.Users) == 0 {
+			lines = append(lines, fmt.Sprintf("the user %q of image %s is ignored: [allow] users of this runner is not set", image.User, image.Name))
+		}
+	}
+	return &copied, lines, mistakes
+}
+
+// withServiceWishes is the size of one service, whose own variables go over the job's.
+func withServiceWishes(cfg *config.Config, service Image) (config.Service, error) {
+	size := cfg.Service
+	_, err := grant(sizeWishes(cfg.Allow, "SERVICE_", &size.CPU, &size.Memory), func(name string) string {
+		for _, v := range slices.Backward(service.Variables) {
+			if v.Key == name {
+				return v.Value
+			}
+		}
+		return ""
+	})
+	return size, err
+}
+
+func grant(wishes []wish, variable func(string) string) (lines []string, err error) {
+	var mistakes []string
+	for _, w := range wishes {
+		i := slices.IndexFunc(w.names, func(name string) bool { return variable(name) != "" })
+		if i < 0 {
+			continue
+		}
+		name, value := w.names[i], variable(w.names[i])
+		if !w.allowed {
+			lines = append(lines, fmt.Sprintf("%s is ignored: %s of this runner is not set", name, w.key))
+			continue
+		}
+		if err := w.take(value); err != nil {
+			mistakes = append(mistakes, fmt.Sprintf("%s %q %v", name, value, err))
+		}
+	}
+	if len(mistakes) > 0 {
+		return lines, &BuildError{Message: strings.Join(mistakes, "\n")}
+	}
+	return lines, nil
+}
+
+// asksForSize tells whether the author has to answer for the group's size.
+func asksForSize(job *Job) bool {
+	var none config.Config
+	return slices.ContainsFunc(wishes(&none), func(w wish) bool {
+		return w.key != "[debug] keep_on_failure" && slices.ContainsFunc(w.names, func(name string) bool { return job.Variable(name) != "" })
+	})
+}
+
+func takeCPU(to *float64, value string, most float64) error {
+	number, divisor := value, 1.0
+	if milli, ok := strings.CutSuffix(value, "m"); ok {
+		number, divisor = milli, 1000
+	}
+	cpu, err := strconv.ParseFloat(number, 64)
+	cpu /= divisor
+	switch {
+	case err != nil || cpu <= 0 || math.IsInf(cpu, 0) || math.IsNaN(cpu):
+		return errors.New("is no number of vCPU such as 2, 0.5 or 500m")
+	case cpu > most:
+		return fmt.Errorf("is above the maximum of this runner, %g", most)
+	}
+	*to = cpu
+	return nil
+}
+
+func takeMemory(to *config.Size, value string, most config.Size) error {
+	size, err := config.ParseSize(value)
+	switch {
+	case err != nil:
+		return err
+	case size <= 0:
+		return errors.New("must be more than 0")
+	case size > most:
+		return fmt.Errorf("is above the maximum of this runner, %g GiB", most.GiB())
+	}
+	*to = size
+	return nil
+}
+
+// freeStorage is the disk that each group has without asking, in GiB
+// (eci-api.md, 3.1).
+const freeStorage = 30
+
+// takeStorage reads GiB, or a size with its unit, of which so much is free.
+func takeStorage(to *int, value string, free, most int) error {
+	gib, err := strconv.ParseFloat(value, 64)
+	if size, sizeErr := config.ParseSize(value); sizeErr == nil {
+		gib, err = size.GiB(), nil
+	}
+	extra := math.Max(0, math.Ceil(gib)-float64(free))
+	switch {
+	case err != nil || gib < 0 || math.IsNaN(gib):
+		return errors.New("is no number of GiB such as 20 or 20Gi")
+	case extra > float64(most):
+		return fmt.Errorf("is above the maximum of this runner, %d GiB", free+most)
+	}
+	*to = int(extra)
+	return nil
+}
+
+func takeTypes(to *[]string, value string, allowed []string) error {
+	var types []string
+	for name := range strings.SplitSeq(value, ",") {
+		name = strings.TrimSpace(name)
+		if !slices.Contains(allowed, name) {
+			return fmt.Errorf("names %q, which is not allowed on this runner; allowed are %s", name, strings.Join(allowed, ", "))
+		}
+		types = append(types, name)
+	}
+	*to = types
+	return nil
+}
+
+func takeSpot(to *config.Spot, value string, allowed []string) error {
+	if value == "price-limit" && to.PriceLimit <= 0 {
+		return errors.New("needs a price_limit in [spot] of this runner, which has none")
+	}
+	return takeOneOf(&to.Strategy, value, allowed)
+}
+
+func takeOneOf(to *string, value string, allowed []string) error {
+	if !slices.Contains(allowed, value) {
+		return fmt.Errorf("is not allowed on this runner; allowed are %s", strings.Join(allowed, ", "))
+	}
+	*to = value
+	return nil
+}
+
+// takeKeep reads how long a failed job's group is kept; "0" is not at all.
+func takeKeep(to *time.Duration, value string) error {
+	d, err := time.ParseDuration(value)
 	switch {
 	case err != nil || d < 0:
-		return 0, buildErrorf("%s %q is no duration such as \"30m\" or \"1h30m\"", variableKeep, v)
-	case d > most:
-		return 0, buildErrorf("%s %s is above the maximum of this runner, %s ([debug] keep_on_failure)", variableKeep, v, most)
+		return errors.New(`is no duration such as "30m" or "1h30m"`)
+	case d > *to:
+		return fmt.Errorf("is above the maximum of this runner, %s ([debug] keep_on_failure)", *to)
 	}
-	return d, nil
+	*to = d
+	return nil
+}
+
+// runAs is the user that an image is to run as, nil for the image's own. ECI takes
+// numbers alone (eci-api.md, 2.3).
+func runAs(cfg *config.Config, image Image) (uid, gid *int64, err error) {
+	if image.User == "" || len(cfg.Allow.Users) == 0 {
+		return nil, nil, nil
+	}
+	if !slices.Contains(cfg.Allow.Users, image.User) {
+		return nil, nil, buildErrorf("user %q of image %s is not allowed on this runner; allowed are %s", image.User, image.Name, strings.Join(cfg.Allow.Users, ", "))
+	}
+	user, group, hasGroup := strings.Cut(image.User, ":")
+	if uid, err = id(user); err == nil && hasGroup {
+		gid, err = id(group)
+	}
+	if err != nil {
+		return nil, nil, buildErrorf("user %q of image %s must be numbers, uid or uid:gid: ECI knows no names", image.User, image.Name)
+	}
+	return uid, gid, nil
+}
+
+func id(text string) (*int64, error) {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err == nil && n < 0 {
+		err = errors.New("negative")
+	}
+	return &n, err
 }

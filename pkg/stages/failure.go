@@ -61,7 +61,7 @@ func lasting(err error) bool {
 // where the job asked for one.
 func blameSize(err error, job *Job) error {
 	var e *eci.Error
-	if !errors.As(err, &e) || job.Variable("ECI_CPU") == "" && job.Variable("ECI_MEMORY") == "" {
+	if !errors.As(err, &e) || !asksForSize(job) {
 		return err
 	}
 	switch e.Code {

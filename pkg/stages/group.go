@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -86,23 +87,16 @@ func tagValue(s string) string {
 
 // deadline is after how long ECI itself ends the group.
 func deadline(cfg *config.Config, job *Job) time.Duration {
-	keep, _ := keepTime(cfg, job) // groupSpec has refused what is no time
-	return job.Timeout + cfg.Timeouts.DeadlineExtra + keep
+	return job.Timeout + cfg.Timeouts.DeadlineExtra + cfg.Debug.KeepOnFailure
 }
 
 // groupSpec is the container group of a job (design, section 5). It is pure: the
 // same job, configuration and time give the same group. Mistakes of the job's
 // author come as a *BuildError.
 func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, error) {
-	if err := checkAllowed(cfg, job); err != nil {
-		return eci.GroupSpec{}, err
-	}
-	cpu, memory, err := buildSize(cfg, job)
-	if err != nil {
-		return eci.GroupSpec{}, err
-	}
-	if _, err := keepTime(cfg, job); err != nil {
-		return eci.GroupSpec{}, err
+	cfg, _, wishErr := withWishes(cfg, job)
+	if err := errors.Join(checkAllowed(cfg, job), wishErr); err != nil {
+		return eci.GroupSpec{}, &BuildError{Message: err.Error()}
 	}
 	spec := eci.GroupSpec{
 		Name:                          groupName(cfg, job),
@@ -111,8 +105,8 @@ func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, erro
 		SecurityGroupID:               cfg.SecurityGroupID,
 		ResourceGroupID:               cfg.Group.ResourceGroupID,
 		RAMRole:                       cfg.Group.RAMRole,
-		CPU:                           cpu,
-		MemoryGiB:                     memory,
+		CPU:                           cfg.Build.CPU,
+		MemoryGiB:                     cfg.Build.Memory.GiB(),
 		InstanceTypes:                 cfg.Capacity.InstanceTypes,
 		EphemeralStorageGiB:           cfg.Capacity.EphemeralStorage,
 		RestartPolicy:                 "Never",
@@ -134,6 +128,7 @@ func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, erro
 	}
 	setSpot(&spec, cfg.Spot)
 	setNetwork(&spec, cfg.Network)
+	var err error
 	if spec.RegistryCredentials, spec.ACRRegistries, err = pullCredentials(cfg, job); err != nil {
 		return eci.GroupSpec{}, err
 	}
@@ -237,6 +232,9 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[buildContainer]...),
 		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
 	}
+	if build.RunAsUser, build.RunAsGroup, err = runAs(cfg, job.Image); err != nil {
+		return err
+	}
 	for _, key := range sortedKeys(cfg.Build.Environment) {
 		build.Env = append(build.Env, eci.EnvVar{Name: key, Value: cfg.Build.Environment[key]})
 	}
@@ -244,7 +242,20 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		build.VolumeMounts = append(build.VolumeMounts, eci.VolumeMount{Volume: volumeShm, MountPath: "/dev/shm"})
 	}
 	spec.Containers = []eci.Container{helper, build}
-	return setServices(spec, cfg, job, builds)
+	if err := setServices(spec, cfg, job, builds); err != nil {
+		return err
+	}
+	grow(spec)
+	return nil
+}
+
+// grow adds to the group's size what helper and services have for themselves: all
+// else lives inside build's (design, section 5).
+func grow(spec *eci.GroupSpec) {
+	for _, c := range spec.Containers {
+		spec.CPU += c.CPU
+		spec.MemoryGiB += c.MemoryGiB
+	}
 }
 
 func ownVolumes(cfg *config.Config) []eci.Volume {

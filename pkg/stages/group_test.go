@@ -149,7 +149,7 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"too many services", "[allow]\nmax_services = 0", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), "1 services, this runner allows 0"},
 		{"pull policy not allowed", "", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "pull_policy never of image"},
 		{"too much memory", "[allow]\nmax_memory = \"8GiB\"", job(func(j *Job) { j.variables = map[string]string{"ECI_MEMORY": "9GiB"} }), "above the maximum of this runner, 8 GiB"},
-		{"no number", "", job(func(j *Job) { j.variables = map[string]string{"ECI_CPU": "many"} }), "is not a number of vCPU"},
+		{"no number", "", job(func(j *Job) { j.variables = map[string]string{"ECI_CPU": "many"} }), "is no number of vCPU"},
 		{"kept too long", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "61m"} }), "above the maximum of this runner, 1h0m0s"},
 		{"no duration", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "one hour"} }), `"one hour" is no duration`},
 		{"bad DOCKER_AUTH_CONFIG", "", job(func(j *Job) { j.variables = map[string]string{"DOCKER_AUTH_CONFIG": "s3cret"} }), "DOCKER_AUTH_CONFIG is not the JSON"},

@@ -25,15 +25,25 @@ type Failed struct {
 // containers have ended, if they end by themselves.
 const keptGrace = time.Minute
 
+// keepTime is how long the job's group is to be kept after a failure, 0 for not at
+// all.
+func (s *Stage) keepTime() time.Duration {
+	cfg, _, err := withWishes(s.Config, s.Job)
+	if err != nil { // prepare has refused the job
+		return 0
+	}
+	return cfg.Debug.KeepOnFailure
+}
+
 // recordFailure notes that a script of build failed, if its group is to be kept
 // for that. What after_script returns does not decide about a job.
 func (s *Stage) recordFailure(subStage string, role remote.Role, failure error) error {
 	var build *BuildError
-	keep, err := keepTime(s.Config, s.Job)
-	if err != nil || keep == 0 || role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) {
-		return nil //nolint:nilerr // prepare has refused what keepTime refuses
+	keep := s.keepTime()
+	if keep == 0 || role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) {
+		return nil
 	}
-	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 		if r != nil && r.Failed == nil {
 			r.Failed = &Failed{subStage, build.Status}
 		}
@@ -48,8 +58,8 @@ func (s *Stage) tellKept(subStage string) {
 	if subStage != "cleanup_file_variables" {
 		return
 	}
-	keep, err := keepTime(s.Config, s.Job)
-	if err != nil || keep == 0 {
+	keep := s.keepTime()
+	if keep == 0 {
 		return
 	}
 	record, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {

@@ -35,7 +35,8 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	tale := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
 	defer tale.close()
 	tale.request(spec)
-	for _, line := range ignored(s.Config, s.Job) {
+	_, lines, _ := withWishes(s.Config, s.Job) // its mistakes were groupSpec's too
+	for _, line := range lines {
 		tale.printf("%s\n", line)
 	}
 	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch), tale)

@@ -26,16 +26,24 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.V
 		if err != nil {
 			return err
 		}
-		aliases := serviceAliases(s)
+		size, err := withServiceWishes(cfg, s)
+		if err != nil {
+			return err
+		}
+		uid, gid, err := runAs(cfg, s)
+		if err != nil {
+			return err
+		}
 		c := eci.Container{
 			Name: serviceContainer(s, i, taken), Image: s.Name, PullPolicy: policy,
 			Command: s.Entrypoint, Args: s.Command,
 			Env: serviceEnv(job, s), HideEnv: true,
-			CPU: cfg.Service.CPU, MemoryGiB: cfg.Service.Memory.GiB(),
+			CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
+			RunAsUser: uid, RunAsGroup: gid,
 			VolumeMounts: []eci.VolumeMount{builds},
 		}
 		spec.Containers = append(spec.Containers, c)
-		names = append(names, aliases...)
+		names = append(names, serviceAliases(s)...)
 	}
 	if len(names) > 0 {
 		spec.HostAliases = append(spec.HostAliases, eci.HostAlias{IP: "127.0.0.1", Hostnames: slices.Compact(names)})
