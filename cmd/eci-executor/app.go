@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -53,7 +54,7 @@ func newApp(p process, env stages.Env) *cli.App {
 		ErrWriter:            p.stderr,
 		ExitErrHandler:       func(*cli.Context, error) {}, // run decides on the exit status
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "config", Usage: "the driver's `FILE`", EnvVars: []string{"ECI_EXECUTOR_CONFIG"}, Value: defaultConfig},
+			&cli.StringFlag{Name: "config", Usage: "the driver's `FILE`", EnvVars: []string{"ECI_EXECUTOR_CONFIG"}, Value: config.DefaultPath},
 			&cli.StringFlag{Name: "log-level", Usage: "what the driver logs to stderr, beside the job's log: debug, info, warning, error", DefaultText: "error; info in cleanup, whose stderr is the runner's log"},
 			&cli.StringFlag{Name: "log-format", Usage: "text or json", Value: "text"},
 		},
@@ -76,8 +77,6 @@ func newApp(p process, env stages.Env) *cli.App {
 	}
 	return app
 }
-
-const defaultConfig = "/etc/eci-executor/eci-executor.toml"
 
 // commands makes the commands; each has a file of its own.
 type commands struct {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -123,98 +122,39 @@ func TestDriverExampleUncommented(t *testing.T) {
 	}
 }
 
-// runnerFile is what the tests below look at in the runner's file.
-type runnerFile struct {
-	Concurrent      int `toml:"concurrent"`
-	CheckInterval   int `toml:"check_interval"`
-	ShutdownTimeout int `toml:"shutdown_timeout"`
-	Runners         []struct {
-		Name                  string         `toml:"name"`
-		URL                   string         `toml:"url"`
-		Token                 string         `toml:"token"`
-		Executor              string         `toml:"executor"`
-		BuildsDir             string         `toml:"builds_dir"`
-		CacheDir              string         `toml:"cache_dir"`
-		Shell                 string         `toml:"shell"`
-		Environment           []string       `toml:"environment"`
-		SafeDirectoryCheckout bool           `toml:"safe_directory_checkout"`
-		CustomBuildDir        map[string]any `toml:"custom_build_dir"`
-		Custom                struct {
-			ConfigExec          string   `toml:"config_exec"`
-			ConfigArgs          []string `toml:"config_args"`
-			ConfigExecTimeout   int      `toml:"config_exec_timeout"`
-			PrepareExec         string   `toml:"prepare_exec"`
-			PrepareArgs         []string `toml:"prepare_args"`
-			PrepareExecTimeout  int      `toml:"prepare_exec_timeout"`
-			RunExec             string   `toml:"run_exec"`
-			RunArgs             []string `toml:"run_args"`
-			CleanupExec         string   `toml:"cleanup_exec"`
-			CleanupArgs         []string `toml:"cleanup_args"`
-			CleanupExecTimeout  int      `toml:"cleanup_exec_timeout"`
-			GracefulKillTimeout int      `toml:"graceful_kill_timeout"`
-			ForceKillTimeout    int      `toml:"force_kill_timeout"`
-		} `toml:"custom"`
-	} `toml:"runners"`
-}
-
-func TestRunnerExample(t *testing.T) {
+// strictRunner decodes the runner's example, in which no key may be misspelt.
+func strictRunner(t *testing.T) (*RunnerFile, *Runner) {
+	t.Helper()
 	f, err := os.Open(runnerExample)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var file runnerFile
+	var file RunnerFile
 	if err := toml.NewDecoder(f).DisallowUnknownFields().Decode(&file); err != nil {
 		t.Fatal(err)
 	}
 	if len(file.Runners) != 1 {
 		t.Fatalf("%d runners, want 1", len(file.Runners))
 	}
-	r, driver := file.Runners[0], Default()
+	return &file, &file.Runners[0]
+}
+
+func TestRunnerExample(t *testing.T) {
+	file, r := strictRunner(t)
+	relations := Relations(file, r, Default(), DefaultPath, "eci-executor")
+	if len(relations) < 15 {
+		t.Errorf("only %d relations", len(relations))
+	}
+	given := func(what string, ok bool) Relation { return Relation{Name: what + " given", Holds: ok} }
 	c := r.Custom
-	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
-	checks := []struct {
-		name string
-		ok   bool
-	}{
-		{"some jobs at a time", file.Concurrent > 0},
-		{"executor custom", r.Executor == "custom"},
-		{"builds_dir of the driver", r.BuildsDir == driver.BuildsDir},
-		{"cache_dir of the driver", r.CacheDir == driver.CacheDir},
-		{"shell of the driver", r.Shell == driver.Shell},
-		{"safe_directory_checkout on", r.SafeDirectoryCheckout},
-		{"config_exec_timeout given", c.ConfigExecTimeout > 0},
-		{"prepare_exec_timeout > ready + delete", seconds(c.PrepareExecTimeout) > driver.Timeouts.Ready+driver.Timeouts.Delete},
-		{"cleanup_exec_timeout > delete", seconds(c.CleanupExecTimeout) > driver.Timeouts.Delete},
-		{"graceful_kill_timeout = 60", c.GracefulKillTimeout == 60},
-		{"30 <= graceful_kill_timeout < 300", c.GracefulKillTimeout >= 30 && c.GracefulKillTimeout < 300},
-		{"force_kill_timeout given", c.ForceKillTimeout > 0},
-		{"shutdown_timeout > graceful_kill_timeout + cleanup_exec_timeout", file.ShutdownTimeout > c.GracefulKillTimeout+c.CleanupExecTimeout},
-	}
-	for _, check := range checks {
-		t.Run(check.name, func(t *testing.T) {
-			if !check.ok {
+	for _, relation := range append(relations,
+		given("concurrent", file.Concurrent > 0), given("builds_dir", r.BuildsDir != ""), given("cache_dir", r.CacheDir != ""),
+		given("shell", r.Shell != ""), given("config_exec_timeout", c.ConfigExecTimeout > 0), given("force_kill_timeout", c.ForceKillTimeout > 0),
+		given("graceful_kill_timeout of 60 s", c.GracefulKillTimeout == 60)) {
+		t.Run(relation.Name, func(t *testing.T) {
+			if !relation.Holds {
 				t.Errorf("does not hold in %s", runnerExample)
-			}
-		})
-	}
-	stages := []struct {
-		name, exec string
-		args       []string
-	}{
-		{"config", c.ConfigExec, c.ConfigArgs},
-		{"prepare", c.PrepareExec, c.PrepareArgs},
-		{"run", c.RunExec, c.RunArgs},
-		{"cleanup", c.CleanupExec, c.CleanupArgs},
-	}
-	for _, stage := range stages {
-		t.Run("stage "+stage.name, func(t *testing.T) {
-			want := []string{"--config", "/etc/eci-executor/eci-executor.toml", stage.name}
-			if diff := cmp.Diff(want, stage.args); diff != "" {
-				t.Error(diff)
-			}
-			if filepath.Base(stage.exec) != "eci-executor" {
-				t.Errorf("runs %q", stage.exec)
 			}
 		})
 	}

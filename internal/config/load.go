@@ -14,6 +14,9 @@ import (
 	"strings"
 )
 
+// DefaultPath is where the driver's file is when nothing names another place.
+const DefaultPath = "/etc/eci-executor/eci-executor.toml"
+
 // secretMax bounds a file with a password in it; a bigger one is the wrong file.
 const secretMax = 64 << 10
 
