@@ -41,6 +41,8 @@ type Client struct {
 	endpoint   *url.URL
 	credential auth.Credential
 	keys       credentials.CredentialsProvider // the same, to be asked by us
+	product    string                          // as the SDK names it
+	version    string                          // of the product's API
 
 	mu   sync.Mutex
 	idle []*sdkeci.Client // one SDK client is not safe for parallel calls (eci-api.md, 1.4)
@@ -61,7 +63,7 @@ func New(o Options) (*Client, error) {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = time.Minute
 	}
-	c := &Client{options: o, endpoint: endpoint, credential: credential(o.Credentials)}
+	c := &Client{options: o, endpoint: endpoint, credential: credential(o.Credentials), product: "Eci", version: "2018-08-08"}
 	if c.keys, err = auth.ToCredentialsProvider(c.credential); err != nil {
 		return nil, fmt.Errorf("making the ECI client: %w", err)
 	}
@@ -146,7 +148,7 @@ func (c *Client) doDated(ctx context.Context, call call, out any) (time.Time, er
 		return time.Time{}, c.failed(call, err)
 	}
 	request := formRequest{new(requests.RpcRequest)}
-	request.InitWithApiInfo("Eci", "2018-08-08", call.action, "eci", "openAPI")
+	request.InitWithApiInfo(c.product, c.version, call.action, strings.ToLower(c.product), "openAPI")
 	connect, whole := c.options.timeouts(call.action)
 	request.SetConnectTimeout(connect)
 	request.SetReadTimeout(whole) // of all of the call: the SDK gives it to http.Client
