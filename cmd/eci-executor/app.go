@@ -27,6 +27,10 @@ func run(ctx context.Context, p process) int {
 	env := stages.ReadEnv(p.environ)
 	app := newApp(p, env)
 	err := app.RunContext(ctx, p.args)
+	var exit cli.ExitCoder
+	if errors.As(err, &exit) && exit.Error() == "" { // the command has said all
+		return exit.ExitCode()
+	}
 	printError(p.stderr, err)
 	status, err := env.ExitStatus(err)
 	printError(p.stderr, err)
@@ -64,7 +68,7 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.reap(), commands.demo(), commands.sim(), commands.version(),
+		commands.check(), commands.reap(), commands.demo(), commands.sim(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

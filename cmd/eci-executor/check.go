@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/eci-executor/eci-executor/pkg/check"
+)
+
+func (c commands) check() *cli.Command {
+	return &cli.Command{
+		Name:  "check",
+		Usage: "look at everything that jobs need, and say what to do where it is not right",
+		Description: "A line for each check: ok, warning, failed or skipped, and what to do. Exit status 0: all is right; 1: there are warnings; 2: something has failed. " +
+			"Nothing is changed in the cloud: calls only read, are dry runs, or name a container group that can't exist; on each NAS a small file is written and removed. " +
+			"Run it on the runner's host, as the user that gitlab-runner runs as. docs/check.md has the list.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
+			&cli.StringFlag{Name: "runner-config", Usage: "the runner's `FILE`", DefaultText: check.DefaultRunnerFile},
+			&cli.StringFlag{Name: "runner-version", Usage: "`VERSION` of the runner, where there is no gitlab-runner on PATH", DefaultText: "that of gitlab-runner"},
+		},
+		Action: c.runCheck,
+	}
+}
+
+func (c commands) runCheck(ctx *cli.Context) error {
+	if ctx.Args().Present() {
+		return fmt.Errorf("check takes no argument, and was given %q", ctx.Args().First())
+	}
+	file, err := filepath.Abs(ctx.String("config")) // to be found in the runner's arguments
+	if err != nil {
+		return err
+	}
+	options := check.Options{
+		ConfigFile: file, RunnerFile: ctx.String("runner-config"), NewClient: newClient,
+		RunnerVersion: ctx.String("runner-version"),
+	}
+	if options.RunnerVersion == "" {
+		options.RunnerVersion = c.env.Custom["CI_RUNNER_VERSION"] // as for a stage by hand
+	}
+	tell := func(l check.Line) {
+		if !ctx.Bool("json") {
+			fmt.Fprint(c.stdout, l) //nolint:errcheck // the exit status tells too
+		}
+	}
+	report := check.Run(ctx.Context, options, tell)
+	if ctx.Bool("json") {
+		if err := report.WriteJSON(c.stdout); err != nil {
+			return err
+		}
+	} else if _, err := fmt.Fprintf(c.stdout, "\n%s", report.Summary()); err != nil {
+		return err
+	}
+	if status := report.ExitStatus(); status != 0 {
+		return cli.Exit("", status)
+	}
+	return nil
+}

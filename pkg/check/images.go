@@ -1,0 +1,77 @@
+package check
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+// noVersion stands for the runner's version in a dry run, which pulls nothing.
+const noVersion = "0.0.0"
+
+var (
+	versionLine = regexp.MustCompile(`(?m)^Version:\s*v?([0-9]+\.[0-9]+[^\s]*)`)
+	versionTag  = regexp.MustCompile(`v?([0-9]+\.[0-9]+)(\.[0-9]+)?$`)
+)
+
+// helper holds the helper's image against the runner whose scripts it runs.
+func helper(ctx context.Context, w *world) []Line {
+	version := strings.TrimPrefix(w.RunnerVersion, "v")
+	if version == "" {
+		if out, err := w.Command(ctx, "gitlab-runner", "--version"); err == nil {
+			if m := versionLine.FindStringSubmatch(string(out)); m != nil {
+				version = m[1]
+			}
+		}
+	}
+	w.runnerVersion = version
+	needed := strings.Contains(w.cfg.Helper.Image, "{runner_version}")
+	w.job = stages.TrialJob(w.cfg, firstOf(version, noVersion), w.Clock.Now())
+	image := w.cfg.Helper.ImageFor(w.cfg.Capacity.Architecture, firstOf(version, noVersion))
+	switch {
+	case version == "" && needed:
+		return []Line{warning("Run check where gitlab-runner is on PATH, or say --runner-version.", "%s: the runner's version is not known here, though it is in a job", w.cfg.Helper.Image)}
+	case version == "":
+		return []Line{ok("%s; the runner's version is not known here", image)}
+	}
+	return []Line{sameVersion(image, version)}
+}
+
+// sameVersion compares major and minor of a tag with the runner's version.
+func sameVersion(image, version string) Line {
+	tag := image[strings.LastIndexAny(image, ":/")+1:]
+	m := versionTag.FindStringSubmatch(tag)
+	if m == nil || !strings.Contains(image[strings.LastIndex(image, "/")+1:], ":") {
+		return ok("%s; its tag names no version to hold against the runner's %s", image, version)
+	}
+	if v := versionTag.FindStringSubmatch(strings.SplitN(version, "-", 2)[0]); v == nil || v[1] != m[1] {
+		return warning("Set [helper] image to a tag of the runner's version; {runner_version} stands for it.",
+			"%s is not of the runner's version %s: cache and artifacts may fail", image, version)
+	}
+	return ok("%s, runner %s", image, version)
+}
+
+func firstOf(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// registries looks at each registry that the driver's file names or pulls from.
+func registries(ctx context.Context, w *world) []Line {
+	all, err := w.registries()
+	if err != nil {
+		return []Line{failed("Correct it in the driver's file.", "%v", err)}
+	}
+	return each(all, func(r *registry) Line {
+		line := r.look(ctx, w.Transport)
+		line.Text = fmt.Sprintf("%s: %s", r.host, line.Text)
+		return line.of(r.host)
+	})
+}

@@ -1,0 +1,47 @@
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/nasmount"
+)
+
+// nas speaks to the mount target of each table, all at once.
+func nas(ctx context.Context, w *world) []Line {
+	lines := make([]Line, len(w.cfg.NAS))
+	var all sync.WaitGroup
+	for i, m := range w.cfg.NAS {
+		all.Go(func() { lines[i] = w.mount(ctx, m).of(m.Name) })
+	}
+	all.Wait()
+	return lines
+}
+
+func (w *world) mount(ctx context.Context, m nasmount.Mount) Line {
+	target := m.Target()
+	report, err := w.Prober.Probe(ctx, target)
+	if err != nil {
+		var probe *nasmount.ProbeError
+		if !errors.As(err, &probe) {
+			return failed("Try again.", "%s:%s: %v", target.Server, target.Path, err)
+		}
+		return failed(firstOf(probe.Advice, "See what the NAS console says of the mount target")+".", "%s:%s: %v: %v", target.Server, target.Path, probe.Kind, probe.Err)
+	}
+	text := fmt.Sprintf("%s:%s", target.Server, target.Path)
+	if report.Path != target.Path {
+		text += fmt.Sprintf(" (not there yet, made in %s)", report.Path)
+	}
+	if report.Writable {
+		text += ", writable"
+	} else {
+		text += ", only read"
+	}
+	if report.Squashed {
+		text += fmt.Sprintf(", root is squashed to uid %d", report.FileUID)
+	}
+	return ok("%s, round trip %s, %.1f GiB free", text, report.RoundTrip.Round(10*time.Microsecond), float64(report.FreeBytes)/(1<<30))
+}
