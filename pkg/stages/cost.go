@@ -96,11 +96,27 @@ func (p *pricer) told(spec eci.GroupSpec, cpu, memory float64) eci.Price {
 	q, _ := query(spec, cpu, memory)
 	select {
 	case price := <-p.asked[q]:
-		p.known[q] = price
-		saveCache(p.path(q), keptPrice{p.stage.Clock.Now(), price})
+		p.keep(q, price)
 	default: // a nil channel never has anything
 	}
 	return p.known[q]
+}
+
+// wait takes in what was asked for, until ctx ends.
+func (p *pricer) wait(ctx context.Context) {
+	for q, answer := range p.asked {
+		select {
+		case price := <-answer:
+			p.keep(q, price)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *pricer) keep(q eci.PriceQuery, price eci.Price) {
+	p.known[q] = price
+	saveCache(p.path(q), keptPrice{p.stage.Clock.Now(), price})
 }
 
 // cost is what a running group costs.

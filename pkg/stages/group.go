@@ -40,6 +40,9 @@ const (
 	tagRunner    = "runner"
 	tagAttempt   = "attempt"
 	tagExpiresAt = "expires-at"
+	tagProject   = "project"
+	tagJob       = "job"
+	tagPipeline  = "pipeline"
 )
 
 // groupName is ci-<runner>-p<project id>-j<job id>-a<attempt>, at most 128 bytes.
@@ -146,9 +149,9 @@ func groupTags(cfg *config.Config, job *Job, now time.Time) map[string]string {
 	for k, v := range attemptTags(cfg, job) {
 		tags[k] = v
 	}
-	tags["project"] = strconv.FormatInt(job.ProjectID, 10)
-	tags["job"] = strconv.FormatInt(job.ID, 10)
-	tags["pipeline"] = job.PipelineID
+	tags[tagProject] = strconv.FormatInt(job.ProjectID, 10)
+	tags[tagJob] = strconv.FormatInt(job.ID, 10)
+	tags[tagPipeline] = job.PipelineID
 	tags[tagExpiresAt] = strconv.FormatInt(now.Add(deadline(cfg, job)).Unix(), 10)
 	return tags
 }

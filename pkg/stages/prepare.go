@@ -30,6 +30,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 		return err
 	}
 	defer done()
+	defer s.working("prepare")()
 	ctx, cancel := context.WithDeadlineCause(ctx, note.First.Add(s.Config.Timeouts.Ready), errNotReady)
 	defer cancel()
 	tale := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)

@@ -42,6 +42,7 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	if record == nil || record.GroupID == "" {
 		return fmt.Errorf("job %d has no prepared container group (attempt %s in %s): prepare must succeed before run", s.Job.ID, s.Job.Attempt, s.Config.StateDir)
 	}
+	defer s.working(subStage)()
 	defer s.tellCost(subStage, record)
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)

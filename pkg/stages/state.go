@@ -192,6 +192,8 @@ func (s store) stale(now time.Time) []string {
 		switch {
 		case strings.HasPrefix(e.Name(), tempPrefix):
 			life = time.Minute // writing one takes milliseconds
+		case strings.HasSuffix(e.Name(), stageSuffix):
+			life = stageLife
 		case !strings.HasSuffix(e.Name(), ".job.json"):
 			continue
 		}

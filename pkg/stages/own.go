@@ -1,0 +1,80 @@
+package stages
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// Operator answers a person's questions about the driver's groups: ps.go, logs.go
+// and shell.go. It changes nothing, needs no job, and works from any host that may
+// call the API; what only the runner's host knows comes from its state_dir.
+type Operator struct {
+	Config *config.Config
+	API    API
+	Clock  Clock // of this host; ages of groups are reckoned by the server's
+	Stdout io.Writer
+	Stderr io.Writer
+	Logger logrus.FieldLogger
+	Remote remote.Settings
+}
+
+// askingLimit is how long an operator's question is repeated that gets no usable
+// answer.
+const askingLimit = 10 * time.Second
+
+// own lists the driver's groups in the region, those of all runners, by job and
+// age, and tells the server's time: zero where the server tells none.
+func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time, error) {
+	q.Tags = map[string]string{tagManagedBy: DriverName}
+	var listing eci.Listing
+	err := eci.Persist(ctx, askingLimit, func() (err error) {
+		listing, err = o.API.ListContainerGroups(ctx, q)
+		return err
+	})
+	if err != nil {
+		return nil, time.Time{}, withAdvice(fmt.Errorf("looking for container groups in %s: %w", o.Config.Region, err))
+	}
+	// A server that filters nothing lists others' groups.
+	groups := slices.DeleteFunc(listing.Groups, func(g eci.Group) bool { return g.Tags[tagManagedBy] != DriverName })
+	slices.SortStableFunc(groups, func(a, b eci.Group) int {
+		return cmp.Or(cmp.Compare(jobOf(&a), jobOf(&b)), a.CreationTime.Compare(b.CreationTime), cmp.Compare(a.ID, b.ID))
+	})
+	return groups, listing.Date, nil
+}
+
+// jobOf is the number of a group's job, 0 where its tag is none.
+func jobOf(g *eci.Group) int64 {
+	n, _ := strconv.ParseInt(g.Tags[tagJob], 10, 64) // 0 with an error
+	return n
+}
+
+// known is what this host's state_dir holds of a group's attempt: a record, or an
+// empty one, and the stage that runs.
+func (o *Operator) known(g *eci.Group) (Record, progress) {
+	if strings.ContainsRune(g.Tags[tagAttempt], '/') { // tags are anybody's
+		return Record{}, progress{}
+	}
+	s := store{o.Config.StateDir}
+	path := s.recordPath(&Job{Instance: g.Tags[tagInstance], ID: jobOf(g), Attempt: g.Tags[tagAttempt]})
+	var r Record
+	if !loadCache(path, &r) || r.GroupID != "" && r.GroupID != g.ID {
+		return Record{}, progress{}
+	}
+	p := s.stageOf(path)
+	if !r.Over.IsZero() {
+		p = progress{Stage: "cleanup", Since: r.Over}
+	}
+	return r, p
+}
