@@ -112,6 +112,31 @@ func TestExecFrames(t *testing.T) {
 	}
 }
 
+// A drop can be aimed at a text, which may come in pieces and not be the first.
+func TestExecDropFrom(t *testing.T) {
+	const script = "printf 'ab\\n#o'; sleep 0.05; printf 'k 1\\n'; sleep 0.05; printf 'cd\\n#ok 2\\n\\n#'"
+	tests := []struct {
+		name, rule, want string
+		closed           websocket.StatusCode
+	}{
+		{"before it", `exec:drop=0,drop-from="\n#ok"`, "ab", lost},
+		{"within it", `exec:drop=2,drop-from="\n#ok"`, "ab\n#", lost},
+		{"behind it", `exec:drop=7,drop-from="\n#ok"`, "ab\n#ok 1\n", lost},
+		{"the second one", `exec:drop=1,drop-from="\n#ok",drop-from-skip=1`, "ab\n#ok 1\ncd\n", lost},
+		{"one that does not come", `exec:drop=0,drop-from="\n#ok",drop-from-skip=2`, "ab\n#ok 1\ncd\n#ok 2\n\n#", websocket.StatusNormalClosure},
+	}
+	s := start(t, ecitest.Options{})
+	id := running(t, s)
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			out, _, closed := stream(t, faulty(t, s, id, tt.rule, script), "")
+			if out[1] != tt.want || closed != tt.closed {
+				t.Errorf("%q, closed %d, want %q and %d", out[1], closed, tt.want, tt.closed)
+			}
+		})
+	}
+}
+
 // Output is read 32 KiB at once; only merged frames are larger.
 func TestMergedFrames(t *testing.T) {
 	s := start(t, ecitest.Options{})

@@ -44,12 +44,15 @@ type ExecFault struct {
 
 	// Drop cuts the TCP connection once DropAfter bytes of stdout were sent
 	// (0 = before the first); with HalfOpen it stays open, but nothing is sent or
-	// heard any more, pings included.
-	Drop      bool
-	DropAfter int64
-	HalfOpen  bool
-	DropEvery time.Duration // cut the TCP connection so long after its opening; 0 = never
-	Idle      time.Duration // in place of Switches.ExecIdle; 0 = as that says
+	// heard any more, pings included. With DropFrom, DropAfter counts from the first
+	// byte of that text in stdout, DropFromSkip occurrences of which pass before.
+	Drop         bool
+	DropAfter    int64
+	DropFrom     string
+	DropFromSkip int
+	HalfOpen     bool
+	DropEvery    time.Duration // cut the TCP connection so long after its opening; 0 = never
+	Idle         time.Duration // in place of Switches.ExecIdle; 0 = as that says
 
 	MaxFrame     int   // split output into frames of at most so many payload bytes; 0 = as read
 	Merge        bool  // send what comes within 20 ms as one frame

@@ -1,10 +1,13 @@
 package ecitest
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"math"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -67,16 +70,32 @@ func (k *socket) output(channel byte, data []byte) error {
 		data = append([]byte(nil), k.held[:n]...)
 		k.held = k.held[n:]
 	}
+	if channel == channelStdout && k.point != nil {
+		data = k.point.seek(data, k.sent)
+	}
+	return k.frames(channel, data)
+}
+
+// frames sends payload in frames up to where it is dropped; k.mu is held.
+func (k *socket) frames(channel byte, data []byte) error {
 	for len(data) > 0 {
 		frame := data
 		if m := k.fault.MaxFrame; m > 0 {
 			frame = data[:min(m, len(data))]
 		}
 		last := false
-		if channel == channelStdout && k.fault.Drop {
-			left := max(0, k.fault.DropAfter-k.sent)
+		if channel == channelStdout && k.point != nil {
+			left := max(0, k.point.at-k.sent)
 			last = int64(len(frame)) > left
 			frame = frame[:min(int64(len(frame)), left)]
+		}
+		if last && k.fault.HalfOpen {
+			// Dead before the client can answer to its last frame.
+			k.dead.Store(true)
+			if len(frame) > 0 {
+				_ = k.transmit(channel, frame)
+			}
+			return errHalfOpen
 		}
 		if err := k.write(channel, frame); err != nil {
 			return err
@@ -86,7 +105,8 @@ func (k *socket) output(channel byte, data []byte) error {
 			k.sent += int64(len(frame))
 		}
 		if last {
-			return k.dropStream()
+			k.drop()
+			return errors.New("dropped")
 		}
 	}
 	if k.brief {
@@ -96,14 +116,64 @@ func (k *socket) output(channel byte, data []byte) error {
 	return nil
 }
 
-// dropStream carries out Drop; k.mu is held.
-func (k *socket) dropStream() error {
-	if k.fault.HalfOpen {
-		k.dead.Store(true)
-		return errHalfOpen
+// flush sends what was kept back in the search for DropFrom.
+func (k *socket) flush() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.point != nil && k.ctx.Err() == nil {
+		_ = k.frames(channelStdout, k.point.rest()) // a connection that is lost here is lost anyhow
 	}
-	k.drop()
-	return errors.New("dropped")
+}
+
+// dropPoint finds where in stdout Drop strikes.
+type dropPoint struct {
+	ExecFault
+	at   int64  // bytes of stdout before it; out of reach until it is known
+	skip int    // occurrences of DropFrom that are still to pass
+	kept []byte // what may be the beginning of DropFrom
+}
+
+func newDropPoint(f ExecFault) *dropPoint {
+	if f.DropFrom == "" {
+		return &dropPoint{ExecFault: f, at: f.DropAfter}
+	}
+	return &dropPoint{ExecFault: f, at: math.MaxInt64, skip: f.DropFromSkip}
+}
+
+// seek looks for DropFrom in data, before which sent bytes went out, and gives what
+// may go out next: a beginning of DropFrom is kept until it is clear what it is.
+func (d *dropPoint) seek(data []byte, sent int64) []byte {
+	if d.at < math.MaxInt64 {
+		return data
+	}
+	data = append(d.rest(), data...)
+	seen := 0
+	for {
+		i := bytes.Index(data[seen:], []byte(d.DropFrom))
+		if i < 0 {
+			break
+		}
+		seen += i
+		if d.skip == 0 {
+			d.at = sent + int64(seen) + d.DropAfter
+			return data
+		}
+		d.skip--
+		seen++
+	}
+	n := min(len(data)-seen, len(d.DropFrom)-1)
+	for !strings.HasPrefix(d.DropFrom, string(data[len(data)-n:])) {
+		n--
+	}
+	d.kept = slices.Clone(data[len(data)-n:])
+	return data[:len(data)-n]
+}
+
+// rest is what was kept, and is kept no more.
+func (d *dropPoint) rest() []byte {
+	kept := d.kept
+	d.kept = nil
+	return kept
 }
 
 var errHalfOpen = errors.New("half-open")
@@ -132,6 +202,10 @@ func (k *socket) message(channel byte, data []byte) error {
 	if k.dead.Load() {
 		return errHalfOpen
 	}
+	return k.transmit(channel, data)
+}
+
+func (k *socket) transmit(channel byte, data []byte) error {
 	kind := websocket.MessageBinary
 	if k.fault.Text || k.s.opts.Switches.ExecTextFrames {
 		kind = websocket.MessageText

@@ -116,6 +116,8 @@ func execKeys() []ruleKey {
 		flagKey(kindExec, "refuse", "answer the handshake with 502", func(r *Rule) *bool { return &r.Exec.RefuseHandshake }),
 		drop("drop", "lose the connection after so much of stdout", false),
 		drop("half-open", "go silent after so much of stdout, the connection open", true),
+		textKey(kindExec, "drop-from", "TEXT", "for these two: counted from that text in stdout", "", func(r *Rule) *string { return &r.Exec.DropFrom }),
+		intKey(kindExec, "drop-from-skip", "from the text after so many of its kind", 1, func(r *Rule) *int { return &r.Exec.DropFromSkip }),
 		timeKey(kindExec, "drop-every", "lose the connection so long after it opened", 1, func(r *Rule) *time.Duration { return &r.Exec.DropEvery }),
 		timeKey(kindExec, "idle", "lose it after so much silence", 1, func(r *Rule) *time.Duration { return &r.Exec.Idle }),
 		intKey(kindExec, "split", "frames of at most so many bytes", 1, func(r *Rule) *int { return &r.Exec.MaxFrame }),

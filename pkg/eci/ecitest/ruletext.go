@@ -101,6 +101,10 @@ func (r Rule) check() error {
 		return errors.New("error, cut and truncate exclude each other")
 	case r.Call.Message != "" && r.Call.Code == "":
 		return errors.New("message needs error")
+	case r.Exec.DropFrom != "" && !r.Exec.Drop:
+		return errors.New("drop-from needs drop or half-open")
+	case r.Exec.DropFromSkip > 0 && r.Exec.DropFrom == "":
+		return errors.New("drop-from-skip needs drop-from")
 	case group.Message != "" && group.ScheduleFailed == "":
 		return errors.New("message needs schedule-failed")
 	case group.After > 0 && !strikes:

@@ -27,6 +27,8 @@ func TestParseRules(t *testing.T) {
 		{"conditions", `exec:where=ContainerName=helper,where="Command=*a,b*",refuse`, "",
 			ecitest.Rule{Target: "exec", Where: []ecitest.Condition{{"ContainerName", "helper"}, {"Command", "*a,b*"}}, Exec: ecitest.ExecFault{RefuseHandshake: true}}},
 		{"drop", "exec:drop=0", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Drop: true}}},
+		{"drop from a text", `exec:drop=2,drop-from="\n#ok ",drop-from-skip=1`, "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{
+			Drop: true, DropAfter: 2, DropFrom: "\n#ok ", DropFromSkip: 1}}},
 		{"half-open", "exec:half-open=7", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Drop: true, DropAfter: 7, HalfOpen: true}}},
 		{"the life of a socket", "exec:start=call,drop-every=2s,idle=1s", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Start: "call", DropEvery: 2 * time.Second, Idle: time.Second}}},
 		{"addresses", "exec:unreachable,expired", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Unreachable: true, Expired: true}}},
@@ -84,6 +86,8 @@ func TestParseRulesTellsEveryMistake(t *testing.T) {
 		{"nothing", []string{"exec:times=1"}, []string{"names nothing that goes wrong"}},
 		{"alone", []string{"*:delay=1s,message=x", "group:pending,message=x", "group:pending,after=1s", "group:delete,notice=1s"}, []string{
 			"message needs error", "message needs schedule-failed", "after needs kill, reclaim or delete", "notice needs reclaim"}},
+		{"from nowhere", []string{"exec:refuse,drop-from=x", "exec:drop=1,drop-from-skip=1"}, []string{
+			"drop-from needs drop or half-open", "drop-from-skip needs drop-from"}},
 		{"excluded", []string{"*:error=503,cut=after"}, []string{"error, cut and truncate exclude each other"}},
 		{"quotes", []string{`group:mount="x`, `group:mount="x"y`, "exec:,refuse"}, []string{"the quotes do not end", `"y" follows the quotes`, "a key is empty"}},
 		{"values", []string{"exec:where=x,start=soon,swallow=0", "group:event=Warning x,kill=,pending"}, []string{

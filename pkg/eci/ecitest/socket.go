@@ -101,9 +101,10 @@ type socket struct {
 
 	dead atomic.Bool // HalfOpen: nothing is sent or heard any more
 
-	mu   sync.Mutex // over the order of messages and what follows
-	sent int64      // stdout payload bytes
-	held []byte     // the last bytes of stdout, for SwallowFinal
+	mu    sync.Mutex // over the order of messages and what follows
+	sent  int64      // stdout payload bytes
+	held  []byte     // the last bytes of stdout, for SwallowFinal
+	point *dropPoint // nil without Drop
 }
 
 func (s *Server) newSocket(ctx context.Context, cancel context.CancelFunc, x *execSession) *socket {
@@ -111,6 +112,9 @@ func (s *Server) newSocket(ctx context.Context, cancel context.CancelFunc, x *ex
 		brief: s.opts.Switches.ExecWithoutStdinEndsEarly && !x.stdin}
 	if x.fault.Idle > 0 {
 		k.quiet = x.fault.Idle
+	}
+	if x.fault.Drop {
+		k.point = newDropPoint(x.fault)
 	}
 	return k
 }
@@ -193,6 +197,7 @@ func (k *socket) serve(x *execSession) {
 		pumps.Go(func() { k.pump(channelStderr, p.stderr) })
 	}
 	pumps.Wait()
+	k.flush()
 	code, err := p.Wait()
 	if k.ctx.Err() != nil {
 		return
