@@ -102,7 +102,7 @@ type Pull struct {
 	AllowedPolicies []string          `toml:"allowed_policies"`
 	PlainHTTP       []string          `toml:"plain_http"` // host[:port]
 	Insecure        []string          `toml:"insecure"`   // host[:port]
-	Mirrors         map[string]string `toml:"mirrors"`    // not yet
+	Mirrors         map[string]string `toml:"mirrors"`    // by prefix of an image's full name
 }
 
 // Volume is a volume that is no NAS; not yet.

@@ -57,7 +57,6 @@ func (v *validator) validate() {
 // later refuses what is known and still to come.
 func (v *validator) later() {
 	c := v.cfg
-	v.notYet("pull.mirrors", len(c.Pull.Mirrors) > 0)
 	v.notYet("volume", len(c.Volumes) > 0)
 	v.notYet("image_cache.images", len(c.ImageCache.Images) > 0)
 	v.notYet("registry_secret.mount_path", v.doc.has("registry_secret.mount_path"))
@@ -188,6 +187,11 @@ func (v *validator) storage(key string, gib int) {
 }
 
 func (v *validator) pull() {
+	for prefix, mirror := range v.cfg.Pull.Mirrors {
+		if !strings.HasSuffix(prefix, "/") || !strings.HasSuffix(mirror, "/") || strings.Contains(prefix+mirror, "://") {
+			v.add("pull.mirrors."+prefix, `write host and path with a / at the end and no scheme, such as "docker.io/" = "mirror.example.com/docker.io/"`)
+		}
+	}
 	policies := []string{"always", "if-not-present", "never"}
 	allowed := v.cfg.Pull.AllowedPolicies
 	v.each("pull.allowed_policies", allowed, policies...)

@@ -29,7 +29,7 @@ const (
 // awaitRunning polls until helper and build run, tells what ECI says meanwhile,
 // and fails as soon as it is clear that they never will. The first poll comes when
 // groups of this host usually run.
-func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.GroupSpec, tale *story, prices *pricer) (*eci.Group, error) {
+func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tale *story, prices *pricer) (*eci.Group, error) {
 	id, begun, billed := record.GroupID, s.Clock.Now(), record.Created
 	watch := watcher{stage: s, id: id, first: map[string]time.Time{}, ask: func(ctx context.Context, f func() error) error {
 		return eci.Outlast(ctx, persistence, f)
@@ -64,13 +64,13 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.Group
 			billed = s.Clock.Now() // not yet
 		}
 		tale.look(group)
-		prices.ask(ctx, spec, group.CPU, group.MemoryGiB)
-		if err := s.judge(group, watch.seenFor); err != nil {
+		prices.ask(ctx, c.spec, group.CPU, group.MemoryGiB)
+		if err := errors.Join(s.judge(group, watch.seenFor), s.impatience(group, c)); err != nil {
 			return nil, err
 		}
 		if ready(group) {
 			s.store().learnStartup(before, now)
-			cost := prices.cost(spec, group, billed)
+			cost := prices.cost(c.spec, group, billed)
 			_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 				if r != nil {
 					r.Cost = cost
@@ -80,6 +80,21 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, spec eci.Group
 			return group, err
 		}
 	}
+}
+
+// impatience is the failed pull of an image that may be had by another pull policy:
+// ECI's own retries are not waited for then.
+func (s *Stage) impatience(group *eci.Group, c *choice) error {
+	for i := range group.Containers {
+		container := &group.Containers[i]
+		if len(c.policies[container.Name]) == 0 {
+			continue
+		}
+		if failure := s.pullFailure(group, container, true); failure != nil {
+			return failure
+		}
+	}
+	return nil
 }
 
 // ready tells whether scripts can run: helper and build do, and every service was

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -20,16 +21,43 @@ type choice struct {
 	auto     bool          // ECI may look for an image cache by itself
 	turns    int           // how often the order of the vSwitches was turned
 	typeTurn int           // and that of the types
+
+	policies map[string][]string // by container, for when its image can't be pulled
 }
 
-func newChoice(spec eci.GroupSpec, fallback, auto bool) *choice {
-	return &choice{spec: spec, asked: spec, fallback: fallback && spec.SpotStrategy != "", auto: auto}
+func newChoice(spec eci.GroupSpec, fallback, auto bool, policies map[string][]string) *choice {
+	return &choice{spec: spec, asked: spec, fallback: fallback && spec.SpotStrategy != "", auto: auto, policies: policies}
 }
 
-// next changes the request after a definite refusal, or after a group that could
-// not be scheduled, and says how; "" where nothing is left to be changed. said
-// are the words of the refusal, which may name a vSwitch or a type.
-func (c *choice) next(class eci.Class, said string) string {
+// next changes the request after a definite refusal, or after a group that can't
+// start, and says how; "" where nothing is left to be changed.
+func (c *choice) next(err error) string {
+	if start := new(startError); errors.As(err, &start) && start.unpulled != "" {
+		return c.otherPolicy(start.unpulled)
+	}
+	class, said := refusal(err)
+	return c.other(class, said)
+}
+
+// otherPolicy pulls the image of a container in another way.
+func (c *choice) otherPolicy(container string) string {
+	left := c.policies[container]
+	if len(left) == 0 {
+		return ""
+	}
+	c.policies[container] = left[1:]
+	c.spec.Containers = slices.Clone(c.spec.Containers)
+	for i := range c.spec.Containers {
+		if c.spec.Containers[i].Name == container {
+			c.spec.Containers[i].PullPolicy = left[0]
+		}
+	}
+	return fmt.Sprintf("with the pull policy %s for %s", left[0], container)
+}
+
+// other is the request after a refusal of a class. said are its words, which may
+// name a vSwitch or a type.
+func (c *choice) other(class eci.Class, said string) string {
 	switch class {
 	case eci.NoCache:
 		return c.withoutCache()

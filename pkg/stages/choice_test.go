@@ -57,10 +57,10 @@ func TestChoice(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := fmt.Sprint(tt.spec)
-			c := newChoice(tt.spec, tt.fallback, tt.auto)
+			c := newChoice(tt.spec, tt.fallback, tt.auto, nil)
 			var got []string
 			for i := 0; ; i++ {
-				if c.next(tt.class, tt.said[min(i, len(tt.said)-1)]) == "" {
+				if c.other(tt.class, tt.said[min(i, len(tt.said)-1)]) == "" {
 					break
 				}
 				if i > 20 {
@@ -101,5 +101,22 @@ func TestRefusal(t *testing.T) {
 	}
 	if gone, left := named("vsw-2, vsw-3.", []string{"vsw-1", "vsw-2", "vsw-3", "vsw-33"}); !slices.Equal(gone, []string{"vsw-2", "vsw-3"}) || !slices.Equal(left, []string{"vsw-1", "vsw-33"}) {
 		t.Errorf("gone %v, left %v", gone, left)
+	}
+}
+
+// TestOtherPolicies: an image that can't be pulled is tried with each policy of its
+// container, and with no other's.
+func TestOtherPolicies(t *testing.T) {
+	spec := eci.GroupSpec{VSwitchIDs: []string{"a", "b"}, Containers: []eci.Container{{Name: "helper", PullPolicy: "IfNotPresent"}, {Name: "build", PullPolicy: "Always"}}}
+	c := newChoice(spec, true, true, map[string][]string{"build": {"IfNotPresent", "Always"}})
+	var got []string
+	for c.next(fmt.Errorf("preparing: %w", &startError{unpulled: "build"})) != "" {
+		got = append(got, c.spec.Containers[1].PullPolicy)
+	}
+	if !slices.Equal(got, []string{"IfNotPresent", "Always"}) || spec.Containers[1].PullPolicy != "Always" {
+		t.Errorf("policies %v", got)
+	}
+	if change := c.next(&startError{unpulled: "helper"}); change != "" {
+		t.Errorf("helper: %s", change)
 	}
 }

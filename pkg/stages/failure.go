@@ -26,6 +26,8 @@ type startError struct {
 	blame   blame     //
 	lasting bool      // another attempt can't do better
 	class   eci.Class // Capacity or NoCache where another request may do better
+
+	unpulled string // the container whose image can't be pulled
 }
 
 func (e *startError) Error() string {

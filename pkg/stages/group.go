@@ -131,14 +131,18 @@ func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, erro
 	}
 	setSpot(&spec, cfg.Spot)
 	setNetwork(&spec, cfg.Network)
-	var err error
-	if spec.RegistryCredentials, spec.ACRRegistries, err = pullCredentials(cfg, job); err != nil {
-		return eci.GroupSpec{}, err
-	}
 	if err := setContainers(&spec, cfg, job); err != nil {
 		return eci.GroupSpec{}, err
 	}
-	return spec, nil
+	var images []string
+	for i := range spec.Containers {
+		c := &spec.Containers[i]
+		c.Image = mirrored(cfg, c.Image)
+		images = append(images, c.Image)
+	}
+	var err error
+	spec.RegistryCredentials, spec.ACRRegistries, err = pullCredentials(cfg, job, images)
+	return spec, err
 }
 
 func groupTags(cfg *config.Config, job *Job, now time.Time) map[string]string {
@@ -215,7 +219,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 	if err != nil {
 		return err
 	}
-	buildPolicy, err := pullPolicy(cfg, buildImage(cfg, job), job.Image.PullPolicy)
+	policies, err := pullPolicies(cfg, buildImage(cfg, job), job.Image.PullPolicy)
 	if err != nil {
 		return err
 	}
@@ -229,7 +233,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
 	}
 	build := eci.Container{
-		Name: buildContainer, Image: buildImage(cfg, job), PullPolicy: buildPolicy,
+		Name: buildContainer, Image: buildImage(cfg, job), PullPolicy: policies[0],
 		Command: remote.BuildCommand(), HideEnv: true,
 		Capabilities:           cfg.Group.Capabilities,
 		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[buildContainer]...),
@@ -237,6 +241,10 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 	}
 	if build.RunAsUser, build.RunAsGroup, err = runAs(cfg, job.Image); err != nil {
 		return err
+	}
+	// Else scripts run without the image's entrypoint, and the job's, as on Kubernetes.
+	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
+		build.Command, build.Args = job.Image.Entrypoint, build.Command
 	}
 	for _, key := range sortedKeys(cfg.Build.Environment) {
 		build.Env = append(build.Env, eci.EnvVar{Name: key, Value: cfg.Build.Environment[key]})

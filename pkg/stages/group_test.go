@@ -65,6 +65,13 @@ func TestRequests(t *testing.T) {
 	private.Credentials = []Credential{{"registry.example.com", "gitlab-ci-token", "job-pass"}}
 	private.variables = map[string]string{
 		"DOCKER_AUTH_CONFIG": `{"auths":{"https://index.docker.io/v1/":{"auth":"dTpw"}}}`, "ECI_CPU": "4", "ECI_MEMORY": "16GiB"}
+	mirrored := someJob()
+	mirrored.Image = Image{Name: "maven:3@sha256:" + strings.Repeat("0a", 32)}
+	mirrored.Services = []Image{{Name: "bitnami/redis"}, {Name: "registry.gitlab.com/team/db:1"}, {Name: "registry.example.com/other"}}
+	entrypoint := someJob()
+	entrypoint.variables = map[string]string{"FF_KUBERNETES_HONOR_ENTRYPOINT": "true"}
+	entrypoint.Image.Entrypoint = []string{"/entry", "--quiet"}
+	entrypoint.Services = []Image{{Name: "redis", Entrypoint: []string{""}, Command: []string{"redis-server", "--port", "7000"}}}
 	tests := []struct {
 		name, driverFile string
 		job              *Job
@@ -72,6 +79,9 @@ func TestRequests(t *testing.T) {
 		{"small", smallDriverFile, someJob()},
 		{"services", smallDriverFile, withServices},
 		{"private-registry", smallDriverFile + "[[registry]]\nserver = \"docker.io\"\nusername = \"operator\"\npassword = \"op-pass\"\n", private},
+		{"mirrors", smallDriverFile + "[pull]\npolicy = [\"always\", \"if-not-present\"]\n" +
+			`mirrors = { "docker.io/" = "mirror.example.com/hub/", "docker.io/library/" = "mirror.example.com/library/", "registry.gitlab.com/" = "mirror.example.com/gitlab/" }`, mirrored},
+		{"entrypoint", smallDriverFile, entrypoint},
 		{"capacity", smallDriverFile + `[capacity]
 instance_types = ["ecs.c6.large", "2-4Gi"]
 ephemeral_storage = 20
@@ -152,6 +162,7 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"no number", "", job(func(j *Job) { j.variables = map[string]string{"ECI_CPU": "many"} }), "is no number of vCPU"},
 		{"kept too long", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "61m"} }), "above the maximum of this runner, 1h0m0s"},
 		{"no duration", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "one hour"} }), `"one hour" is no duration`},
+		{"service of no command", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Entrypoint: []string{""}}} }), "has an empty entrypoint and no command"},
 		{"bad DOCKER_AUTH_CONFIG", "", job(func(j *Job) { j.variables = map[string]string{"DOCKER_AUTH_CONFIG": "s3cret"} }), "DOCKER_AUTH_CONFIG is not the JSON"},
 	}
 	for _, tt := range tests {

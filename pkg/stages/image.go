@@ -1,8 +1,6 @@
 package stages
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"slices"
 	"strings"
 
@@ -53,23 +51,60 @@ func allowed(patterns []string, image string) bool {
 	})
 }
 
-// pullPolicy is the first of the job's policies, or else the runner's, that the
-// operator allows.
-func pullPolicy(cfg *config.Config, image string, wanted []string) (string, error) {
+// pullPolicies are the job's policies, or else the runner's, that the operator
+// allows: the next one is for when a pull by the one before has failed.
+func pullPolicies(cfg *config.Config, image string, wanted []string) ([]string, error) {
 	policies := wanted
 	if len(policies) == 0 {
 		policies = cfg.Pull.Policy
 	}
 	if len(policies) == 0 {
-		return defaultPullPolicy(image), nil
+		return []string{defaultPullPolicy(image)}, nil
 	}
+	var inTurn []string
 	for _, p := range policies {
 		if slices.Contains(cfg.Pull.AllowedPolicies, p) {
-			return map[string]string{"always": "Always", "if-not-present": "IfNotPresent", "never": "Never"}[p], nil
+			inTurn = append(inTurn, map[string]string{"always": "Always", "if-not-present": "IfNotPresent", "never": "Never"}[p])
 		}
 	}
-	return "", buildErrorf("pull_policy %s of image %q is not allowed on this runner; allowed are %s",
-		strings.Join(policies, ", "), image, strings.Join(cfg.Pull.AllowedPolicies, ", "))
+	if len(inTurn) == 0 {
+		return nil, buildErrorf("pull_policy %s of image %q is not allowed on this runner; allowed are %s",
+			strings.Join(policies, ", "), image, strings.Join(cfg.Pull.AllowedPolicies, ", "))
+	}
+	return inTurn, nil
+}
+
+// furtherPolicies are the pull policies of a group's containers that come after
+// those of its request.
+func furtherPolicies(cfg *config.Config, job *Job, spec eci.GroupSpec) map[string][]string {
+	further := map[string][]string{}
+	images := append([]Image{{Name: buildImage(cfg, job), PullPolicy: job.Image.PullPolicy}}, job.Services...)
+	for i, image := range images {
+		if policies, err := pullPolicies(cfg, image.Name, image.PullPolicy); err == nil { // groupSpec has told
+			further[spec.Containers[i+1].Name] = policies[1:] // behind helper
+		}
+	}
+	return further
+}
+
+// mirrored is where an image is pulled from: its name with the longest prefix that
+// [pull] mirrors has something for replaced by that. What a job may use is judged by
+// the name that it gave.
+func mirrored(cfg *config.Config, image string) string {
+	ref, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return image
+	}
+	longest := ""
+	for prefix := range cfg.Pull.Mirrors {
+		if strings.HasPrefix(ref.String(), prefix) && len(prefix) > len(longest) {
+			longest = prefix
+		}
+	}
+	if longest == "" {
+		return image
+	}
+	return cfg.Pull.Mirrors[longest] + strings.TrimPrefix(ref.String(), longest)
 }
 
 // defaultPullPolicy is Kubernetes' own: a tag that moves is always asked for.
@@ -82,69 +117,4 @@ func defaultPullPolicy(image string) string {
 		return "Always"
 	}
 	return "IfNotPresent"
-}
-
-// pullCredentials are the registry logins in the runner's own order: the job's
-// DOCKER_AUTH_CONFIG, what GitLab gave the job, the operator's. The first for a
-// server wins.
-func pullCredentials(cfg *config.Config, job *Job) ([]eci.RegistryCredential, []eci.ACRRegistry, error) {
-	logins, err := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG"))
-	if err != nil {
-		return nil, nil, err
-	}
-	logins = append(logins, job.Credentials...)
-	var acr []eci.ACRRegistry
-	for _, r := range cfg.Registries {
-		if r.ACRInstanceID != "" {
-			acr = append(acr, eci.ACRRegistry{InstanceID: r.ACRInstanceID, RegionID: cfg.Region, Domains: []string{registryServer(r.Server)}})
-			continue
-		}
-		logins = append(logins, Credential{r.Server, r.Username, string(r.Password)})
-	}
-	var credentials []eci.RegistryCredential
-	for _, l := range logins {
-		server := registryServer(l.Server)
-		known := slices.ContainsFunc(credentials, func(c eci.RegistryCredential) bool { return c.Server == server })
-		if server != "" && !known {
-			credentials = append(credentials, eci.RegistryCredential{Server: server, UserName: l.Username, Password: l.Password})
-		}
-	}
-	return credentials, acr, nil
-}
-
-// registryServer is a server as ECI wants it: without scheme and API path.
-func registryServer(s string) string {
-	s = strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://")
-	s = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(s, "/"), "/v1"), "/v2")
-	if s == "index.docker.io" {
-		return "docker.io"
-	}
-	return s
-}
-
-func dockerAuthConfig(text string) ([]Credential, error) {
-	if strings.TrimSpace(text) == "" {
-		return nil, nil
-	}
-	var file struct {
-		Auths map[string]struct{ Auth, Username, Password string }
-	}
-	if err := json.Unmarshal([]byte(text), &file); err != nil {
-		// The text is a secret: only the kind of the mistake is told.
-		return nil, buildErrorf("the variable DOCKER_AUTH_CONFIG is not the JSON of a docker config.json with \"auths\"")
-	}
-	var logins []Credential
-	for _, server := range sortedKeys(file.Auths) {
-		a := file.Auths[server]
-		if a.Auth != "" {
-			plain, err := base64.StdEncoding.DecodeString(a.Auth)
-			user, password, ok := strings.Cut(string(plain), ":")
-			if err != nil || !ok {
-				return nil, buildErrorf("the variable DOCKER_AUTH_CONFIG has an \"auth\" for %s that is not base64 of user:password", server)
-			}
-			a.Username, a.Password = user, password
-		}
-		logins = append(logins, Credential{server, a.Username, a.Password})
-	}
-	return logins, nil
 }

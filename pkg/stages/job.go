@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -198,6 +199,15 @@ func newImage(r responseImage) Image {
 
 // Variable is the value of a job variable, as the runner expanded it where it did.
 func (job *Job) Variable(key string) string { return job.variables[key] }
+
+// on tells whether a feature flag of the runner is set.
+func (job *Job) on(flag string) bool {
+	on, _ := strconv.ParseBool(job.variables[flag])
+	return on
+}
+
+// cleared tells whether an entrypoint is [""], which stands for an image that has none.
+func cleared(entrypoint []string) bool { return len(entrypoint) == 1 && entrypoint[0] == "" }
 
 func firstOf(values ...string) string {
 	for _, v := range values {

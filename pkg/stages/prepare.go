@@ -40,7 +40,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	for _, line := range lines {
 		tale.printf("%s\n", line)
 	}
-	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch), tale)
+	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch, furtherPolicies(s.Config, s.Job, spec)), tale)
 	if err != nil {
 		return s.prepareFailed(ctx, note, err)
 	}
@@ -99,12 +99,11 @@ func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group,
 			tale.accepted(record.GroupID)
 			prices.ask(ctx, c.spec, c.spec.CPU, c.spec.MemoryGiB)
 			var group *eci.Group
-			if group, err = s.awaitRunning(ctx, record, c.spec, tale, prices); err == nil {
+			if group, err = s.awaitRunning(ctx, record, c, tale, prices); err == nil {
 				return group, nil
 			}
 		}
-		class, said := refusal(err)
-		change := c.next(class, said)
+		change := c.next(err)
 		if change == "" || ctx.Err() != nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package stages
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -108,13 +107,13 @@ func (s *Stage) pullFailure(group *eci.Group, c *eci.ContainerStatus, late bool)
 	}
 	registry := registryOf(c.Image)
 	owner, named := s.ownerOf(c)
-	e := &startError{event: eci.OneLine(pulls.said), lasting: known && !problem.passing}
+	e := &startError{unpulled: c.Name, event: eci.OneLine(pulls.said), lasting: known && !problem.passing}
 	login := ""
 	if problem.owner {
 		e.blame = owner
 	}
 	if problem.login {
-		e.blame, login = loginOf(s.Config, s.Job, registry, owner)
+		e.blame, login = loginOf(s.Config, s.Job, c.Image, owner)
 	}
 	fill := strings.NewReplacer("{registry}", registry, "{image}", named, "{platform}", "linux/"+s.Config.Capacity.Architecture, "{login}", login)
 	e.what = fmt.Sprintf("container group %s: the image %s of container %s can't be pulled: %s", group.ID, c.Image, c.Name, fill.Replace(problem.is))
@@ -155,7 +154,7 @@ func withoutName(message, image string) string {
 
 func (s *Stage) neverPulled(c *eci.ContainerStatus) *startError {
 	owner, named := s.ownerOf(c)
-	return &startError{blame: owner, lasting: true,
+	return &startError{unpulled: c.Name, blame: owner, lasting: true,
 		what: fmt.Sprintf("the image %s of container %s may not be pulled by its pull policy, and is not there", c.Image, c.Name),
 		next: fmt.Sprintf("set the pull policy of %s to if-not-present or always.", named)}
 }
@@ -182,20 +181,15 @@ func registryOf(image string) string {
 	return reference.Domain(ref)
 }
 
-// loginOf is who gave the login for a registry, or who should have, and what to
-// do about it.
-func loginOf(cfg *config.Config, job *Job, registry string, owner blame) (blame, string) {
-	logins, _ := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG")) // its mistakes were told before
-	of := func(c Credential) bool { return registryServer(c.Server) == registry }
-	switch {
-	case slices.ContainsFunc(logins, of):
-		return author, "correct the login for " + registry + " in the variable DOCKER_AUTH_CONFIG"
-	case slices.ContainsFunc(job.Credentials, of):
-		return author, "see to it that the job may read from " + registry + " with its job token"
-	case slices.ContainsFunc(cfg.Registries, func(r config.Registry) bool { return registryServer(r.Server) == registry }):
-		return operator, "correct the [[registry]] for " + registry + " in the driver's file"
-	case owner == operator:
-		return operator, "add a [[registry]] for " + registry + " to the driver's file"
+// loginOf is who gave the login for an image, or who should have, and what to do
+// about it.
+func loginOf(cfg *config.Config, job *Job, image string, owner blame) (blame, string) {
+	sources, _ := loginSources(cfg, job) // its mistakes were told before
+	if _, source := loginFor(sources, image); source != nil {
+		return source.blame, strings.ReplaceAll(source.mend, "{registry}", registryOf(image))
 	}
-	return author, "put a login for " + registry + " into the variable DOCKER_AUTH_CONFIG, or ask the runner's operator for a [[registry]]"
+	if owner == operator {
+		return operator, "add a [[registry]] for " + registryOf(image) + " to the driver's file"
+	}
+	return author, "put a login for " + registryOf(image) + " into the variable DOCKER_AUTH_CONFIG, or ask the runner's operator for a [[registry]]"
 }

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -22,26 +23,12 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.V
 	taken := map[string]bool{helperContainer: true, buildContainer: true}
 	var names []string
 	for i, s := range job.Services {
-		policy, err := pullPolicy(cfg, s.Name, s.PullPolicy)
+		c, err := service(cfg, job, s)
 		if err != nil {
 			return err
 		}
-		size, err := withServiceWishes(cfg, s)
-		if err != nil {
-			return err
-		}
-		uid, gid, err := runAs(cfg, s)
-		if err != nil {
-			return err
-		}
-		c := eci.Container{
-			Name: serviceContainer(s, i, taken), Image: s.Name, PullPolicy: policy,
-			Command: s.Entrypoint, Args: s.Command,
-			Env: serviceEnv(job, s), HideEnv: true,
-			CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
-			RunAsUser: uid, RunAsGroup: gid,
-			VolumeMounts: []eci.VolumeMount{builds},
-		}
+		c.Name = serviceContainer(s, i, taken)
+		c.VolumeMounts = []eci.VolumeMount{builds}
 		spec.Containers = append(spec.Containers, c)
 		names = append(names, serviceAliases(s)...)
 	}
@@ -49,6 +36,31 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.V
 		spec.HostAliases = append(spec.HostAliases, eci.HostAlias{IP: "127.0.0.1", Hostnames: slices.Compact(names)})
 	}
 	return nil
+}
+
+// service is the container of a service, still without a name and mounts.
+func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
+	policies, policyErr := pullPolicies(cfg, s.Name, s.PullPolicy)
+	size, sizeErr := withServiceWishes(cfg, s)
+	uid, gid, userErr := runAs(cfg, s)
+	command, args := s.Entrypoint, s.Command
+	var commandErr error
+	if cleared(s.Entrypoint) {
+		command, args = s.Command, nil
+		if len(s.Command) == 0 {
+			commandErr = fmt.Errorf("service %q has an empty entrypoint and no command: name the command that it is to run", s.Name)
+		}
+	}
+	if err := errors.Join(policyErr, sizeErr, userErr, commandErr); err != nil {
+		return eci.Container{}, &BuildError{Message: err.Error()}
+	}
+	return eci.Container{
+		Image: s.Name, PullPolicy: policies[0],
+		Command: command, Args: args,
+		Env: serviceEnv(job, s), HideEnv: true,
+		CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
+		RunAsUser: uid, RunAsGroup: gid,
+	}, nil
 }
 
 // serviceContainer is the first alias that is a unique DNS label, else svc-N.

@@ -1,0 +1,125 @@
+package stages
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// loginSource is where logins for registries come from.
+type loginSource struct {
+	logins []Credential
+	blame  blame  // who mends a wrong one ...
+	mend   string // ... and how; {registry}
+}
+
+// loginSources are in the Kubernetes executor's order (custom-executor.md, 7): the
+// first that has a login for an image gives it.
+func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
+	own, err := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG"))
+	var operators []Credential
+	for _, r := range cfg.Registries {
+		if r.ACRInstanceID == "" {
+			operators = append(operators, Credential{r.Server, r.Username, string(r.Password)})
+		}
+	}
+	return []loginSource{
+		{own, author, "correct the login for {registry} in the variable DOCKER_AUTH_CONFIG"},
+		{operators, operator, "correct the [[registry]] for {registry} in the driver's file"},
+		{job.Credentials, author, "see to it that the job may read from {registry} with its job token"},
+	}, err
+}
+
+// loginFor is the login for an image: of the first source that has one, that with
+// the longest path.
+func loginFor(sources []loginSource, image string) (login Credential, source *loginSource) {
+	ref, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return Credential{}, nil
+	}
+	for i := range sources {
+		for _, l := range sources[i].logins {
+			if covers(l.Server, ref) && (source == nil || len(registryServer(l.Server)) > len(registryServer(login.Server))) {
+				login, source = l, &sources[i]
+			}
+		}
+		if source != nil {
+			return login, source
+		}
+	}
+	return Credential{}, nil
+}
+
+// covers tells whether a login for server, which may have a path, is one for an image.
+func covers(server string, image reference.Named) bool {
+	server = registryServer(server)
+	return server != "" && (reference.Domain(image) == server || strings.HasPrefix(image.Name()+"/", server+"/"))
+}
+
+// pullCredentials are the logins for the images of a group, one for each registry:
+// ECI asks for no path. ACR instances of the operator's account need none.
+func pullCredentials(cfg *config.Config, job *Job, images []string) ([]eci.RegistryCredential, []eci.ACRRegistry, error) {
+	sources, err := loginSources(cfg, job)
+	if err != nil {
+		return nil, nil, err
+	}
+	var credentials []eci.RegistryCredential
+	for _, image := range images {
+		login, source := loginFor(sources, image)
+		server := registryOf(image)
+		known := slices.ContainsFunc(credentials, func(c eci.RegistryCredential) bool { return c.Server == server })
+		if source != nil && !known {
+			credentials = append(credentials, eci.RegistryCredential{Server: server, UserName: login.Username, Password: login.Password})
+		}
+	}
+	var acr []eci.ACRRegistry
+	for _, r := range cfg.Registries {
+		if r.ACRInstanceID != "" {
+			acr = append(acr, eci.ACRRegistry{InstanceID: r.ACRInstanceID, RegionID: cfg.Region, Domains: []string{registryServer(r.Server)}})
+		}
+	}
+	return credentials, acr, nil
+}
+
+// registryServer is a server as ECI wants it: without scheme and API path.
+func registryServer(s string) string {
+	s = strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://")
+	s = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(s, "/"), "/v1"), "/v2")
+	if s == "index.docker.io" {
+		return "docker.io"
+	}
+	return s
+}
+
+func dockerAuthConfig(text string) ([]Credential, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	var file struct {
+		Auths map[string]struct{ Auth, Username, Password string }
+	}
+	if err := json.Unmarshal([]byte(text), &file); err != nil {
+		// The text is a secret: only the kind of the mistake is told.
+		return nil, buildErrorf("the variable DOCKER_AUTH_CONFIG is not the JSON of a docker config.json with \"auths\"")
+	}
+	var logins []Credential
+	for _, server := range sortedKeys(file.Auths) {
+		a := file.Auths[server]
+		if a.Auth != "" {
+			plain, err := base64.StdEncoding.DecodeString(a.Auth)
+			user, password, ok := strings.Cut(string(plain), ":")
+			if err != nil || !ok {
+				return nil, buildErrorf("the variable DOCKER_AUTH_CONFIG has an \"auth\" for %s that is not base64 of user:password", server)
+			}
+			a.Username, a.Password = user, password
+		}
+		logins = append(logins, Credential{server, a.Username, a.Password})
+	}
+	return logins, nil
+}
