@@ -15,19 +15,31 @@ package remote
 
 import _ "embed"
 
-// Script is eci-remote.sh, the file that helper and build run as PID 1.
-//
 //go:embed eci-remote.sh
-var Script []byte
+var script []byte
+
+//go:embed eci-remote-attach.sh
+var attachScript []byte
+
+// ScriptFile is one file of the volume at ScriptDir.
+type ScriptFile struct {
+	Name    string
+	Content []byte
+}
+
+// Scripts are the files that helper and build find at ScriptDir.
+func Scripts() []ScriptFile {
+	return []ScriptFile{{scriptName, script}, {scriptName + "-attach", attachScript}}
+}
 
 // Where the group mounts what the script needs. Script and its two volumes are
 // found relative to each other, so they must keep this common parent.
 const (
-	ScriptDir  = "/.eci/remote"  // the script's config-file volume
-	ScriptName = "eci-remote"    // its file there
+	ScriptDir  = "/.eci/remote"  // the scripts' config-file volume
+	scriptName = "eci-remote"    // the first of them there
 	ControlDir = "/.eci/control" // scripts, claims, exit records, FIFOs: a small memory EmptyDir
 	LogDir     = "/.eci/logs"    // logs: an EmptyDir on disk
-	scriptPath = ScriptDir + "/" + ScriptName
+	scriptPath = ScriptDir + "/" + scriptName
 )
 
 // Role names the container whose PID 1 runs a script.

@@ -84,8 +84,10 @@ func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(script, ScriptName), Script, 0o644); err != nil {
-		t.Fatal(err)
+	for _, file := range Scripts() {
+		if err := os.WriteFile(filepath.Join(script, file.Name), file.Content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	helper := sandbox.ContainerConfig{Name: "helper", Args: HelperCommand("/builds"), Mounts: mounts, Env: []string{path},
 		Layers: image(t, map[string]string{"usr/local/bin/gitlab-runner": "#!/bin/sh\necho gitlab-runner\n"})}

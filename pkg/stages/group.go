@@ -269,9 +269,17 @@ func grow(spec *eci.GroupSpec) {
 	}
 }
 
+func remoteFiles() *eci.ConfigFile {
+	volume := &eci.ConfigFile{}
+	for _, file := range remote.Scripts() {
+		volume.Files = append(volume.Files, eci.File{Path: file.Name, Content: file.Content})
+	}
+	return volume
+}
+
 func ownVolumes(cfg *config.Config) []eci.Volume {
 	volumes := []eci.Volume{
-		{Name: volumeRemote, ConfigFile: &eci.ConfigFile{Files: []eci.File{{Path: remote.ScriptName, Content: remote.Script}}}},
+		{Name: volumeRemote, ConfigFile: remoteFiles()},
 		{Name: volumeControl, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: controlSize}},
 		{Name: volumeLogs, EmptyDir: &eci.EmptyDir{}},
 	}

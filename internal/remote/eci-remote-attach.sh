@@ -1,0 +1,273 @@
+# shellcheck shell=sh
+# The execs of the driver in helper, as eci-remote reads them in: they take a script
+# in, have it started, and send its log and its end. The files are told there.
+
+# fail KIND TEXT: KIND final (no other exec can do better) or again.
+fail() {
+	printf '#fail %s %s\n' "$1" "$2"
+	farewell
+	exit 1
+}
+
+# upload: exactly $size bytes from the exec's stdin, which the nonce follows: had
+# bytes been lost or doubled on the way, it would stand elsewhere. The end record
+# has the digest.
+upload() {
+	file=$ctl/$run.$exec.script
+	true >"$logs/$run.probe" || fail final "the log can't be made: is the disk of the container group full?"
+	[ -e "$ctl/$run.exit" ] || printf '%-127s\n' pending >"$ctl/$run.exit" || fail final "the control volume is full"
+	dd bs="$size" count=1 iflag=fullblock <&6 >"$file" 2>/dev/null ||
+		while have=$(stat -c %s "$file") && [ "$have" -lt "$size" ]; do
+			dd bs=$((size - have)) count=1 <&6 >>"$file" 2>/dev/null
+			[ "$(stat -c %s "$file")" = "$have" ] && break
+		done
+	mark=''
+	read -r mark <&6
+	[ "$mark" = "$nonce" ] || fail again "the script arrived damaged"
+	evict
+	claim "$ctl/$run.$role.start" "$exec $shell $nonce"
+	wake "$role.go"
+}
+
+# evict: what an earlier run left running, its driver gone, would keep PID 1 from ours.
+evict() {
+	for file in "$ctl"/*."$role".start; do
+		other=${file%".$role.start"}
+		[ -e "$other.claim" ] && [ "$other" != "$ctl/$run" ] || continue
+		asked=0
+		until [ -e "$other.done" ]; do
+			asked=$((asked + 1))
+			echo "KILL evict$asked" >"$other.$role.stop"
+			wake "$role.wake"
+			sleep 0.05 || sleep 1
+		done
+	done
+}
+
+# words: stdin after the script. stop asks for a stop; bye, or its end, ends this exec.
+words() {
+	while read -r word; do
+		case $word in
+		stop) true >"$ctl/$run.stopping" && wake tail.wake ;;
+		bye) break ;;
+		esac
+	done
+	[ $sleeper = read ] && echo "bye $exec" >&7
+}
+
+# supersede: an exec whose connection is lost does not die by itself.
+supersede() {
+	for proc in /proc/[0-9]*; do
+		[ "${proc#/proc/}" = $$ ] && continue
+		line=''
+		read -r line 2>/dev/null <"$proc/cmdline"
+		case $line in
+		*"$exec"*) ;;
+		*attach*"$run"*) kill -s KILL "${proc#/proc/}" 2>/dev/null ;;
+		esac
+	done
+}
+
+# waits: how this shell can wait for a moment and yet be woken. read -t needs no
+# fork; dash has none and says so by status 2.
+waits() {
+	sleeper=sleep ticking=''
+	[ -p "$ctl/tail.wake" ] || { sleep 0.001 || sleeper=second; return 0; }
+	exec 7<>"$ctl/tail.wake"
+	read -r -t 0 _ </dev/null
+	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
+}
+
+# digest: sum = SHA-256 of the first $final bytes of the log, proof = that of the
+# script. The whole log is faster to read, and is right unless a background child
+# wrote on: then the driver finds that it disagrees and comes again, with an offset.
+digest() {
+	read -r starter _ <"$ctl/$run.$role.start"
+	if [ "$begun" = 0 ]; then
+		both=$(sha256sum "$ctl/$run.$starter.script" - <"$log")
+	else
+		both=$(sha256sum "$ctl/$run.$starter.script"; head -c "$final" "$log" | sha256sum)
+	fi
+	proof=${both%% *}
+	sum=${both#*
+}
+	sum=${sum%% *}
+}
+
+# pause: until woken, or the tick has passed; slower the longer nothing happens.
+pause() {
+	tick=50 nap=0.05
+	[ $quiet -ge 1000 ] && tick=100 nap=0.1
+	[ $quiet -ge 10000 ] && tick=500 nap=0.5
+	quiet=$((quiet + tick)) silent=$((silent + tick))
+	case $sleeper in
+	read) read -r -t $nap _ <&7 ;;
+	tick)
+		[ -n "$ticking" ] || { sleep $nap || sleep 1; echo "tick $exec" >&7; } </dev/null >/dev/null 6<&- &
+		ticking=yes
+		# What another exec left ticking is not for us.
+		until read -r word <&7 && { [ "$word" = wake ] || [ "$word" = "tick $exec" ]; }; do :; done
+		[ "$word" = wake ] || ticking=''
+		;;
+	sleep) sleep $nap ;;
+	*) sleep 1 && quiet=$((quiet + 1000)) silent=$((silent + 1000)) ;;
+	esac
+}
+
+# ended: the exit record is there and whole; sets status, length and killer.
+ended() {
+	word='' status='' mark='' length='' killer='' last=''
+	read -r word status mark length killer last _ 2>/dev/null <"$ctl/$run.exit" || return 1
+	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
+}
+
+# emit UPTO [LAST]: records up to that offset, a mebibyte at most each. With LAST,
+# the digest is computed beside the last one, on the other core.
+emit() {
+	while [ "$offset" -lt "$1" ]; do
+		n=$(($1 - offset))
+		[ $n -gt 1048576 ] && n=1048576
+		printf '#data %s %s\n' "$offset" $n
+		if [ -n "$2" ] && [ $((offset + n)) -ge "$1" ]; then
+			dd bs=$n count=1 <&5 2>/dev/null &
+			digest
+			wait $!
+		else
+			dd bs=$n count=1 <&5 2>/dev/null
+		fi
+		offset=$((offset + n))
+		printf '\n#ok %s\n' "$offset"
+		quiet=0 silent=0
+	done
+}
+
+# found: the log is known, as it is once a seat has taken the run; opens it at $offset.
+found() {
+	[ -n "$log" ] && return 0
+	seat=''
+	[ -e "$ctl/$run.claim" ] && read -r seat <"$ctl/$run.claim"
+	case $seat in
+	'')
+		# PID 1 may have missed that its last seat was killed.
+		wake "$role.wake"
+		return 1
+		;;
+	stop) log=/dev/null ;;
+	*) log=$logs/$seat.log ;;
+	esac
+	exec 5<"$log" || fail final "the job deleted its own log"
+	if [ "$offset" -gt 0 ]; then
+		dd bs=4096 skip=$((offset / 4096)) count=0 <&5 2>/dev/null
+		dd bs=1 skip=$((offset % 4096)) count=0 <&5 2>/dev/null
+	fi
+}
+
+# measure: size = that of the log. A stamp that is newer than the log says without a
+# process that nothing came since; in the same clock tick it says nothing.
+measure() {
+	size=$offset
+	found || return 0
+	[ $log = /dev/null ] && return 0
+	if [ -z "$over" ] && [ -e "$log" ]; then
+		[ "$logs/$run.stamp" -nt "$log" ] && return 0
+		[ "$offset" = 0 ] && [ ! -s "$log" ] && return 0
+	fi
+	true >"$logs/$run.stamp"
+	size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$log") || fail final "the job deleted its own log"
+	[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
+	return 0
+}
+
+# halting: asks PID 1 of $role for one more pass until it counts none.
+halting() {
+	[ -e "$ctl/$run.stopping" ] || return 0
+	seq=0 left=''
+	[ -e "$ctl/$run.$role.stopped" ] && read -r seq left <"$ctl/$run.$role.stopped"
+	if [ "$left" = 0 ]; then
+		[ -n "$told" ] || printf '#stopped\n'
+		told=yes
+		return 0
+	fi
+	quiet=0 silent=0 passes=$((passes + 1))
+	# The driver asks in another way when it hears nothing for a while.
+	[ $((passes % 10)) = 1 ] && printf '#stopping\n'
+	signal=TERM
+	clock
+	[ $passes = 1 ] && since=$now
+	[ $((now - since)) -ge $grace ] && signal=KILL
+	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then
+		asked=$((seq + 1))
+		echo "$signal $asked" >"$ctl/$run.$role.stop"
+	fi
+	wake "$role.wake"
+}
+
+tail_log() {
+	log='' quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
+	while :; do
+		pause
+		over='' dead=''
+		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
+		ended && over=yes
+		[ -n "$over" ] && [ "$length" != - ] && size=$length && found && break
+		measure
+		[ -e "$ctl/$run.exit" ] || fail final "the job deleted the control volume of its container group"
+		[ -n "$over" ] && break
+		emit "$size"
+		[ -n "$dead" ] && printf '#gone\n' && return
+		halting
+		if [ $silent -ge "$beat" ]; then
+			printf '#beat\n'
+			silent=0
+			wake "$role.wake"
+		fi
+	done
+	final=$size
+	if [ "$length" = - ]; then
+		claim "$ctl/$run.final" "$size"
+		until read -r final <"$ctl/$run.final"; do pause; done
+	fi
+	sum=''
+	emit "$final" last
+	[ -n "$sum" ] || digest
+	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
+	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
+	printf '#end %s %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer" "$proof"
+	wake "$role.wake"
+}
+
+# farewell: output sent just before an exec exits is cut off by some servers, so
+# the driver says bye first; a minute later nobody will.
+farewell() {
+	[ -n "$listener" ] || return 0
+	if [ $sleeper = read ]; then
+		until [ "$word" = "bye $exec" ]; do read -r -t 60 word <&7 || break; done
+		kill "$listener"
+		return 0
+	fi
+	sleep 60 <&- >/dev/null 2>&1 6<&- &
+	napper=$!
+	trap : CHLD # ends a wait for the one when the other has ended
+	while kill -0 "$listener" && kill -0 "$napper"; do wait "$listener"; done
+	kill "$napper" "$listener"
+}
+
+attach() {
+	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
+	exec 6<&0 </dev/null 2>/dev/null
+	umask 0
+	listener=''
+	printf '#hello %s %s\n' "$run" "$exec"
+	until [ -e "$ctl/helper.ready" ]; do sleep 0.05 || sleep 1; done
+	[ -e "$ctl/$run.owner" ] && supersede
+	echo "$exec" >"$ctl/$run.owner"
+	[ "$size" -gt 0 ] && upload
+	[ -e "$ctl/$run.$role.start" ] || fail again "the script is not there"
+	printf '#up\n'
+	waits
+	words <&6 &
+	listener=$!
+	exec 6<&-
+	tail_log
+	farewell
+}
