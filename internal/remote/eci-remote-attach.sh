@@ -155,7 +155,8 @@ found() {
 	stop) log=/dev/null ;;
 	*) log=$logs/$seat.log ;;
 	esac
-	exec 5<"$log" || fail final "the job deleted its own log"
+	# exec alone would end this shell where it fails.
+	command exec 5<"$log" || fail final "the job deleted its own log"
 	if [ "$offset" -gt 0 ]; then
 		dd bs=4096 skip=$((offset / 4096)) count=0 <&5 2>/dev/null
 		dd bs=1 skip=$((offset % 4096)) count=0 <&5 2>/dev/null
