@@ -212,7 +212,7 @@ tail_log() {
 		ended && over=yes
 		[ -n "$over" ] && [ "$length" != - ] && size=$length && found && break
 		measure
-		[ -e "$ctl/$run.exit" ] || fail final "the job deleted the control volume of its container group"
+		[ -e "$ctl/$run.exit" ] || fail final "$gone"
 		[ -n "$over" ] && break
 		emit "$size"
 		[ -n "$dead" ] && printf '#gone\n' && return
@@ -259,7 +259,10 @@ attach() {
 	umask 0
 	listener=''
 	printf '#hello %s %s\n' "$run" "$exec"
-	until [ -e "$ctl/helper.ready" ]; do sleep 0.05 || sleep 1; done
+	until [ -e "$ctl/helper.ready" ]; do
+		[ -e "$eci/ready" ] && fail final "$gone"
+		sleep 0.05 || sleep 1
+	done
 	[ -e "$ctl/$run.owner" ] && supersede
 	echo "$exec" >"$ctl/$run.owner"
 	[ "$size" -gt 0 ] && upload

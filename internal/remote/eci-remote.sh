@@ -30,6 +30,7 @@
 
 eci=${0%/*/*}
 ctl=$eci/control
+gone="the job deleted the control volume of its container group"
 grace=5 # seconds from TERM to KILL
 logs=$eci/logs
 
@@ -417,6 +418,7 @@ pid1_helper() {
 		others=$!
 	fi
 	echo ready >"$ctl/helper.ready"
+	true >"$eci/ready" # where build can't delete it
 	serve
 }
 
