@@ -71,7 +71,7 @@ func BenchmarkRun(b *testing.B) {
 func (g *group) awaitSeat(b *testing.B, role Role, n int) {
 	b.Helper()
 	for {
-		if _, err := os.Stat(filepath.Join(g.control, fmt.Sprintf("%s.%d.warm", role, n))); err == nil {
+		if pid, err := os.ReadFile(filepath.Join(g.control, fmt.Sprintf("%s.%d.warm", role, n))); err == nil && len(pid) > 1 {
 			return
 		}
 		time.Sleep(time.Millisecond)

@@ -13,19 +13,21 @@ fail() {
 # bytes been lost or doubled on the way, it would stand elsewhere. The end record
 # has the digest.
 upload() {
-	file=$ctl/$run.$exec.script
 	true >"$logs/$run.probe" || fail final "the log can't be made: is the disk of the container group full?"
-	[ -e "$ctl/$run.exit" ] || printf '%-127s\n' pending >"$ctl/$run.exit" || fail final "the control volume is full"
+	[ -e "$ctl/$run.exit" ] || { echo >"$ctl/$run.seat" && printf '%-127s\n' pending >"$ctl/$run.exit"; } || fail final "$full"
+	file=$ctl/$run.$exec.script
 	dd bs="$size" count=1 iflag=fullblock <&6 >"$file" 2>/dev/null ||
 		while have=$(stat -c %s "$file") && [ "$have" -lt "$size" ]; do
-			dd bs=$((size - have)) count=1 <&6 >>"$file" 2>/dev/null
+			dd bs=$((size - have)) count=1 <&6 >>"$file" 2>/dev/null || fail final "$full"
 			[ "$(stat -c %s "$file")" = "$have" ] && break
 		done
 	mark=''
 	read -r mark <&6
 	[ "$mark" = "$nonce" ] || fail again "the script arrived damaged"
 	evict
-	claim "$ctl/$run.$role.start" "$exec $shell $nonce"
+	# One that is empty is of an older exec, which supersede has killed over it.
+	claim "$ctl/$run.$role.start" "$exec $shell $nonce" || [ -s "$ctl/$run.$role.start" ] ||
+		echo "$exec $shell $nonce" >"$ctl/$run.$role.start" || fail final "$full"
 	wake "$role.go"
 }
 
@@ -145,7 +147,7 @@ emit() {
 found() {
 	[ -n "$log" ] && return 0
 	seat=''
-	[ -e "$ctl/$run.claim" ] && read -r seat <"$ctl/$run.claim"
+	[ -e "$ctl/$run.seat" ] && read -r seat <"$ctl/$run.seat"
 	case $seat in
 	'')
 		# PID 1 may have missed that its last seat was killed.
@@ -190,15 +192,14 @@ halting() {
 		return 0
 	fi
 	quiet=0 silent=0 passes=$((passes + 1))
-	# The driver asks in another way when it hears nothing for a while.
-	[ $((passes % 10)) = 1 ] && printf '#stopping\n'
 	signal=TERM
 	clock
 	[ $passes = 1 ] && since=$now
 	[ $((now - since)) -ge $grace ] && signal=KILL
 	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then
 		asked=$((seq + 1))
-		echo "$signal $asked" >"$ctl/$run.$role.stop"
+		# The driver asks in another way when it hears nothing for a while.
+		echo "$signal $asked" >"$ctl/$run.$role.stop" && printf '#stopping\n'
 	fi
 	wake "$role.wake"
 }
@@ -225,8 +226,9 @@ tail_log() {
 	done
 	final=$size
 	if [ "$length" = - ]; then
+		# That of an earlier tail, unless it was killed over it.
 		claim "$ctl/$run.final" "$size"
-		until read -r final <"$ctl/$run.final"; do pause; done
+		read -r final <"$ctl/$run.final" || final=$size
 	fi
 	sum=''
 	emit "$final" last
@@ -266,7 +268,7 @@ attach() {
 	[ -e "$ctl/$run.owner" ] && supersede
 	echo "$exec" >"$ctl/$run.owner"
 	[ "$size" -gt 0 ] && upload
-	[ -e "$ctl/$run.$role.start" ] || fail again "the script is not there"
+	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
 	printf '#up\n'
 	waits
 	words <&6 &

@@ -14,9 +14,10 @@
 # On the control volume, by run id:
 #   RUN.EXEC.script  the script as that exec uploaded it
 #   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks for it to be started
-#   RUN.claim        ROLE.SLOT that has taken the run up, or stop, which bars it
+#   RUN.claim        taken up, or barred; by whom is in
+#   RUN.seat         ROLE.SLOT, or stop
 #   RUN.done         claimed by whoever writes RUN.exit
-#   RUN.exit         "exit STATUS NONCE LENGTH oom|none end", in a page reserved beforehand
+#   RUN.exit         "exit STATUS NONCE LENGTH oom|none end"
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
@@ -27,17 +28,21 @@
 #   ROLE.SLOT.run    RUN NONCE that the warm shell took
 #   ROLE.seat        SLOT that is ready or running, and other pids that no stop may end
 # ROLE.go wakes the warm shell, ROLE.wake PID 1, tail.wake the attached execs.
+#
+# A job may fill the control volume. What must still be written then has its page from
+# before, in a line that is only ever written over, by 1<>; claims need none.
 
 eci=${0%/*/*}
 ctl=$eci/control
 gone="the job deleted the control volume of its container group"
+full="the control volume of the container group is full"
 grace=5 # seconds from TERM to KILL
 logs=$eci/logs
 
-# claim FILE TEXT: true for the one caller that created FILE.
+# claim FILE [TEXT]: true for the one caller that created FILE.
 claim() {
 	set -C
-	{ echo "$2" >"$1"; } 2>/dev/null
+	if [ -n "$2" ]; then { echo "$2" >"$1"; } 2>/dev/null; else { true >"$1"; } 2>/dev/null; fi
 	claimed=$?
 	set +C
 	return $claimed
@@ -80,13 +85,20 @@ look() {
 	[ -n "$ppid" ]
 }
 
+# taken: the newest seat's warm shell has taken a run; sets run and nonce.
+taken() {
+	run='' nonce=''
+	[ -e "$ctl/$role.$seat.run" ] && read -r run nonce <"$ctl/$role.$seat.run"
+	[ -n "$run" ]
+}
+
 # family: what a stop goes by: $others and the newest seat's $keeper, whose children
 # are ours, and $script, which is theirs once the warm shell has taken a run.
 family() {
 	keeper='' script=''
 	read -r seat others <"$ctl/$role.seat"
 	[ -e "$ctl/$role.$seat.keeper" ] && read -r keeper <"$ctl/$role.$seat.keeper"
-	[ -e "$ctl/$role.$seat.run" ] && read -r script <"$ctl/$role.$seat.warm"
+	taken && read -r script <"$ctl/$role.$seat.warm"
 	return 0
 }
 
@@ -135,7 +147,7 @@ ooms() {
 
 # finish RUN STATUS NONCE LENGTH KILLER: the exit record, once.
 finish() {
-	claim "$ctl/$1.done" "" || return 0
+	claim "$ctl/$1.done" || return 0
 	echo "exit $2 $3 $4 $5 end" 1<>"$ctl/$1.exit"
 	wake tail.wake
 }
@@ -145,21 +157,22 @@ itself() { read -r self _ </proc/self/stat; }
 
 # notes: what helper has to say about its mounts, before its first script.
 notes() {
-	[ -e "$ctl/notes" ] && claim "$ctl/notes.shown" "" && cat "$ctl/notes"
+	[ -e "$ctl/notes" ] && claim "$ctl/notes.shown" && cat "$ctl/notes"
 }
 
 # warm: waits for a run, claims it, and becomes its script.
 warm() {
 	itself
-	echo "$self" >"$ctl/$role.$seat.warm"
+	echo "$self" 1<>"$ctl/$role.$seat.warm"
 	listen "$role.go"
 	while :; do
 		for file in "$ctl"/*."$role".start; do
 			run=${file##*/}
 			run=${run%%.*}
-			[ -e "$file" ] && [ ! -e "$ctl/$run.claim" ] && claim "$ctl/$run.claim" "$role.$seat" || continue
+			[ -s "$file" ] && [ ! -e "$ctl/$run.claim" ] && claim "$ctl/$run.claim" || continue
 			read -r exec shell nonce <"$file"
-			echo "$run $nonce" >"$ctl/$role.$seat.run"
+			echo "$run $nonce" 1<>"$ctl/$role.$seat.run"
+			echo "$role.$seat" 1<>"$ctl/$run.seat"
 			[ "$shell" = bash ] && command -v bash >/dev/null || shell=sh
 			[ "$role" = helper ] && notes
 			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
@@ -179,16 +192,16 @@ supervise() {
 		(warm) </dev/null 8>&-
 	fi
 	status=$?
-	exec >/dev/null
-	read -r run nonce <"$ctl/$role.$seat.run" || return 0
+	taken || return 0
 	killer=none
 	[ $status = 137 ] && ooms && [ "$oom" -gt "$before" ] && killer=oom
+	exec >/dev/null
 	[ -n "$cat" ] && drained
 	length=-
 	while read -r key value; do
 		[ "$key" = pos: ] && length=$value && break
 	done </proc/self/fdinfo/8
-	finish "$run" $status "$nonce" "$length" $killer
+	finish "$run" "$status" "$nonce" "$length" $killer
 	# cat waits for background children of the script, and keep for cat.
 	[ -n "$cat" ] && kill -s KILL "$reader"
 }
@@ -199,7 +212,7 @@ supervise() {
 drained() {
 	reader=''
 	until [ -n "$reader" ]; do
-		[ -e "$ctl/$role.$seat.cat" ] && read -r reader <"$ctl/$role.$seat.cat"
+		read -r reader <"$ctl/$role.$seat.cat"
 	done
 	while look "$reader"; do
 		case $state in
@@ -217,14 +230,14 @@ keep() {
 	if [ -n "$cat" ]; then
 		supervise | {
 			itself
-			echo "$self" >"$ctl/$role.$seat.cat"
+			echo "$self" 1<>"$ctl/$role.$seat.cat"
 			exec cat >&8 8>&-
 		}
 	else
 		(supervise >&8)
 	fi
 	# A supervisor that was killed from inside leaves no record.
-	[ -e "$ctl/$role.$seat.run" ] && read -r run nonce <"$ctl/$role.$seat.run" && finish "$run" lost "$nonce" - none
+	taken && finish "$run" lost "$nonce" - none
 }
 
 # detach: a keeper in the foreground of a shell that it then kills. What a shell
@@ -236,7 +249,7 @@ detach() {
 		parent=$self
 		(
 			itself
-			echo "$self" >"$ctl/$role.$seat.keeper"
+			echo "$self" 1<>"$ctl/$role.$seat.keeper"
 			kill -s KILL "$parent"
 			keep
 		) 3>&- 4>&-
@@ -248,14 +261,15 @@ detach() {
 
 # ready: there is a seat whose run has not ended.
 ready() {
-	keeper='' run=''
-	[ -e "$ctl/$role.$seat.run" ] && read -r run _ <"$ctl/$role.$seat.run"
-	if [ -z "$run" ] || [ ! -e "$ctl/$run.done" ]; then
+	keeper=''
+	if ! taken || [ ! -e "$ctl/$run.done" ]; then
 		[ -e "$ctl/$role.$seat.keeper" ] && read -r keeper <"$ctl/$role.$seat.keeper"
 		[ -n "$keeper" ] && kill -s 0 "$keeper" 2>/dev/null && return 0
 	fi
+	# Where the control volume is full there is none; the next pass tries again.
+	for file in keeper warm cat run; do echo >"$ctl/$role.$((seat + 1)).$file" || return; done
 	seat=$((seat + 1))
-	echo "$seat $others" >"$ctl/$role.seat"
+	echo "$seat $others" 1<>"$ctl/$role.seat"
 	{ detach; } 2>/dev/null
 }
 
@@ -266,7 +280,7 @@ halt() {
 	answered=''
 	[ -e "$ctl/$1.$role.stopped" ] && read -r answered _ <"$ctl/$1.$role.stopped"
 	[ "$seq" = "$answered" ] && return 0
-	claim "$ctl/$1.claim" stop
+	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
 	sweep "$signal"
 	if [ $count = 0 ]; then
 		nonce=stopped
@@ -367,7 +381,7 @@ pid1_build() {
 	until [ -e "$ctl/helper.ready" ]; do
 		command -v sleep >/dev/null && { sleep 0.05 2>/dev/null || sleep 1; }
 	done
-	claim "$ctl/build.boot" "" || die "the build container was started a second time; its job can't go on"
+	claim "$ctl/build.boot" || die "the build container was started a second time; its job can't go on"
 	serve
 }
 
@@ -392,7 +406,7 @@ pid1_helper() {
 	role=helper
 	trap 'exit 143' TERM INT
 	umask 0
-	claim "$ctl/helper.boot" "" || die "the helper container was started a second time; its job can't go on"
+	claim "$ctl/helper.boot" || die "the helper container was started a second time; its job can't go on"
 	chmod 0777 "$ctl" "$logs" || die "helper can't open the control volume to the build container"
 	# On a NAS that squashes root it may be writable all the same.
 	mkdir -p "$1" && { chmod 0777 "$1" || touch -c "$1"; } || die "helper can't open builds_dir $1 to the build container"
@@ -426,7 +440,7 @@ pid1_helper() {
 stop_here() {
 	role=$2 top=1
 	umask 0
-	claim "$ctl/$1.claim" stop
+	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
 	clock
 	since=$now
 	while :; do
