@@ -195,8 +195,8 @@ supervise() {
 	taken || return 0
 	killer=none
 	[ $status = 137 ] && ooms && [ "$oom" -gt "$before" ] && killer=oom
+	[ -z "$cat" ] || drained || status=lost
 	exec >/dev/null
-	[ -n "$cat" ] && drained
 	length=-
 	while read -r key value; do
 		[ "$key" = pos: ] && length=$value && break
@@ -208,18 +208,19 @@ supervise() {
 
 # drained: waits until cat has written what the script left in the pipe. The pipe's
 # end would be too late, as a background child may hold it; but cat, once it is no
-# longer the shell that execs it, sleeps only when the pipe is empty.
+# longer the shell that execs it, sleeps only when the pipe is empty. It can't end
+# while we hold the pipe: false where the job has killed it, and the log's end with it.
 drained() {
 	reader=''
-	until [ -n "$reader" ]; do
-		read -r reader <"$ctl/$role.$seat.cat"
-	done
+	until [ -n "$reader" ]; do read -r reader <"$ctl/$role.$seat.cat"; done
 	while look "$reader"; do
 		case $state in
 		S*) [ "$name" = "$own" ] || return 0 ;;
-		Z*) return 0 ;;
+		T* | t*) kill -s CONT "$reader" ;; # stopped by the job
+		Z* | X*) break ;;
 		esac
 	done
+	return 1
 }
 
 # keep: a seat, from its log to the end of its run. Descriptor 8 is the log's only

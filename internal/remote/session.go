@@ -251,7 +251,7 @@ func (r *run) end(rec record) (Result, error) {
 	}
 	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs}
 	if rec.status == "lost" {
-		return result, errors.New("the process that supervises the script was killed from inside the container: the script's outcome is not known")
+		return result, errors.New("the process that supervises the script, or the one that carries its output, was killed from inside the container: the script's outcome is not known")
 	}
 	n, err := number(rec.status)
 	if err != nil || n > 255 {

@@ -39,6 +39,7 @@ func TestScriptOutcomes(t *testing.T) {
 		{"descriptors", "ls /proc/self/fd | tr '\\n' ' '", 0, "0 1 2 3 "}, // 3 is ls's own
 		{"git trusts every checkout", "git config --get safe.directory", 0, "*\n"},
 		{"home", "echo $HOME", 0, "/root\n"},
+		{"stops what carries its output", "echo a; for f in /.eci/control/*.cat; do kill -STOP $(cat $f); done 2>/dev/null; echo b; exit 3", 3, "a\nb\n"},
 	}
 	for _, role := range []Role{Helper, Build} {
 		for _, tt := range tests {
@@ -155,9 +156,15 @@ func TestUploadCutShortIsRepeated(t *testing.T) {
 
 func TestLostSupervisorIsNeverGreen(t *testing.T) {
 	g := newGroup(t, nil)
-	_, _, err := g.run(t, Build, "kill -9 $PPID; sleep 0.1")
-	if err == nil || !strings.Contains(err.Error(), "outcome is not known") {
-		t.Fatalf("error %v", err)
+	for name, script := range map[string]string{
+		"the supervisor":           "echo a; kill -9 $PPID; sleep 0.1",
+		"what carries the output":  "echo a; for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; sleep 0.1; exit 0",
+		"the same, with no output": "for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; exit 0",
+	} {
+		_, log, err := g.run(t, Build, script)
+		if err == nil || !strings.Contains(err.Error(), "outcome is not known") || !strings.HasPrefix("a\n", log) {
+			t.Errorf("%s: log %q, error %v", name, log, err)
+		}
 	}
 }
 
