@@ -15,6 +15,11 @@ fail() {
 upload() {
 	true >"$logs/$run.probe" || fail final "the log can't be made: is the disk of the container group full?"
 	[ -e "$ctl/$run.exit" ] || { echo >"$ctl/$run.seat" && printf '%-127s\n' pending >"$ctl/$run.exit"; } || fail final "$full"
+	# What earlier execs left is of no use, or all that is needed.
+	for file in "$ctl/$run".*.script; do
+		[ -s "$ctl/$run.$role.start" ] && rest=script && return
+		[ -e "$file" ] && true >"$file"
+	done
 	file=$ctl/$run.$exec.script
 	dd bs="$size" count=1 iflag=fullblock <&6 >"$file" 2>/dev/null ||
 		while have=$(stat -c %s "$file") && [ "$have" -lt "$size" ]; do
@@ -26,7 +31,7 @@ upload() {
 	[ "$mark" = "$nonce" ] || fail again "the script arrived damaged"
 	evict
 	# One that is empty is of an older exec, which supersede has killed over it.
-	claim "$ctl/$run.$role.start" "$exec $shell $nonce" || [ -s "$ctl/$run.$role.start" ] ||
+	claim "$ctl/$run.$role.start" "$exec $shell $nonce" ||
 		echo "$exec $shell $nonce" >"$ctl/$run.$role.start" || fail final "$full"
 	wake "$role.go"
 }
@@ -46,10 +51,12 @@ evict() {
 	done
 }
 
-# words: stdin after the script. stop asks for a stop; bye, or its end, ends this exec.
+# words: stdin after the script, of which upload may have left $rest, up to the nonce.
+# stop asks for a stop; bye, or its end, ends this exec.
 words() {
 	while read -r word; do
-		case $word in
+		case $rest$word in
+		script*"$nonce") rest='' ;;
 		stop) true >"$ctl/$run.stopping" && wake tail.wake ;;
 		bye) break ;;
 		esac
@@ -259,7 +266,7 @@ attach() {
 	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	exec 6<&0 </dev/null 2>/dev/null
 	umask 0
-	listener=''
+	listener='' rest=''
 	printf '#hello %s %s\n' "$run" "$exec"
 	until [ -e "$ctl/helper.ready" ]; do
 		[ -e "$eci/ready" ] && fail final "$gone"
