@@ -130,12 +130,14 @@ ended() {
 	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
 }
 
-# emit UPTO [LAST]: records up to that offset, a mebibyte at most each. With LAST,
+# emit UPTO [LAST]: records up to that offset, 64 KiB to a mebibyte at most each. With LAST,
 # the digest is computed beside the last one, on the other core.
 emit() {
 	while [ "$offset" -lt "$1" ]; do
 		n=$(($1 - offset))
-		[ $n -gt 1048576 ] && n=1048576
+		# Small at first: a connection that is soon lost again gets on.
+		[ $n -gt $most ] && n=$most
+		[ $most -lt 1048576 ] && most=$((2 * most))
 		printf '#data %s %s\n' "$offset" $n
 		if [ -n "$2" ] && [ $((offset + n)) -ge "$1" ]; then
 			dd bs=$n count=1 <&5 2>/dev/null &
@@ -212,7 +214,7 @@ halting() {
 }
 
 tail_log() {
-	log='' quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
+	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
 	while :; do
 		pause
 		over='' dead=''
