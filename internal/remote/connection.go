@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // connection pumps one stream: records come out of a channel, what is written
@@ -15,6 +17,7 @@ type connection struct {
 	done    chan struct{} // closed by close
 	closing sync.Once
 	outbox  chan []byte
+	heard   atomic.Int64 // when the last bytes came, in Unix nanoseconds
 
 	mu  sync.Mutex
 	err error
@@ -22,6 +25,7 @@ type connection struct {
 
 func newConnection(stream Stream) *connection {
 	c := &connection{stream: stream, records: make(chan record), done: make(chan struct{}), outbox: make(chan []byte, 4)}
+	c.heard.Store(time.Now().UnixNano())
 	go c.read()
 	go c.send()
 	return c
@@ -29,7 +33,7 @@ func newConnection(stream Stream) *connection {
 
 func (c *connection) read() {
 	defer close(c.records)
-	d := newDecoder(c.stream)
+	d := newDecoder(&listener{c})
 	for {
 		rec, err := d.next()
 		if err != nil {
@@ -42,6 +46,23 @@ func (c *connection) read() {
 			return
 		}
 	}
+}
+
+// listener notes when bytes came: a large record may take a slow connection longer
+// than the idle limit.
+type listener struct{ c *connection }
+
+func (l *listener) Read(p []byte) (int, error) {
+	n, err := l.c.stream.Read(p)
+	if n > 0 {
+		l.c.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+// silence is for how long nothing has come.
+func (c *connection) silence() time.Duration {
+	return time.Since(time.Unix(0, c.heard.Load()))
 }
 
 func (c *connection) send() {

@@ -162,7 +162,11 @@ func (r *run) attempt(ctx context.Context) (Result, error) {
 		case <-ctx.Done():
 			return Result{}, r.stop(conn)
 		case <-idle.C:
-			return Result{}, &lostError{fmt.Errorf("no record for %s", r.Settings.Idle)}
+			if left := r.Settings.Idle - conn.silence(); left > 0 {
+				idle.Reset(left)
+				continue
+			}
+			return Result{}, &lostError{fmt.Errorf("nothing came for %s", r.Settings.Idle)}
 		case <-diagnose.C:
 			if err := r.diagnose(ctx); err != nil {
 				return Result{}, err
@@ -171,7 +175,6 @@ func (r *run) attempt(ctx context.Context) (Result, error) {
 			if !open {
 				return Result{}, &lostError{conn.failure()}
 			}
-			idle.Reset(r.Settings.Idle)
 			if result, over, err := r.handle(ctx, rec); over || err != nil {
 				conn.bye()
 				return result, err

@@ -5,7 +5,7 @@ import "time"
 // Settings are the times of a session; tests scale them.
 type Settings struct {
 	Heartbeat   time.Duration // eci-remote sends a record at least this often
-	Idle        time.Duration // without any record for this long, a connection is given up
+	Idle        time.Duration // without a byte for this long, a connection is given up
 	BackoffMin  time.Duration // pause before an exec that replaces a lost one ...
 	BackoffMax  time.Duration // ... which doubles up to this
 	Diagnose    time.Duration // how often the caller is asked whether the group still lives
