@@ -1,0 +1,99 @@
+package stream
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+)
+
+// fault is a way in which the world between the script and its log fails.
+type fault struct {
+	name  string
+	rules func(r *rand.Rand) []string // as sim --fault takes them
+	// reopens: it always costs the stage more than one exec.
+	reopens bool
+	// bytewise: it is slow for large logs, so that few of those are drawn.
+	bytewise bool
+}
+
+// until gives most 1 to 4, how often a fault strikes before it lets the stage go on.
+func until(r *rand.Rand) int { return 1 + r.IntN(4) }
+
+func one(format string, args ...func(r *rand.Rand) any) func(r *rand.Rand) []string {
+	return func(r *rand.Rand) []string {
+		values := make([]any, len(args))
+		for i, f := range args {
+			values[i] = f(r)
+		}
+		return []string{fmt.Sprintf(format, values...)}
+	}
+}
+
+func times(r *rand.Rand) any { return until(r) }
+
+// below draws a number from 0 on; half of them are small, as stages' beginnings and
+// short stages are where most records are.
+func below(n int) func(r *rand.Rand) any {
+	return func(r *rand.Rand) any {
+		if r.IntN(2) == 0 {
+			return r.IntN(300)
+		}
+		return r.IntN(n)
+	}
+}
+
+func between(least, most int) func(r *rand.Rand) any {
+	return func(r *rand.Rand) any { return least + r.IntN(most-least+1) }
+}
+
+// boundary aims at where a record, its payload or its trailer begins or ends, and at
+// the neighbours of that byte.
+func boundary(r *rand.Rand) []string {
+	marks := []string{"#hello ", "\n#up", "#up\n", "\n#data ", "#data ", "\n#ok ", "#ok ", "\n#end ", "#end ", " none ", "\n#beat"}
+	mark := marks[r.IntN(len(marks))]
+	from := "drop-from=" + strconv.Quote(mark)
+	if n := r.IntN(3); n > 0 {
+		from += fmt.Sprintf(",drop-from-skip=%d", n)
+	}
+	offsets := []int{0, 1, 2, len(mark) - 1, len(mark), len(mark) + 1}
+	return []string{fmt.Sprintf("exec:drop=%d,%s,times=%d", offsets[r.IntN(len(offsets))], from, until(r))}
+}
+
+func faults() []fault {
+	const call = "ExecContainerCommand:"
+	return []fault{
+		{name: "none", rules: func(*rand.Rand) []string { return nil }},
+		{name: "dropped before the first byte", rules: one("exec:drop=0,times=%d", times), reopens: true},
+		{name: "dropped after the first byte", rules: one("exec:drop=1,times=%d", times), reopens: true},
+		{name: "dropped at a record boundary", rules: boundary},
+		{name: "dropped after n bytes", rules: one("exec:drop=%d,times=%d", below(3_000_000), times)},
+		{name: "dropped every 200 ms", rules: one("exec:drop-every=200ms")},
+		{name: "dropped soon, often", rules: one("exec:drop-every=%dms,times=8", between(1, 60))},
+		{name: "handshake refused", rules: one("exec:refuse,times=%d", times), reopens: true},
+		{name: "call answered 500", rules: one(call+"error=500,times=%d", times), reopens: true},
+		{name: "call answered 503", rules: one(call+"error=503,times=%d", times), reopens: true},
+		{name: "call throttled", rules: one(call+"error=Throttling.User,times=%d", times), reopens: true},
+		{name: "call cut after its effect", rules: one(call+"cut=after,times=%d", times), reopens: true},
+		{name: "call's answer truncated", rules: one(call+"truncate=%d,times=%d", between(0, 60), times), reopens: true},
+		{name: "single bytes", rules: one("exec:split=1"), bytewise: true},
+		{name: "small frames", rules: one("exec:split=%d,empty-frames", between(2, 4000))},
+		{name: "merged frames", rules: one("exec:merge")},
+		{name: "empty frames", rules: one("exec:empty-frames")},
+		{name: "text frames", rules: one("exec:text")},
+		{name: "unprefixed frames", rules: one("exec:unprefixed")},
+		{name: "every odd frame", rules: one("exec:unprefixed,text,empty-frames,split=%d", between(50, 5000))},
+		{name: "final frames swallowed", rules: one("exec:swallow=%d,times=%d", between(1, 400), times), reopens: true},
+		{name: "half-open", rules: one("exec:half-open=%d,times=%d", below(100_000), times)},
+		{name: "half-open at once", rules: one("exec:half-open=%d,times=%d", between(0, 40), times), reopens: true},
+		{name: "closed when idle", rules: one("exec:idle=%dms", between(40, 140))},
+		{name: "started at the call", rules: one("exec:start=call")},
+		{name: "started at the call, cut", rules: one("exec:start=call,drop=%d,times=%d", below(2000), times)},
+		{name: "started at the connect", rules: one("exec:start=connect")},
+		{name: "stdin swallowed", rules: one("exec:stdin-stop=%d,times=%d", between(0, 16), times), reopens: true},
+		{name: "a byte of stdin lost", rules: one("exec:stdin-lose=%d,times=%d", between(0, 16), times), reopens: true},
+		{name: "cut in mid-upload", rules: one("exec:stdin-cut=%d,times=%d", between(0, 16), times), reopens: true},
+		{name: "address used late", rules: one("exec:expired,times=%d", times), reopens: true},
+		{name: "address used late, started", rules: one("exec:expired,start=call,times=%d", times), reopens: true},
+		{name: "address unreachable", rules: one("exec:unreachable,times=%d", times), reopens: true},
+	}
+}

@@ -1,0 +1,251 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+func TestMain(m *testing.M) {
+	if done, code, err := sandbox.EnterUserNamespace(); err != nil {
+		fmt.Fprintln(os.Stderr, err) // tests that need containers say so
+	} else if done {
+		os.Exit(code)
+	}
+	flag.Parse()
+	// Stages wait more than they compute.
+	if err := flag.Set("test.parallel", strconv.Itoa(workers+2)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// kind is a local ECI with the shells of its images. The matrix takes all in turn.
+type kind struct {
+	name     string
+	switches ecitest.Switches
+	shell    string            // sh of helper and build; "" = the host's
+	tools    map[string]string // helper's, over the host's: name -> program
+}
+
+func kinds() []kind {
+	alpine := map[string]string{}
+	for _, tool := range []string{"dd", "stat", "sha256sum", "head", "sleep", "cat", "setsid"} {
+		alpine[tool] = "/usr/bin/busybox"
+	}
+	return []kind{
+		{name: "debian"},
+		{name: "alpine", shell: "/usr/bin/busybox", tools: alpine,
+			switches: ecitest.Switches{ExecKilledAtDisconnect: true, ExecErrorChannel: true}},
+		{name: "bash", shell: "/usr/bin/bash", switches: ecitest.Switches{ExecStartsAtCall: true, ExecOrphanOutput: ecitest.OrphanBlock,
+			ExecClosesAtExit: true, EmptyFirstFrame: true, ExecMaxFrame: 32 << 10}},
+		{name: "closing", switches: ecitest.Switches{ExecOrphanOutput: ecitest.OrphanClose}},
+	}
+}
+
+// scale is by how much the times of the driver and of ECI are shorter here.
+const scale = 100
+
+// scaled are the times of an exec's connection: those of eci.Options and those of
+// ECI, 60 s without a frame or ping.
+func scaled(k kind, by time.Duration) (kind, eci.Options) {
+	k.switches.ExecIdle = time.Minute / by
+	return k, eci.Options{PingInterval: 25 * time.Second / by, IdleTimeout: time.Minute / by}
+}
+
+// world is a local ECI of a kind, and at most one prepared group there.
+type world struct {
+	t        testing.TB
+	server   *ecitest.Server
+	dir      string
+	config   *config.Config
+	options  eci.Options
+	settings remote.Settings
+	env      stages.Env
+	attempts int
+}
+
+const driverFile = `
+region = "ap-northeast-1"
+endpoint = %q
+state_dir = %q
+vswitch_ids = ["vsw-1"]
+security_group_id = "sg-1"
+[credentials]
+access_key_id = "local"
+access_key_secret = "local-secret"
+[build]
+image = "build"
+cpu = 2
+memory = "4GiB"
+[helper]
+image = "helper:1"
+`
+
+const jobResponse = `{"id": 42, "token": "t", "image": {"name": "build"}, "runner_info": {"timeout": 3600},
+"job_info": {"name": "test", "stage": "test", "project_id": 7, "project_name": "app", "project_full_path": "group/app"},
+"variables": [{"key": "CI_SERVER_HOST", "value": "gitlab.example.com"}, {"key": "CI_RUNNER_ID", "value": "12"}, {"key": "CI_PIPELINE_ID", "value": "99"}]}`
+
+func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Settings) *world {
+	t.Helper()
+	needs(t, sandbox.Supported())
+	w := &world{t: t, dir: t.TempDir(), options: options, settings: settings}
+	images := map[string]ecitest.Image{"build": image(t, k.shell, nil), "helper:1": image(t, k.shell, k.tools)}
+	runner := filepath.Join(images["helper:1"].Layers[0], "usr/local/bin/gitlab-runner-helper")
+	must(t, os.WriteFile(runner, []byte("#!/bin/sh\necho stand-in\n"), 0o755))
+	var err error
+	w.server, err = ecitest.Start(ecitest.Options{Dir: t.TempDir(), Images: images, Switches: k.switches})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.server.Close()) })
+	ecitest.LeakCheck(t, w.server, time.Minute)
+	w.config, err = config.Parse("test.toml", fmt.Appendf(nil, driverFile, w.server.URL(), filepath.Join(w.dir, "state")))
+	must(t, err)
+	w.env = stages.Env{BuildFailure: 1, SystemFailure: 2, JobResponseFile: filepath.Join(w.dir, "response.json"),
+		BuildExitCodeFile: filepath.Join(w.dir, "status"), Custom: map[string]string{"CI_RUNNER_VERSION": "19.4.0"}}
+	must(t, os.WriteFile(w.env.JobResponseFile, []byte(jobResponse), 0o600))
+	return w
+}
+
+// image is the host's root with other programs first on PATH.
+func image(t testing.TB, shell string, tools map[string]string) ecitest.Image {
+	t.Helper()
+	img, err := ecitest.HostImage(t.TempDir())
+	must(t, err)
+	link := func(name, program string) {
+		_, err := exec.LookPath(program)
+		needs(t, err)
+		must(t, os.Symlink(program, filepath.Join(img.Layers[0], "usr/local/bin", name)))
+	}
+	if shell != "" {
+		link("sh", shell)
+	}
+	for name, program := range tools {
+		link(name, program)
+	}
+	img.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	return img
+}
+
+// prepare makes a new group; the old one, if any, is deleted.
+func (w *world) prepare() {
+	w.t.Helper()
+	w.cleanup()
+	w.server.SetFaults(ecitest.Faults{})
+	w.attempts++
+	w.env.Attempt = fmt.Sprintf("%08x", w.attempts)
+	must(w.t, w.stage(new(bytes.Buffer)).Prepare(context.Background()))
+}
+
+func (w *world) cleanup() {
+	w.t.Helper()
+	w.server.SetFaults(ecitest.Faults{})
+	if w.env.Attempt != "" {
+		must(w.t, w.stage(new(bytes.Buffer)).Cleanup(context.Background()))
+	}
+	w.env.Attempt = ""
+}
+
+// stage is as a new process of the driver would make it.
+func (w *world) stage(out *bytes.Buffer) *stages.Stage {
+	w.t.Helper()
+	job, err := stages.ReadJob(w.env)
+	must(w.t, err)
+	options := w.options
+	options.Region, options.Endpoint, options.CallTimeout = w.config.Region, w.config.EndpointURL(), w.config.Timeouts.Call
+	options.Credentials = eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}
+	client, err := eci.New(options)
+	must(w.t, err)
+	logger := logrus.New()
+	logger.SetOutput(new(bytes.Buffer))
+	return &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
+		Stdout: out, Stderr: new(bytes.Buffer), Logger: logger, Remote: w.settings}
+}
+
+// outcome is all that the runner learns of a stage.
+type outcome struct {
+	log    []byte
+	status int // of the driver
+	script int // in BUILD_EXIT_CODE_FILE, -1 = none
+	err    error
+	execs  int // calls of ExecContainerCommand
+	took   time.Duration
+	driver string // the driver's own log
+}
+
+// run runs a script as a stage.
+func (w *world) run(subStage, script string, limit time.Duration) outcome {
+	w.t.Helper()
+	file := filepath.Join(w.dir, "script")
+	must(w.t, os.WriteFile(file, []byte(script), 0o700))
+	must(w.t, w.env.ClearExitCode())
+	var log, driver bytes.Buffer
+	stage := w.stage(&log)
+	logger := logrus.New()
+	logger.SetOutput(&driver)
+	stage.Logger = logger
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	begun, before := time.Now(), w.execs()
+	o := outcome{script: -1, err: stage.Run(ctx, file, subStage)}
+	o.took, o.log, o.driver, o.execs = time.Since(begun), log.Bytes(), driver.String(), w.execs()-before
+	if ctx.Err() != nil {
+		o.err = fmt.Errorf("no end within %s: %w", limit, context.DeadlineExceeded)
+	}
+	var err error
+	o.status, err = w.env.ExitStatus(o.err)
+	must(w.t, err)
+	if data, err := os.ReadFile(w.env.BuildExitCodeFile); err == nil {
+		must(w.t, json.Unmarshal(data, &o.script))
+	}
+	return o
+}
+
+func (w *world) execs() int { return w.calls("ExecContainerCommand") }
+
+// calls counts the calls of an action so far.
+func (w *world) calls(action string) int {
+	n := 0
+	for _, c := range w.server.Calls() {
+		if c.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// needs skips a test that this machine can't run; CI can.
+func needs(t testing.TB, err error) {
+	t.Helper()
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatal(err)
+	default:
+		t.Skip(err)
+	}
+}
