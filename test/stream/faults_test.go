@@ -8,8 +8,9 @@ import (
 
 // fault is a way in which the world between the script and its log fails.
 type fault struct {
-	name  string
-	rules func(r *rand.Rand) []string // as sim --fault takes them
+	name string
+	// rules are as sim --fault takes them; upload is how many bytes stdin gets.
+	rules func(r *rand.Rand, upload int) []string
 	// reopens: it always costs the stage more than one exec.
 	reopens bool
 	// bytewise: it is slow for large logs, so that few of those are drawn.
@@ -19,22 +20,28 @@ type fault struct {
 // until gives most 1 to 4, how often a fault strikes before it lets the stage go on.
 func until(r *rand.Rand) int { return 1 + r.IntN(4) }
 
-func one(format string, args ...func(r *rand.Rand) any) func(r *rand.Rand) []string {
-	return func(r *rand.Rand) []string {
+// draw draws a value of a rule.
+type draw func(r *rand.Rand, upload int) any
+
+func one(format string, args ...draw) func(r *rand.Rand, upload int) []string {
+	return func(r *rand.Rand, upload int) []string {
 		values := make([]any, len(args))
 		for i, f := range args {
-			values[i] = f(r)
+			values[i] = f(r, upload)
 		}
 		return []string{fmt.Sprintf(format, values...)}
 	}
 }
 
-func times(r *rand.Rand) any { return until(r) }
+func times(r *rand.Rand, _ int) any { return until(r) }
+
+// within draws how many bytes of the upload arrive, not all of them.
+func within(r *rand.Rand, upload int) any { return r.IntN(upload) }
 
 // below draws a number from 0 on; half of them are small, as stages' beginnings and
 // short stages are where most records are.
-func below(n int) func(r *rand.Rand) any {
-	return func(r *rand.Rand) any {
+func below(n int) draw {
+	return func(r *rand.Rand, _ int) any {
 		if r.IntN(2) == 0 {
 			return r.IntN(300)
 		}
@@ -42,13 +49,13 @@ func below(n int) func(r *rand.Rand) any {
 	}
 }
 
-func between(least, most int) func(r *rand.Rand) any {
-	return func(r *rand.Rand) any { return least + r.IntN(most-least+1) }
+func between(least, most int) draw {
+	return func(r *rand.Rand, _ int) any { return least + r.IntN(most-least+1) }
 }
 
 // boundary aims at where a record, its payload or its trailer begins or ends, and at
 // the neighbours of that byte.
-func boundary(r *rand.Rand) []string {
+func boundary(r *rand.Rand, _ int) []string {
 	marks := []string{"#hello ", "\n#up", "#up\n", "\n#data ", "#data ", "\n#ok ", "#ok ", "\n#end ", "#end ", " none ", "\n#beat"}
 	mark := marks[r.IntN(len(marks))]
 	from := "drop-from=" + strconv.Quote(mark)
@@ -62,7 +69,7 @@ func boundary(r *rand.Rand) []string {
 func faults() []fault {
 	const call = "ExecContainerCommand:"
 	return []fault{
-		{name: "none", rules: func(*rand.Rand) []string { return nil }},
+		{name: "none", rules: func(*rand.Rand, int) []string { return nil }},
 		{name: "dropped before the first byte", rules: one("exec:drop=0,times=%d", times), reopens: true},
 		{name: "dropped after the first byte", rules: one("exec:drop=1,times=%d", times), reopens: true},
 		{name: "dropped at a record boundary", rules: boundary},
@@ -89,9 +96,9 @@ func faults() []fault {
 		{name: "started at the call", rules: one("exec:start=call")},
 		{name: "started at the call, cut", rules: one("exec:start=call,drop=%d,times=%d", below(2000), times)},
 		{name: "started at the connect", rules: one("exec:start=connect")},
-		{name: "stdin swallowed", rules: one("exec:stdin-stop=%d,times=%d", between(0, 16), times), reopens: true},
-		{name: "a byte of stdin lost", rules: one("exec:stdin-lose=%d,times=%d", between(0, 16), times), reopens: true},
-		{name: "cut in mid-upload", rules: one("exec:stdin-cut=%d,times=%d", between(0, 16), times), reopens: true},
+		{name: "stdin swallowed", rules: one("exec:stdin-stop=%d,times=%d", within, times), reopens: true},
+		{name: "a byte of stdin lost", rules: one("exec:stdin-lose=%d,times=%d", within, times), reopens: true},
+		{name: "cut in mid-upload", rules: one("exec:stdin-cut=%d,times=%d", within, times), reopens: true},
 		{name: "address used late", rules: one("exec:expired,times=%d", times), reopens: true},
 		{name: "address used late, started", rules: one("exec:expired,start=call,times=%d", times), reopens: true},
 		{name: "address unreachable", rules: one("exec:unreachable,times=%d", times), reopens: true},

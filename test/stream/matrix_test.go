@@ -158,7 +158,9 @@ func work(t *testing.T, k kind, queue <-chan cell, tally *tally) {
 			left = stagesOfGroup
 		}
 		left--
-		rules, err := ecitest.ParseRules(append(c.fault.rules(rand.New(rand.NewPCG(c.seed, 0))), c.script.rules...)...)
+		const nonce = 17 // it follows the script
+		drawn := c.fault.rules(rand.New(rand.NewPCG(c.seed, 0)), len(c.script.body)+nonce)
+		rules, err := ecitest.ParseRules(append(drawn, c.script.rules...)...)
 		must(t, err)
 		w.server.SetFaults(ecitest.Faults{Rules: rules})
 		o := w.run("build_script", c.script.body, patience)

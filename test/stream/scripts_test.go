@@ -55,6 +55,7 @@ func scripts() []script {
 		{name: "100,000 lines", body: "seq 100000", want: numbered(100_000), large: true},
 		{name: "a line of 3 MB", body: "head -c 3000000 /dev/zero | tr '\\0' x; exit 9", want: strings.Repeat("x", 3_000_000), status: 9, large: true},
 		{name: "many small writes", body: "i=0; while [ $i -lt 1500 ]; do i=$((i+1)); echo $i; done; exit 6", want: numbered(1500), status: 6},
+		{name: "itself large", body: ": " + strings.Repeat("stop bye ", 30_000) + "\necho read\nexit 13", want: "read\n", status: 13},
 		{name: "binary", body: `i=0; while [ $i -lt 300 ]; do printf '\000\377\376\n\001#\n\303(\r'; i=$((i+1)); done; exit 4`,
 			want: strings.Repeat("\x00\xff\xfe\n\x01#\n\xc3(\r", 300), status: 4},
 		{name: "silence", body: "echo before; sleep 0.9; echo after; exit 2", want: "before\nafter\n", status: 2},
