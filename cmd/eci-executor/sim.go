@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
+	"github.com/eci-executor/eci-executor/internal/images"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -32,7 +33,9 @@ func (c commands) sim() *cli.Command {
 			&cli.DurationFlag{Name: "latency", Usage: "`TIME` that is added to each API call"},
 			&cli.StringSliceFlag{Name: "fault", Usage: "what goes wrong, `TARGET:KEY=VALUE,...`; may be repeated"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the faults' probabilities; 0 = another one each time"},
-			&cli.StringSliceFlag{Name: "image", Usage: "`REF[=DIR]`: an image beside " + simBuild + " and " + simHelper + ", from a root file system at DIR or the host's own; may be repeated"},
+			&cli.StringSliceFlag{Name: "image", Usage: "`REF[=DIR]`: an image beside " + simBuild + " and " + simHelper + ", from a root file system or an OCI layout at DIR, or the host's own; may be repeated"},
+			&cli.StringSliceFlag{Name: "layout", Usage: "an OCI layout at `DIR` with all its images, which its index.json gives complete references; may be repeated"},
+			&cli.BoolFlag{Name: "pull", Usage: "pull all other images from their registries; without it they are not found"},
 			&cli.StringFlag{Name: "gitlab-runner", Usage: "the runner's binary `FILE` for the helper image, where none is on PATH"},
 			&cli.StringSliceFlag{Name: "forward", Usage: "`ADDRESS` on the host's loopback, such as 127.0.0.1:8080, that containers reach too; may be repeated"},
 			&cli.StringFlag{Name: "dir", Usage: "`DIR` for its state, in which NAS directories are kept; a temporary one where none is given"},
@@ -66,7 +69,7 @@ func newSim(ctx *cli.Context) (*sim, error) {
 	}
 	s := &sim{profile: ctx.String("profile"), images: map[string]string{simBuild: "", simHelper: ""}, runner: ctx.String("gitlab-runner")}
 	s.options = ecitest.Options{Address: ctx.String("listen"), Dir: ctx.String("dir"), Forward: ctx.StringSlice("forward"),
-		Delays: ecitest.Delays{API: ctx.Duration("latency")}}
+		Delays: ecitest.Delays{API: ctx.Duration("latency")}, Pull: ctx.Bool("pull")}
 	var err error
 	s.options.Switches, err = ecitest.Profile(s.profile)
 	fail("profile", err)
@@ -80,6 +83,9 @@ func newSim(ctx *cli.Context) (*sim, error) {
 	}
 	for _, image := range ctx.StringSlice("image") {
 		fail("image", s.addImage(image))
+	}
+	for _, dir := range ctx.StringSlice("layout") {
+		fail("layout", s.addLayout(dir, ""))
 	}
 	if s.runner != "" {
 		_, err := os.Stat(s.runner)
@@ -102,9 +108,19 @@ func (s *sim) addImage(text string) error {
 		} else if !info.IsDir() {
 			return fmt.Errorf("%s is not a directory", dir)
 		}
+		if images.IsLayout(dir) {
+			delete(s.images, ref)
+			return s.addLayout(dir, ref)
+		}
 	}
 	s.images[ref] = dir
 	return nil
+}
+
+// addLayout takes an OCI layout, whose only image is called ref unless that is "".
+func (s *sim) addLayout(dir, ref string) error {
+	s.options.Layouts = append(s.options.Layouts, ecitest.Layout{Dir: dir, Name: ref})
+	return images.Layouts{}.Add(dir, ref)
 }
 
 // runSim serves until ctx ends, then deletes what there is.

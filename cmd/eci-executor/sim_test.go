@@ -12,8 +12,11 @@ import (
 	"syscall"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testimage"
 )
 
 // simProcess is a running sim.
@@ -175,5 +178,58 @@ func TestSimImages(t *testing.T) {
 	}
 	if _, err := s.end(t, syscall.SIGINT); err != nil {
 		t.Error(err)
+	}
+}
+
+// A job runs in images of an OCI layout, and in one of a registry.
+func TestSimPulls(t *testing.T) {
+	says := func(text string) v1.Image {
+		return testimage.Busybox(t, map[string]string{"from": text + "\n"}, nil)
+	}
+	r := testimage.NewRegistry(t, false, "", "")
+	named, unnamed := t.TempDir(), t.TempDir()
+	testimage.WriteLayout(t, named, map[string]v1.Image{"images.example/build:1": says("a layout")})
+	testimage.WriteLayout(t, unnamed, map[string]v1.Image{"": says("a layout without names")})
+	saved, err := os.ReadFile(filepath.Join(repository("testdata"), "jobs", "quotes.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, image, want string
+		args              []string
+	}{
+		{"a layout", "images.example/build:1", "a layout\n", []string{"--layout", named}},
+		{"a layout that is named", "host", "a layout without names\n", []string{"--image", "host=" + unnamed}},
+		{"a registry", r.Push(t, "build:1", says("a registry")), "a registry\n", []string{"--pull"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := startSim(t, tt.args...)
+			text, err := os.ReadFile(s.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			script, job := filepath.Join(dir, "script"), filepath.Join(dir, "job.json")
+			for path, content := range map[string]string{
+				s.file: string(text) + "[pull]\nplain_http = [\"" + r.Host + "\"]\n", script: "cat /from",
+				job: strings.Replace(string(saved), `"name": "host"`, `"name": "`+tt.image+`"`, 1),
+			} {
+				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if out, err := s.stage(t, "prepare", "--job", job); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if out, err := s.stage(t, "run", "--job", job, script, "build_script"); err != nil || out != tt.want {
+				t.Errorf("%q, %v", out, err)
+			}
+			if out, err := s.stage(t, "cleanup", "--job", job); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if text, err := s.end(t, syscall.SIGINT); err != nil || !strings.Contains(text, "\n0 container groups left\n") {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
 	}
 }

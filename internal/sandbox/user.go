@@ -18,7 +18,8 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 // resolveUser reads USER[:GROUP], each a name or a number, by /etc/passwd and
 // /etc/group of the current root. A number needs no entry; its group is then 0.
-// Without GROUP the user's supplementary groups come along.
+// The groups that /etc/group lists the user in come along, as under CRI, where a
+// container engine leaves them out once there is a GROUP.
 func resolveUser(spec string) (credentials, error) {
 	if spec == "" {
 		spec = "0"
@@ -42,8 +43,8 @@ func resolveUser(spec string) (credentials, error) {
 	if c.Home == "" {
 		c.Home = "/"
 	}
+	c.Groups = supplementaryGroups(name)
 	if !hasGroup {
-		c.Groups = supplementaryGroups(name)
 		return c, nil
 	}
 	id, err := parseID(group)

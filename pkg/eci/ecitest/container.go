@@ -1,7 +1,7 @@
 package ecitest
 
 import (
-	"fmt"
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -16,8 +16,6 @@ const (
 	// Of a log that stands for a termination message, as under the kubelet.
 	maxLogMessage      = 2 << 10
 	maxLogMessageLines = 80
-
-	imageMissing = "not found" // the part of a pull error that a driver can look for
 )
 
 // container is one container of a group; g.mu guards its fields.
@@ -32,6 +30,7 @@ type container struct {
 	current  containerState
 	previous *containerState
 	running  *sandbox.Container // nil unless PID 1 lives
+	image    Image              // zero until it is there
 	log      *containerLog      // of this start, nil before the first
 	lastLog  *containerLog      // of the start before
 }
@@ -65,6 +64,9 @@ func (c *container) run() {
 	if !ok {
 		return
 	}
+	g.mu.Lock()
+	c.image = image
+	g.mu.Unlock()
 	for {
 		sb, err := c.start(image)
 		outcome()
@@ -90,40 +92,6 @@ func (c *container) run() {
 	}
 }
 
-// pull returns the image, trying again and again where there is none, as the
-// kubelet does; false when the group ends first.
-func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
-	g := c.g
-	for {
-		g.event("Normal", "Pulling", c.spec.Name, fmt.Sprintf("Pulling image %q", c.spec.Image))
-		begun := time.Now()
-		if !g.cached(c.spec.Image) && !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
-			return Image{}, false
-		}
-		why, fails := g.fault.pullFailure(c.spec.Image)
-		if image, ok := g.s.opts.Images[c.spec.Image]; ok && !fails {
-			g.event("Normal", "Pulled", c.spec.Name, fmt.Sprintf("Successfully pulled image %q in %s", c.spec.Image, time.Since(begun).Round(time.Millisecond)))
-			return image, true
-		}
-		if !fails {
-			why = fmt.Sprintf("rpc error: code = NotFound desc = failed to resolve reference %q: %s", c.spec.Image, imageMissing)
-		}
-		message := fmt.Sprintf("Failed to pull image %q: %s", c.spec.Image, why)
-		g.event("Warning", "Failed", c.spec.Name, message)
-		g.event("Warning", "Failed", c.spec.Name, "Error: ErrImagePull")
-		c.set(containerState{State: "Waiting", Reason: "ErrImagePull", Message: message})
-		outcome()
-		if !g.s.pause(g.ctx, min(100*time.Millisecond, g.s.opts.Delays.Restart)) {
-			return Image{}, false
-		}
-		g.event("Normal", "BackOff", c.spec.Name, fmt.Sprintf("Back-off pulling image %q", c.spec.Image))
-		c.set(containerState{State: "Waiting", Reason: "ImagePullBackOff", Message: fmt.Sprintf("Back-off pulling image %q", c.spec.Image)})
-		if !wait() {
-			return Image{}, false
-		}
-	}
-}
-
 // start runs the container's PID 1.
 func (c *container) start(image Image) (*sandbox.Container, error) {
 	g := c.g
@@ -137,16 +105,13 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	g.event("Normal", "Created", c.spec.Name, "Created container "+c.spec.Name)
 	cfg := sandbox.ContainerConfig{
 		Name: c.spec.Name, Layers: image.Layers, Args: c.argv(image), Env: c.env(image),
-		Dir: image.WorkingDir, User: image.User, Mounts: mounts,
+		Dir: image.WorkingDir, User: c.user(image), Mounts: mounts,
 		Log:                    c.openLog(),
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),
 	}
 	if c.spec.WorkingDir != "" {
 		cfg.Dir = c.spec.WorkingDir
-	}
-	if c.spec.User != "" {
-		cfg.User = c.spec.User
 	}
 	run, err := sb.StartContainer(cfg)
 	if err != nil {
@@ -172,6 +137,17 @@ func (c *container) argv(image Image) []string {
 	default:
 		return slices.Concat(image.Entrypoint, image.Cmd)
 	}
+}
+
+// user is that of the image unless the container has its own; a group alone goes
+// with the image's user.
+func (c *container) user(image Image) string {
+	user, group := cmp.Or(c.spec.User, image.User), c.spec.Group
+	if group == "" {
+		return user
+	}
+	user, _, _ = strings.Cut(user, ":")
+	return cmp.Or(user, "0") + ":" + group
 }
 
 // env is the image's environment with the container's laid over.

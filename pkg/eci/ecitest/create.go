@@ -111,7 +111,7 @@ func (s *Server) parseGroup(p *params) *groupSpec {
 	g.ComputeCategory = p.computeCategory()
 	p.spot(g)
 	p.addresses(g)
-	p.registries()
+	g.Registries = p.registries()
 	p.withoutEffect()
 	if p.boolean("ShareProcessNamespace", false) {
 		p.fail("UnsupportedOperation", "the local ECI does not imitate ShareProcessNamespace")

@@ -29,7 +29,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 			HideEnv:    p.boolean(prefix+".EnvironmentVarHide", false),
 			Ports:      p.ports(prefix),
 			CPU:        p.float(prefix + ".Cpu"), MemoryGiB: p.float(prefix + ".Memory"),
-			User:         p.user(prefix),
+			User: p.id(prefix + ".SecurityContext.RunAsUser"), Group: p.id(prefix + ".SecurityContextRunAsGroup"),
 			Capabilities: p.capabilities(prefix),
 			Stdin:        p.boolean(prefix+".Stdin", false), StdinOnce: p.boolean(prefix+".StdinOnce", false),
 			TTY:                    p.boolean(prefix+".Tty", false),
@@ -102,19 +102,10 @@ func (p *params) ports(prefix string) []portSpec {
 	return ports
 }
 
-// user is RunAsUser[:RunAsGroup]; a group alone goes with uid 0.
-func (p *params) user(prefix string) string {
-	uid, gid := prefix+".SecurityContext.RunAsUser", prefix+".SecurityContextRunAsGroup"
-	p.integer(uid, 0, 0, maxInt32)
-	p.integer(gid, 0, 0, maxInt32)
-	switch u, g := p.str(uid), p.str(gid); {
-	case g == "":
-		return u
-	case u == "":
-		return "0:" + g
-	default:
-		return u + ":" + g
-	}
+// id is a user's or a group's number, "" when absent.
+func (p *params) id(name string) string {
+	p.integer(name, 0, 0, maxInt32)
+	return p.str(name)
 }
 
 // capabilities refuses those that ECI's list of 2025-09 does not have.

@@ -278,8 +278,7 @@ func (c *container) describe() map[string]any {
 
 func (c *container) describeSecurity() map[string]any {
 	d := map[string]any{"Capability": map[string]any{"Adds": c.spec.Capabilities}}
-	uid, _, _ := strings.Cut(c.spec.User, ":")
-	if n, err := strconv.Atoi(uid); err == nil {
+	if n, err := strconv.Atoi(c.spec.User); err == nil {
 		d["RunAsUser"] = n
 	}
 	return d

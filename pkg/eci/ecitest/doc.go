@@ -16,7 +16,10 @@
 // stock, addresses or quota (stock.go); EmptyDir, ConfigFile, NFS and alicloud/nas
 // volumes, with NAS directories that outlive groups and servers; exec over a
 // WebSocket with single-use addresses and channel bytes, and Sync; the log of
-// PID 1; image caches, their quotas and what they do for a group.
+// PID 1; images from OCI layouts and registries (Options.Layouts, Options.Pull),
+// with their USER, ENTRYPOINT, CMD, WORKDIR, ENV and STOPSIGNAL as under a kubelet,
+// pull policies, pull credentials and the words of failed pulls; image caches,
+// their quotas and what they do for a group.
 //
 // Simplified: a group has its loopback alone, and what Options.Forward names, so
 // that EIPs, bandwidth, IPv6, DNS, NTP and security groups are checked and shown
@@ -25,7 +28,8 @@
 // regions; an ECS type's shape is read off its name (families c, g and r). Spot
 // instances are not reclaimed. A cache holds an image or does not: layers and
 // tags are not compared. RAM policies, arrears and the like are not imitated, but
-// Faults gives any call any error. Images come from Options.Images.
+// Faults gives any call any error. AcrRegistryInfo is checked and logs in nowhere;
+// images of Options.Images, directories of this machine, come from no registry.
 //
 // Guessed, where nothing says it: the codes InvalidParameter for a wrong value,
 // InvalidParameter.NotFound (404) for an unknown group, container, cache or zone,

@@ -52,7 +52,7 @@ func (g *group) eventList(source string, since time.Duration) map[string]any {
 
 // source is who tells an event: the kubelet's side, or ECI itself.
 func (e event) source() string {
-	kubelet := []string{"Scheduled", "Pulling", "Pulled", "Created", "Started", "Killing", "Failed", "BackOff", "FailedMount", "DeadlineExceeded"}
+	kubelet := []string{"Scheduled", "Pulling", "Pulled", "Created", "Started", "Killing", "Failed", "BackOff", "ErrImageNeverPull", "InvalidImageName", "FailedMount", "DeadlineExceeded"}
 	if slices.Contains(kubelet, e.Reason) {
 		return "K8sAgent"
 	}

@@ -47,7 +47,7 @@ type group struct {
 	containers []*container
 	events     []event
 	listeners  []net.Listener
-	cache      *imageCache // what it starts from, nil = none
+	images     map[string]Image // on its machine: from an image cache, or pulled
 }
 
 type event struct {
@@ -59,7 +59,7 @@ type event struct {
 func newGroup(s *Server, seq int, spec *groupSpec) *group {
 	g := &group{
 		s: s, id: newID("eci"), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
-		gone: make(chan struct{}), changed: make(chan struct{}, 1), up: make(chan struct{}),
+		images: map[string]Image{}, gone: make(chan struct{}), changed: make(chan struct{}, 1), up: make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancel(s.ctx)
 	for i := range spec.Containers {
@@ -281,30 +281,31 @@ func (g *group) over() bool {
 	return !g.finished.IsZero()
 }
 
-// stopContainers sends TERM to each PID 1, and KILL after the grace period. A
-// PID 1 without a handler does not feel the TERM: that is the kernel's rule.
+// stopContainers sends TERM, or what the image wants instead, to each PID 1, and
+// KILL after the grace period. A PID 1 without a handler does not feel the TERM:
+// that is the kernel's rule.
 func (g *group) stopContainers() {
 	g.mu.Lock()
 	grace := g.spec.Grace
 	if g.abrupt {
 		grace = 0
 	}
-	var running []*sandbox.Container
+	running := map[*sandbox.Container]syscall.Signal{}
 	for _, c := range g.containers {
 		if c.running != nil {
-			running = append(running, c.running)
+			running[c.running] = c.image.stopSignal()
 		}
 	}
 	g.mu.Unlock()
 	if grace <= 0 || g.s.ctx.Err() != nil {
 		return
 	}
-	for _, c := range running {
-		_ = c.Signal(syscall.SIGTERM) // fails only where it has ended
+	for c, signal := range running {
+		_ = c.Signal(signal) // fails only where it has ended
 	}
 	t := time.NewTimer(grace)
 	defer t.Stop()
-	for _, c := range running {
+	for c := range running {
 		select {
 		case <-c.Done():
 		case <-t.C:

@@ -6,6 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // HostImage makes, in dir, a small layer with the directories that a job writes
@@ -35,4 +40,19 @@ func HostImage(dir string) (Image, error) {
 	path := os.Getenv("PATH")
 	setDefault(&path, defaultPath)
 	return Image{Layers: []string{dir, "/"}, Env: []string{"PATH=" + path}, Cmd: []string{"/bin/sh"}}, nil
+}
+
+// stopSignal is what ends the image's program; TERM where it names none that exists.
+func (i Image) stopSignal() syscall.Signal {
+	name := strings.ToUpper(i.StopSignal)
+	if n, err := strconv.Atoi(name); err == nil && n > 0 && n < 65 {
+		return syscall.Signal(n)
+	}
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if s := unix.SignalNum(name); s != 0 {
+		return s
+	}
+	return syscall.SIGTERM
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/images"
 )
 
 // The image cache actions. What a cache does for groups stands in
@@ -57,8 +59,9 @@ type imageCache struct {
 	snapshot string
 	events   []event
 	created  time.Time
-	changed  time.Time // of status
-	matched  time.Time // last use, zero = never
+	changed  time.Time        // of status
+	matched  time.Time        // last use, zero = never
+	held     map[string]Image // what the references stood for when it was built
 }
 
 // cacheSpec is what a caller decides about a cache.
@@ -70,6 +73,7 @@ type cacheSpec struct {
 	Elimination     string
 	ResourceGroupID string
 	Tags            []tag
+	Registries      images.Registries
 }
 
 // parseCache reads what create and update have in common; what is absent is as
@@ -104,7 +108,13 @@ func (p *params) parseCache(old cacheSpec) cacheSpec {
 	p.boolean("Flash", false)
 	p.integer("StandardCopyCount", 1, 1, maxInt32)
 	p.integer("FlashCopyCount", 1, 1, maxInt32)
-	p.registries()
+	c.Registries = p.registries()
+	if len(c.Registries.Logins) == 0 {
+		c.Registries.Logins = old.Registries.Logins
+	}
+	if c.Registries.PlainHTTP == nil && c.Registries.Insecure == nil { // an update does not have them
+		c.Registries.PlainHTTP, c.Registries.Insecure = old.Registries.PlainHTTP, old.Registries.Insecure
+	}
 	return c
 }
 

@@ -41,7 +41,7 @@ func (s *Server) addBuilder(c *imageCache) *group {
 func (s *Server) build(c *imageCache, g *group, failed string) {
 	defer close(g.gone)
 	defer g.cancel()
-	err := s.buildSteps(g.ctx, c, g)
+	held, err := s.buildSteps(g.ctx, c, g)
 	g.finish("Succeeded")
 	s.forget(g, 0)
 	s.mu.Lock()
@@ -52,36 +52,32 @@ func (s *Server) build(c *imageCache, g *group, failed string) {
 		return
 	}
 	c.event("Normal", "Created", "Successfully create image cache.")
+	c.held = held
 	c.setStatus("Ready")
 }
 
-func (s *Server) buildSteps(ctx context.Context, c *imageCache, g *group) error {
+func (s *Server) buildSteps(ctx context.Context, c *imageCache, g *group) (held map[string]Image, err error) {
 	s.mu.Lock()
-	images := c.Images
+	spec := c.cacheSpec
 	c.event("Normal", "Started", "Successfully check image cache resource.")
 	if c.status == "Preparing" {
 		c.setStatus("Creating")
 	}
 	s.mu.Unlock()
 	g.setPhase("Running")
-	for _, image := range images {
-		if !s.pullable(image) {
-			return fmt.Errorf("failed to pull image %q: not found", image)
+	held = map[string]Image{}
+	for _, ref := range spec.Images {
+		if held[ref], err = s.pull(ctx, ref, spec.Registries); err != nil {
+			return nil, fmt.Errorf("failed to pull image %q: %w", ref, err)
 		}
 		s.mu.Lock()
-		c.event("Normal", "Pulled", fmt.Sprintf("Successfully pulled image %q", image))
+		c.event("Normal", "Pulled", fmt.Sprintf("Successfully pulled image %q", ref))
 		s.mu.Unlock()
 	}
 	if !s.pause(ctx, s.opts.Delays.Cache) {
-		return fmt.Errorf("the temporary container group %s was deleted", g.id)
+		return nil, fmt.Errorf("the temporary container group %s was deleted", g.id)
 	}
-	return nil
-}
-
-// pullable tells whether the image can be had, for lack of which a build fails.
-func (s *Server) pullable(image string) bool {
-	_, ok := s.opts.Images[image]
-	return ok
+	return held, nil
 }
 
 func (c *imageCache) setStatus(status string) { c.status, c.changed = status, time.Now() }

@@ -1,6 +1,7 @@
 package ecitest
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -64,7 +65,7 @@ func (s *Server) matchCache(g *group) {
 		best.matched = time.Now()
 	} else if spec.ImageSnapshotID == "" && s.cacheRoom(spec.RegionID, true) {
 		made = s.addCache(spec.RegionID, cacheSpec{
-			Name: "auto-create-for-" + g.id, Images: images, Size: 30 + spec.EphemeralStorage, Elimination: "LRU",
+			Name: "auto-create-for-" + g.id, Images: images, Size: 30 + spec.EphemeralStorage, Elimination: "LRU", Registries: spec.Registries,
 		}, true)
 	}
 	s.mu.Unlock()
@@ -77,8 +78,11 @@ func (s *Server) matchCache(g *group) {
 func (g *group) cacheEvents(best, made *imageCache) {
 	switch {
 	case best != nil:
+		g.s.mu.Lock()
+		held := best.held
+		g.s.mu.Unlock()
 		g.mu.Lock()
-		g.cache = best
+		maps.Copy(g.images, held)
 		g.mu.Unlock()
 		g.event("Normal", "SuccessfulHitImageCache", "", "[eci.imagecache]Successfully hit image cache "+best.id+", eci will be scheduled with this image cache.")
 	case g.spec.ImageSnapshotID != "": // deleted since the create
@@ -94,25 +98,20 @@ func (g *group) cacheEvents(best, made *imageCache) {
 // buildAuto makes a cache without a temporary group: the group that missed one
 // pulls the images anyway.
 func (s *Server) buildAuto(c *imageCache) {
-	status := "Ready"
-	if !s.pause(s.ctx, s.opts.Delays.Cache) || slices.ContainsFunc(c.Images, func(image string) bool { return !s.pullable(image) }) {
+	held, status := map[string]Image{}, "Ready"
+	for _, ref := range c.Images {
+		image, err := s.pull(s.ctx, ref, c.Registries)
+		if err != nil {
+			status = "Failed"
+			break
+		}
+		held[ref] = image
+	}
+	if !s.pause(s.ctx, s.opts.Delays.Cache) {
 		status = "Failed"
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.held = held
 	c.setStatus(status)
-}
-
-// cached tells whether the cache that the group started from holds the image, so
-// that nothing has to be pulled.
-func (g *group) cached(image string) bool {
-	g.mu.Lock()
-	c := g.cache
-	g.mu.Unlock()
-	if c == nil {
-		return false
-	}
-	g.s.mu.Lock()
-	defer g.s.mu.Unlock()
-	return slices.Contains(c.Images, image)
 }

@@ -222,7 +222,7 @@ func TestImageCacheForGroups(t *testing.T) {
 				p["ImageSnapshotId"] = id
 			}
 			g := await(t, s, create(t, s, p), func(g map[string]any) bool {
-				return g["Status"] == tt.status && strings.Contains(eventReasons(g), "Pulling")
+				return g["Status"] == tt.status && strings.Contains(eventReasons(g), "Pull")
 			})
 			if reasons := eventReasons(g); !strings.Contains(reasons, tt.want) {
 				t.Errorf("events %s, want %s", reasons, tt.want)

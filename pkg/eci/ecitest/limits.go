@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+
+	"github.com/eci-executor/eci-executor/internal/images"
 )
 
 // The documented limits; sources stand in eci-api.md section 2. Those that have
@@ -116,12 +118,13 @@ func (p *params) pairs(prefix string) []tag {
 }
 
 // registries checks what says how images are pulled.
-func (p *params) registries() {
+// registries are how images are pulled.
+func (p *params) registries() images.Registries {
+	var r images.Registries
 	for _, prefix := range p.list("ImageRegistryCredential") {
-		server := p.required(prefix + ".Server")
-		p.required(prefix + ".UserName")
-		p.required(prefix + ".Password")
-		p.noScheme(prefix+".Server", server)
+		l := images.Login{Server: p.required(prefix + ".Server"), Username: p.required(prefix + ".UserName"), Password: p.required(prefix + ".Password")}
+		p.noScheme(prefix+".Server", l.Server)
+		r.Logins = append(r.Logins, l)
 	}
 	for _, prefix := range p.list("AcrRegistryInfo") {
 		p.required(prefix + ".InstanceId")
@@ -130,11 +133,16 @@ func (p *params) registries() {
 			p.fail("InvalidParameter", "%s: another account's instance needs both ArnService and ArnUser", prefix)
 		}
 	}
-	for _, name := range []string{"PlainHttpRegistry", "InsecureRegistry"} {
-		for _, host := range p.commas(name, maxRegistries) {
-			p.noScheme(name, host)
-		}
+	r.PlainHTTP, r.Insecure = p.hosts("PlainHttpRegistry"), p.hosts("InsecureRegistry")
+	return r
+}
+
+func (p *params) hosts(name string) []string {
+	hosts := p.commas(name, maxRegistries)
+	for _, host := range hosts {
+		p.noScheme(name, host)
 	}
+	return hosts
 }
 
 func (p *params) noScheme(name, host string) {

@@ -23,6 +23,9 @@ type Image struct {
 	WorkingDir string
 	Entrypoint []string
 	Cmd        []string
+	StopSignal string // "" = TERM; a name such as SIGQUIT, or a number
+
+	id string // digest of its configuration, "" where it has none
 }
 
 // Delays are how long things take. The zero value is fast, not ECI's pace.
@@ -46,9 +49,11 @@ func (d *Delays) setDefaults() {
 
 // Options say how a Server behaves. Only Dir is required.
 type Options struct {
-	Dir     string           // its state: NAS directories (kept), volumes and containers (removed)
+	Dir     string           // its state: NAS directories and unpacked images (kept), volumes and containers (removed)
 	Address string           // to listen on, default 127.0.0.1:0
-	Images  map[string]Image // by reference; pulling any other reference fails as it does on ECI
+	Images  map[string]Image // by reference
+	Layouts []Layout         // OCI layouts, for references that Images does not have
+	Pull    bool             // all other references are pulled from their registry; without it that fails as for an image that is not there
 
 	AccessKeyID     string // default "local"
 	AccessKeySecret string // default "local-secret"
@@ -72,6 +77,7 @@ type Server struct {
 	opts    Options
 	actions map[string]action
 	host    *sandbox.Host
+	sources sources
 	http    *http.Server
 	addr    string
 	ctx     context.Context // ends with Close
@@ -122,12 +128,16 @@ func Start(opts Options) (*Server, error) {
 	if err := sweepVolumes(filepath.Join(dir, volumesDir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("ecitest: %w", err), host.Close())
 	}
+	sources, err := newSources(opts, filepath.Join(dir, imagesDir))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("ecitest: %w", err), host.Close())
+	}
 	l, err := net.Listen("tcp", opts.Address)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("ecitest: %w", err), host.Close())
 	}
 	s := &Server{
-		opts: opts, host: host, addr: l.Addr().String(), faults: newDecider(opts.Faults),
+		opts: opts, host: host, sources: sources, addr: l.Addr().String(), faults: newDecider(opts.Faults),
 		actions: allActions(), stock: opts.Stock, recent: map[string][]time.Time{},
 		groups: map[string]*group{}, tokens: map[string]*outcome{},
 		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{},

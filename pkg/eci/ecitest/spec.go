@@ -3,6 +3,8 @@ package ecitest
 import (
 	"os"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/images"
 )
 
 // groupSpec is a checked CreateContainerGroup request, and where it was placed.
@@ -26,6 +28,7 @@ type groupSpec struct {
 	Volumes                         []volumeSpec
 	ImageSnapshotID                 string
 	AutoMatchImageCache             bool
+	Registries                      images.Registries
 
 	VSwitches []string // to try, in this order
 	Sizes     []size   // to try, in this order
@@ -55,7 +58,7 @@ type containerSpec struct {
 	HideEnv                bool
 	Ports                  []portSpec
 	CPU, MemoryGiB         float64 // 0 = the group's
-	User                   string  // uid[:gid], "" = the image's
+	User, Group            string  // uid, "" = the image's; gid, "" = the user's
 	Capabilities           []string
 	Stdin, StdinOnce, TTY  bool // shown alone
 	TerminationMessagePath string

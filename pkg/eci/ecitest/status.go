@@ -39,7 +39,7 @@ func (g *group) podStatus() map[string]any {
 		running := c.current.State == "Running"
 		ready = ready && running
 		st := map[string]any{
-			"Name": c.spec.Name, "Image": c.spec.Image, "Ready": running, "RestartCount": c.restarts,
+			"Name": c.spec.Name, "Image": c.spec.Image, "ImageID": c.image.id, "Ready": running, "RestartCount": c.restarts,
 			"Started": running, "State": c.podState(c.current),
 		}
 		if c.previous != nil {

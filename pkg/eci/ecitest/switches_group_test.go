@@ -171,7 +171,7 @@ func groupSwitchTests() []switchTest {
 		{
 			thrown: ecitest.Switches{ParallelContainerStart: true}, delays: ecitest.Delays{Pull: 100 * time.Millisecond}, off: "in order", on: "at once",
 			look: func(t *testing.T, s *ecitest.Server) string {
-				id := create(t, s, script("exec sleep 60", "Container.2.Name", "second", "Container.2.Image", "host"))
+				id := create(t, s, script("exec sleep 60", "Container.2.Name", "second", "Container.2.Image", "host", "Container.2.ImagePullPolicy", "Always"))
 				events := fmt.Sprint(await(t, s, id, status("Running"))["Events"])
 				if strings.Index(events, "Name:second Reason:Pulling") < strings.Index(events, "Name:build Reason:Started") {
 					return "at once"
