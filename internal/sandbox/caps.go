@@ -15,6 +15,21 @@ const eciCapabilities uint64 = 1<<unix.CAP_AUDIT_WRITE | 1<<unix.CAP_CHOWN | 1<<
 	1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_NET_RAW | 1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID |
 	1<<unix.CAP_SETFCAP | 1<<unix.CAP_SETPCAP | 1<<unix.CAP_SYS_CHROOT
 
+// askedCapabilities are those of ECI's list that a container has when its
+// configuration names them. SYS_RAWIO is not among them: it takes a ticket.
+func askedCapabilities() map[string]uint64 {
+	return map[string]uint64{"NET_ADMIN": 1 << unix.CAP_NET_ADMIN, "SYS_PTRACE": 1 << unix.CAP_SYS_PTRACE}
+}
+
+// capabilities is the default set with those that are asked for.
+func capabilities(asked []string) uint64 {
+	set := eciCapabilities
+	for _, name := range asked {
+		set |= askedCapabilities()[name]
+	}
+	return set
+}
+
 // credentials of a container's processes, as resolved from its User.
 type credentials struct {
 	UID, GID int
@@ -25,10 +40,12 @@ type credentials struct {
 // drop gives the calling thread, and what it forks or execs, the rights of a
 // container for good: bounding set, ids, capability sets, no_new_privs, seccomp.
 // Raw system calls throughout: the syscall package's setters act on all threads
-// of the process. With userNS set, setgroups may be refused.
-func (c credentials) drop(userNS bool) error {
+// of the process. asked are capabilities beside the default ones, which root alone
+// gets to use. With userNS set, setgroups may be refused.
+func (c credentials) drop(asked []string, userNS bool) error {
+	set := capabilities(asked)
 	for n := uintptr(0); n <= 63; n++ {
-		if eciCapabilities&(1<<n) != 0 {
+		if set&(1<<n) != 0 {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, n, 0, 0, 0); err == unix.EINVAL {
@@ -45,7 +62,7 @@ func (c credentials) drop(userNS bool) error {
 	}
 	var allowed uint64
 	if c.UID == 0 {
-		allowed = eciCapabilities
+		allowed = set
 	}
 	if err := setCapabilities(allowed); err != nil {
 		return err

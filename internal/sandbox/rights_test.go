@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +99,79 @@ func attempts() map[string]func() error {
 			return unix.Bind(fd, &unix.SockaddrInet4{Port: 80})
 		},
 		"change loopback": func() error { return errors.Unwrap(loopbackUp()) },
+
+		"clone mount":     raw(unix.SYS_CLONE, unix.CLONE_NEWNS|uintptr(unix.SIGCHLD), 0, 0),
+		"clone pid":       raw(unix.SYS_CLONE, unix.CLONE_NEWPID|uintptr(unix.SIGCHLD), 0, 0),
+		"unshare pid":     func() error { return unix.Unshare(unix.CLONE_NEWPID) },
+		"unshare network": func() error { return unix.Unshare(unix.CLONE_NEWNET) },
+		"unshare host":    func() error { return unix.Unshare(unix.CLONE_NEWUTS) },
+		"unshare ipc":     func() error { return unix.Unshare(unix.CLONE_NEWIPC) },
+		"unshare cgroup":  func() error { return unix.Unshare(unix.CLONE_NEWCGROUP) },
+		"setdomainname":   func() error { return unix.Setdomainname([]byte("x")) },
+		"adjust clock": func() error {
+			_, err := unix.Adjtimex(&unix.Timex{Modes: unix.ADJ_FREQUENCY})
+			return err
+		},
+		"load a module":   func() error { return ignore(unix.InitModule([]byte("x"), ""), unix.ENOSYS) },
+		"load a kernel":   func() error { return ignore(raw(unix.SYS_KEXEC_LOAD, 0, 0, 0)(), unix.ENOSYS) },
+		"swap":            raw(unix.SYS_SWAPON, uintptr(unsafe.Pointer(unsafe.StringData("/tmp\x00"))), 0, 0),
+		"accounting":      func() error { return ignore(unix.Acct("/tmp/x"), unix.ENOSYS) },
+		"kernel's log":    func() error { _, err := unix.Klogctl(unix.SYSLOG_ACTION_CLEAR, nil); return err },
+		"watch all files": func() error { _, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT, 0); return err },
+		"hang up":         raw(unix.SYS_VHANGUP, 0, 0, 0),
+		"open by handle":  openByHandle,
+		"go first":        func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, -5) },
+		"higher limit": func() error {
+			var limit unix.Rlimit
+			if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+				return err
+			}
+			limit.Max++
+			return unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+		},
+		"take a capability": func() error { return errors.Unwrap(setCapabilities(1 << unix.CAP_SYS_ADMIN)) },
+		"ambient capability": func() error {
+			return unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, unix.CAP_SYS_ADMIN, 0, 0)
+		},
+		"undo no_new_privs":      func() error { return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) },
+		"undo seccomp":           func() error { return unix.Prctl(unix.PR_SET_SECCOMP, 0, 0, 0, 0) },
+		"kernel's settings":      openToWrite("/proc/sys/kernel/core_pattern"),
+		"change an interrupt":    openToWrite("/proc/irq/default_smp_affinity"),
+		"sysfs":                  openToWrite("/sys/kernel/mm/ksm/run"),
+		"tun":                    openToWrite("/dev/net/tun"),
+		"tun by mknod":           openNode(unix.S_IFCHR, 10, 200, "/tmp/tun"),
+		"kvm by mknod":           openNode(unix.S_IFCHR, 10, 232, "/tmp/kvm"),
+		"the kernel's memory":    func() error { _, err := unix.Open("/dev/kmsg", unix.O_RDONLY, 0); return err },
+		"drop a capability":      func() error { return unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_CHOWN, 0, 0, 0) },
+		"another user":           func() error { return unix.Setresuid(1000, 1000, 1000) },
+		"packets of the network": func() error { _, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0); return err },
 	}
+}
+
+func openToWrite(path string) func() error {
+	return func() error { _, err := unix.Open(path, unix.O_WRONLY, 0); return err }
+}
+
+// openByHandle is how a container once read the host's files past its root.
+func openByHandle() error {
+	handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, "/dev/shm", 0)
+	if err != nil {
+		return fmt.Errorf("name to handle: %w", err)
+	}
+	dir, err := unix.Open("/dev/shm", unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = unix.OpenByHandleAt(dir, handle, unix.O_RDONLY)
+	return err
+}
+
+// ignore takes err for the refusal that it is on kernels that do not have the call.
+func ignore(err, absent error) error {
+	if errors.Is(err, absent) {
+		return unix.EPERM
+	}
+	return err
 }
 
 func TestRefusals(t *testing.T) {
@@ -116,6 +189,15 @@ func TestRefusals(t *testing.T) {
 		"fuse by mknod": "open: " + unix.EACCES.Error(), "disk by mknod": "open: " + unix.EACCES.Error(),
 		"memory by mknod in dev": "open: " + unix.EACCES.Error(),
 		"chroot":                 "ok", "chown": "ok", "raw socket": "ok", "low port": "ok", "change loopback": eperm,
+
+		"clone mount": eperm, "clone pid": eperm, "unshare pid": eperm, "unshare network": eperm, "unshare host": eperm,
+		"unshare ipc": eperm, "unshare cgroup": eperm, "setdomainname": eperm, "adjust clock": eperm, "load a module": eperm,
+		"load a kernel": eperm, "swap": eperm, "accounting": eperm, "kernel's log": eperm, "watch all files": eperm,
+		"hang up": eperm, "open by handle": eperm, "go first": unix.EACCES.Error(), "higher limit": eperm,
+		"take a capability": eperm, "ambient capability": eperm, "undo no_new_privs": unix.EINVAL.Error(), "undo seccomp": unix.EINVAL.Error(),
+		"kernel's settings": unix.EROFS.Error(), "change an interrupt": unix.EROFS.Error(), "sysfs": unix.EROFS.Error(),
+		"tun": unix.ENOENT.Error(), "tun by mknod": "open: " + unix.EACCES.Error(), "kvm by mknod": "open: " + unix.EACCES.Error(),
+		"the kernel's memory": unix.ENOENT.Error(), "drop a capability": "ok", "another user": "ok", "packets of the network": "ok",
 	}
 	for name := range attempts() {
 		t.Run(name, func(t *testing.T) {
@@ -139,23 +221,51 @@ func TestCapabilities(t *testing.T) {
 	// AUDIT_WRITE 29 CHOWN 0 DAC_OVERRIDE 1 FSETID 4 FOWNER 3 KILL 5 MKNOD 27 NET_BIND_SERVICE 10
 	// NET_RAW 13 SETGID 6 SETUID 7 SETFCAP 31 SETPCAP 8 SYS_CHROOT 18
 	const all, none = "00000000a80425fb", "0000000000000000"
-	for _, tc := range []struct{ name, user, eff, ids string }{
-		{"root", "", all, "0 0 0"},
-		{"numbers", "1000:1000", none, "1000 1000 1000"},
-		{"number alone", "54321", none, "54321 0 0"},
-		{"name", "daemon", none, "1 1 1"},
-		{"name and group", "daemon:mail", none, "1 8 8"},
+	const network, both = "00000000a80435fb", "00000000a80c35fb" // NET_ADMIN 12, SYS_PTRACE 19
+	const show = "echo $(grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status) $(id -u) $(id -g) $(id -G)"
+	for _, tc := range []struct {
+		name, user string
+		asked      []string
+		bound, eff string
+		ids        string
+	}{
+		{"root", "", nil, all, all, "0 0 0"},
+		{"numbers", "1000:1000", nil, all, none, "1000 1000 1000"},
+		{"number alone", "54321", nil, all, none, "54321 0 0"},
+		{"name", "daemon", nil, all, none, "1 1 1"},
+		{"name and group", "daemon:mail", nil, all, none, "1 8 8"},
+		{"asked for", "", []string{"NET_ADMIN"}, network, network, "0 0 0"},
+		{"all that can be asked for", "", []string{"SYS_PTRACE", "NET_ADMIN", "CHOWN"}, both, both, "0 0 0"},
+		{"asked for, and no root to use it", "54321", []string{"NET_ADMIN"}, network, none, "54321 0 0"},
+		{"never to be had", "", []string{"SYS_ADMIN", "SYS_RAWIO", "SYS_MODULE", "BPF", "ALL"}, all, all, "0 0 0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			cfg := shell("echo $(grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status) $(id -u) $(id -g) $(id -G)")
-			cfg.User = tc.user
+			cfg := shell(show + "; exec sleep 1000")
+			cfg.User, cfg.Capabilities = tc.user, tc.asked
 			want := fmt.Sprintf("CapInh: %s CapPrm: %s CapEff: %s CapBnd: %s CapAmb: %s NoNewPrivs: 1 Seccomp: 2 %s\n",
-				none, tc.eff, tc.eff, all, none, tc.ids)
-			if _, out := run(t, g, cfg); out != want {
+				none, tc.eff, tc.eff, tc.bound, none, tc.ids)
+			c, log := start(t, g, cfg)
+			log.await(t, "\n")
+			if out := log.String(); out != want {
 				t.Errorf("got  %swant %s", out, want)
+			}
+			if out, code := execOutput(t, c, show); out != want || code != 0 {
+				t.Errorf("an exec has %d %swant %s", code, out, want)
 			}
 		})
 	}
+	t.Run("what NET_ADMIN is for", func(t *testing.T) {
+		self, err := os.Executable()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := shell("")
+		cfg.Args, cfg.Env, cfg.Capabilities = []string{"/attempt"}, []string{attemptEnv + "=change loopback"}, []string{"NET_ADMIN"}
+		cfg.Mounts = []Mount{{Source: self, Target: "/attempt", ReadOnly: true}}
+		if _, out := run(t, g, cfg); out != "ok" {
+			t.Errorf("changing the group's loopback: %q", out)
+		}
+	})
 }
 
 // A set-user-id program must not give root back.

@@ -315,3 +315,23 @@ func TestLayoutIsChecked(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Capabilities that ECI lists come to root when they are asked for, and to an exec.
+func TestCapabilitiesAsked(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	for _, tt := range []struct {
+		name, want string
+		change     []string
+	}{
+		{"none", "00000000a80425fb", nil},
+		{"two", "00000000a80c35fb", []string{"Container.1.SecurityContext.Capability.Add.1", "NET_ADMIN", "Container.1.SecurityContext.Capability.Add.2", "SYS_PTRACE"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			id := create(t, s, script("exec sleep 60", tt.change...))
+			await(t, s, id, status("Running"))
+			if got := syncOutput(t, s, id, "grep CapBnd /proc/1/status; grep CapBnd /proc/self/status"); strings.Count(got, tt.want) != 2 {
+				t.Errorf("%s, want %s twice", got, tt.want)
+			}
+		})
+	}
+}
