@@ -14,6 +14,7 @@ type GroupConfig struct {
 	Hosts       map[string][]string // extra /etc/hosts lines: address -> names
 	CPU         float64             // vCPU for the whole group, 0 = no limit
 	MemoryBytes int64               // for the whole group, 0 = no limit
+	TakenPorts  []int               // TCP ports that no container can bind, and on which nobody answers
 }
 
 // ContainerConfig describes one container of a group.
@@ -47,6 +48,7 @@ type Status struct {
 	ExitCode  int // 128+N for signal N, as ECI reports it
 	Signal    int
 	OOMKilled bool
+	OOMKills  int    // how many of its processes were killed for memory
 	Message   string // the termination message
 	Started   time.Time
 	Finished  time.Time

@@ -31,11 +31,11 @@ type cgroupRoot struct{ dirs map[string]string }
 // newCgroupRoot looks for the controllers memory, cpu and pids. v1 hierarchies
 // come first, as on a hybrid mount the v2 one has no controllers. What can't be
 // written is left out: containers then run without that limit.
-func newCgroupRoot(hostDir string) (*cgroupRoot, error) {
+func newCgroupRoot(hostDir string, from cgroupFiles) (*cgroupRoot, error) {
 	sum := sha256.Sum256([]byte(hostDir))
 	name := "eci-sandbox-" + hex.EncodeToString(sum[:6])
 	want := map[string]string{}
-	for ctrl, parent := range cgroupParents() {
+	for ctrl, parent := range from.parents() {
 		want[ctrl] = filepath.Join(parent, name)
 	}
 	var list strings.Builder
@@ -60,14 +60,19 @@ func newCgroupRoot(hostDir string) (*cgroupRoot, error) {
 	return root, nil
 }
 
-// cgroupParents gives the directory to make cgroups in per controller: this
+// cgroupFiles are where the kernel tells of cgroups.
+type cgroupFiles struct{ mounts, own string }
+
+func kernelCgroups() cgroupFiles { return cgroupFiles{"/proc/self/mountinfo", "/proc/self/cgroup"} }
+
+// parents gives the directory to make cgroups in per controller: this
 // process's own cgroup on v1, the mount's root on v2, where a cgroup with
 // processes may have no children with controllers unless it is the root.
-func cgroupParents() map[string]string {
-	own := ownCgroups()
+func (f cgroupFiles) parents() map[string]string {
+	own := f.ownCgroups()
 	parents := map[string]string{}
 	unified := ""
-	mounts, err := readMounts("/proc/self/mountinfo")
+	mounts, err := readMounts(f.mounts)
 	if err != nil {
 		return parents
 	}
@@ -100,15 +105,15 @@ func enableControllers(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory +cpu +pids"), 0o644)
 }
 
-// ownCgroups reads /proc/self/cgroup: controller -> path below its hierarchy.
-func ownCgroups() map[string]string {
+// ownCgroups is this process's place: controller -> path below its hierarchy.
+func (f cgroupFiles) ownCgroups() map[string]string {
 	own := map[string]string{}
-	f, err := os.Open("/proc/self/cgroup")
+	r, err := os.Open(f.own)
 	if err != nil {
 		return own
 	}
-	defer f.Close()
-	for sc := bufio.NewScanner(f); sc.Scan(); {
+	defer r.Close()
+	for sc := bufio.NewScanner(r); sc.Scan(); {
 		part := strings.SplitN(sc.Text(), ":", 3)
 		if len(part) != 3 {
 			continue

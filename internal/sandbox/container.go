@@ -210,7 +210,8 @@ func (c *Container) wait(logR *os.File) {
 	} else {
 		c.status.ExitCode = -1
 	}
-	c.status.OOMKilled = c.cgroup.oomKills() > 0
+	c.status.OOMKills = c.cgroup.oomKills()
+	c.status.OOMKilled = c.status.OOMKills > 0
 	c.status.Message = readMessage(filepath.Join(c.dir, "termination-log"))
 	if c.pidfd != nil {
 		_ = c.pidfd.Close()

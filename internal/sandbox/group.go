@@ -87,10 +87,42 @@ func (g *Group) serve(ready chan<- error) {
 		ready <- err
 		return
 	}
+	taken, err := takePorts(g.cfg.TakenPorts)
+	defer func() {
+		for _, fd := range taken {
+			_ = unix.Close(fd)
+		}
+	}()
+	if err != nil {
+		ready <- err
+		return
+	}
 	ready <- nil
 	for f := range g.calls {
 		f()
 	}
+}
+
+// takePorts binds ports of the calling thread's network namespace on all its
+// addresses, without listening: whoever connects is refused. The sockets' numbers
+// are returned on failure too.
+func takePorts(ports []int) (fds []int, err error) {
+	for _, port := range ports {
+		var address unix.Sockaddr = &unix.SockaddrInet6{Port: port} // and IPv4's
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if errors.Is(err, unix.EAFNOSUPPORT) {
+			address = &unix.SockaddrInet4{Port: port}
+			fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		}
+		if err != nil {
+			return fds, fmt.Errorf("take port %d: %w", port, err)
+		}
+		fds = append(fds, fd)
+		if err := unix.Bind(fd, address); err != nil {
+			return fds, fmt.Errorf("take port %d: %w", port, err)
+		}
+	}
+	return fds, nil
 }
 
 // onThread runs f on the group's thread and waits for it.

@@ -60,7 +60,7 @@ func NewHost(dir string) (*Host, error) {
 	if err := sweep(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("sweep %s: %w", dir, err), lock.Close())
 	}
-	if h.cgroups, err = newCgroupRoot(dir); err != nil {
+	if h.cgroups, err = newCgroupRoot(dir, kernelCgroups()); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return h, nil

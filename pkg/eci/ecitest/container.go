@@ -27,6 +27,7 @@ type container struct {
 	started  bool // has run at least once
 	final    bool // ended and will not be started again
 	restarts int
+	oomKills int // of the current start, as told by events
 	current  containerState
 	previous *containerState
 	running  *sandbox.Container // nil unless PID 1 lives
@@ -182,8 +183,9 @@ func (c *container) ended(st sandbox.Status) {
 		ExitCode: st.ExitCode, Signal: st.Signal, Start: st.Started, Finish: st.Finished,
 	}
 	switches := c.g.s.opts.Switches
+	oom := c.endOOM(st)
 	switch {
-	case st.OOMKilled && st.ExitCode != 0:
+	case oom && st.ExitCode != 0:
 		state.Reason = switches.OOMReason
 	case st.ExitCode != 0 && switches.DeadlineReason != "" && c.g.overdue():
 		state.Reason = switches.DeadlineReason
@@ -194,7 +196,7 @@ func (c *container) ended(st sandbox.Status) {
 		state.Message = c.log.end(maxLogMessageLines, maxLogMessage)
 	}
 	c.terminated(state)
-	if st.OOMKilled && switches.OOMEndsGroup && c.final {
+	if oom && switches.OOMEndsGroup && c.final {
 		c.g.cancel()
 	}
 }

@@ -97,10 +97,17 @@ func (p *params) ports(prefix string) []portSpec {
 	var ports []portSpec
 	for _, name := range p.list(prefix + ".Port") {
 		p.required(name + ".Port")
-		ports = append(ports, portSpec{p.integer(name+".Port", 0, 1, 65535), p.oneOf(name+".Protocol", "TCP", "TCP", "UDP")})
+		port := p.integer(name+".Port", 0, 1, 65535)
+		if slices.Contains(systemPorts(), int(port)) {
+			p.fail("InvalidParameter", "%s.Port is %d, which the system uses", name, port)
+		}
+		ports = append(ports, portSpec{port, p.oneOf(name+".Protocol", "TCP", "TCP", "UDP")})
 	}
 	return ports
 }
+
+// systemPorts are taken in each group: for exec, logs and metrics.
+func systemPorts() []int { return []int{111, 10250, 10255} }
 
 // id is a user's or a group's number, "" when absent.
 func (p *params) id(name string) string {

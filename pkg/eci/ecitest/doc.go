@@ -16,7 +16,8 @@
 // stock, addresses or quota (stock.go); EmptyDir, ConfigFile, NFS and alicloud/nas
 // volumes, with NAS directories that outlive groups and servers; exec over a
 // WebSocket with single-use addresses and channel bytes, and Sync; the log of
-// PID 1; images from OCI layouts and registries (Options.Layouts, Options.Pull),
+// PID 1; limits of CPU and memory where this machine's cgroups can be written, kills
+// for memory, capabilities, the system's ports; images from OCI layouts and registries (Options.Layouts, Options.Pull),
 // with their USER, ENTRYPOINT, CMD, WORKDIR, ENV and STOPSIGNAL as under a kubelet,
 // pull policies, pull credentials and the words of failed pulls; image caches,
 // their quotas and what they do for a group.
@@ -34,7 +35,8 @@
 // Guessed, where nothing says it: the codes InvalidParameter for a wrong value,
 // InvalidParameter.NotFound (404) for an unknown group, container, cache or zone,
 // InvalidVSwitchId.NotFound (404), UnsupportedOperation for what is not imitated;
-// that a client token belongs to an action and a region; which events tell of
+// that a declared Port of those that the system uses is refused, and the message of
+// an OOMKilled event; that a client token belongs to an action and a region; which events tell of
 // lacking capacity, and the source of each event; greatest Limit of the calls
 // that document only a default; what a spot instance costs. What a driver could
 // depend on is a field of Switches instead; its zero value is the reading nearest

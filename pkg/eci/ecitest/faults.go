@@ -81,6 +81,7 @@ type GroupFault struct {
 	Events         []GroupEvent      // further events, told once the group is Pending
 
 	Kill    string // name of a container that gets SIGKILL
+	OOM     bool   // Kill is shown as one for memory
 	Reclaim bool   // the spot instance is taken: event SpotToBeReleased, Notice later the status Expired
 	Delete  bool   // somebody else deletes the group
 

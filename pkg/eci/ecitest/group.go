@@ -149,7 +149,7 @@ func (g *group) setUp() error {
 	}
 	sb, err := g.s.host.CreateGroup(sandbox.GroupConfig{
 		Name: g.id, Hostname: hostname, Hosts: g.spec.Hosts,
-		CPU: g.spec.CPU, MemoryBytes: int64(g.spec.MemoryGiB * (1 << 30)),
+		CPU: g.spec.CPU, MemoryBytes: int64(g.spec.MemoryGiB * (1 << 30)), TakenPorts: systemPorts(),
 	})
 	if err != nil {
 		return fmt.Errorf("create sandbox: %w", err)
@@ -200,6 +200,8 @@ func (g *group) watch() string {
 	}
 	pending := time.NewTimer(g.s.opts.Delays.MaxPending)
 	defer pending.Stop()
+	oom := time.NewTicker(oomLook)
+	defer oom.Stop()
 	for {
 		select {
 		case <-g.ctx.Done():
@@ -215,6 +217,8 @@ func (g *group) watch() string {
 				g.event("Warning", "PendingTimeout", "", "Container group was pending for too long")
 				return "Failed"
 			}
+		case <-oom.C:
+			g.lookForOOM()
 		case <-g.changed:
 			if phase := g.update(); phase == "Succeeded" || phase == "Failed" {
 				return phase

@@ -41,6 +41,9 @@ func (g *group) strike() {
 		return
 	}
 	if name := g.fault.Kill; name != "" {
+		if g.fault.OOM {
+			g.container(name).noteOOM(1)
+		}
 		if err := g.kill(name); err != nil {
 			g.s.opts.Log("ecitest: %v", err)
 		}

@@ -33,6 +33,7 @@ func TestGroupFaults(t *testing.T) {
 		{"pull of another image", "group:pull=other", "Running", "Running", "", "Pulled", 1},
 		{"an event", "group:pending,event=Warning FailedScheduling@build no room", "Pending", "Waiting", "ContainerCreating", "Message:no room Name:build Reason:FailedScheduling", 1},
 		{"killed", "group:kill=build", "Failed", "Terminated", "Error", "Started", 0},
+		{"killed for memory", "group:kill=build,oom", "Failed", "Terminated", "OOMKilled", "Reason:OOMKilled", 0},
 		{"reclaimed", "group:reclaim", "Expired", "Terminated", "Error", "Reason:SpotToBeReleased", 0},
 	}
 	for _, tt := range tests {

@@ -158,9 +158,10 @@ func groupKeys() []ruleKey {
 		textKey(kindGroup, "mount", "WHY", "a volume can't be mounted", defaultMountFailure, func(r *Rule) *string { return &r.Group.Mount }),
 		eventKey(),
 		textKey(kindGroup, "kill", "CONTAINER", "SIGKILL to its PID 1", "", func(r *Rule) *string { return &r.Group.Kill }),
+		flagKey(kindGroup, "oom", "for kill: shown as one for memory", func(r *Rule) *bool { return &r.Group.OOM }),
 		flagKey(kindGroup, "reclaim", "the spot instance is taken away", func(r *Rule) *bool { return &r.Group.Reclaim }),
 		flagKey(kindGroup, "delete", "somebody else deletes it", func(r *Rule) *bool { return &r.Group.Delete }),
-		timeKey(kindGroup, "after", "for these three: so long after it is Running", 0, func(r *Rule) *time.Duration { return &r.Group.After }),
+		timeKey(kindGroup, "after", "for kill, reclaim and delete: so long after it is Running", 0, func(r *Rule) *time.Duration { return &r.Group.After }),
 		timeKey(kindGroup, "notice", "for reclaim: between the event and the end", 0, func(r *Rule) *time.Duration { return &r.Group.Notice }),
 	}
 }

@@ -109,6 +109,8 @@ func (r Rule) check() error {
 		return errors.New("message needs schedule-failed")
 	case group.After > 0 && !strikes:
 		return errors.New("after needs kill, reclaim or delete")
+	case group.OOM && group.Kill == "":
+		return errors.New("oom needs kill")
 	case group.Notice > 0 && !group.Reclaim:
 		return errors.New("notice needs reclaim")
 	}

@@ -44,8 +44,8 @@ func TestParseRules(t *testing.T) {
 			ecitest.Rule{Target: "group", Group: ecitest.GroupFault{Pull: map[string]string{
 				"a:1": "manifest unknown", "*": "rpc error: code = Unavailable desc = dial tcp 192.0.2.1:443: i/o timeout"}}}},
 		{"mount", "group:mount", "group:mount=mount.nfs: Connection timed out", ecitest.Rule{Target: "group", Group: ecitest.GroupFault{Mount: "mount.nfs: Connection timed out"}}},
-		{"later", "group:kill=build,reclaim,delete,after=2s,notice=1s", "", ecitest.Rule{Target: "group", Group: ecitest.GroupFault{
-			Kill: "build", Reclaim: true, Delete: true, After: 2 * time.Second, Notice: time.Second}}},
+		{"later", "group:kill=build,oom,reclaim,delete,after=2s,notice=1s", "", ecitest.Rule{Target: "group", Group: ecitest.GroupFault{
+			Kill: "build", OOM: true, Reclaim: true, Delete: true, After: 2 * time.Second, Notice: time.Second}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestParseRulesTellsEveryMistake(t *testing.T) {
 		{"twice", []string{"exec:drop=1,drop=2", "exec:drop=1,half-open=2", "group:pull=a,pull=a"}, []string{
 			"drop is given twice", "drop and half-open exclude each other", "a is given twice"}},
 		{"nothing", []string{"exec:times=1"}, []string{"names nothing that goes wrong"}},
-		{"alone", []string{"*:delay=1s,message=x", "group:pending,message=x", "group:pending,after=1s", "group:delete,notice=1s"}, []string{
-			"message needs error", "message needs schedule-failed", "after needs kill, reclaim or delete", "notice needs reclaim"}},
+		{"alone", []string{"*:delay=1s,message=x", "group:pending,message=x", "group:pending,after=1s", "group:delete,notice=1s", "group:oom"}, []string{
+			"message needs error", "message needs schedule-failed", "after needs kill, reclaim or delete", "notice needs reclaim", "oom needs kill"}},
 		{"from nowhere", []string{"exec:refuse,drop-from=x", "exec:drop=1,drop-from-skip=1"}, []string{
 			"drop-from needs drop or half-open", "drop-from-skip needs drop-from"}},
 		{"excluded", []string{"*:error=503,cut=after"}, []string{"error, cut and truncate exclude each other"}},
