@@ -36,19 +36,35 @@ upload() {
 	wake "$role.go"
 }
 
-# evict: what an earlier run left running, its driver gone, would keep PID 1 from ours.
+# evict: what an earlier run left running, its driver gone, would keep PID 1 from ours;
+# and a stop of it that goes on would end ours as well. A run that ended by itself may
+# have left a daemon, which our script then finds.
 evict() {
 	for file in "$ctl"/*."$role".start; do
 		other=${file%".$role.start"}
 		[ -e "$other.claim" ] && [ "$other" != "$ctl/$run" ] || continue
 		asked=0
-		until [ -e "$other.done" ]; do
+		clock
+		since=$now
+		until settled; do
 			asked=$((asked + 1))
 			echo "KILL evict$asked" >"$other.$role.stop"
 			wake "$role.wake"
 			sleep 0.05 || sleep 1
+			clock
+			[ $((now - since)) -lt $((3 * grace)) ] ||
+				fail final "an earlier script of this job was stopped, but its processes can't be ended"
 		done
 	done
+}
+
+# settled: $other has ended, and where it was to be stopped nothing of it is left.
+settled() {
+	[ -e "$other.done" ] || return 1
+	[ -e "$other.stopping" ] || return 0
+	left=''
+	[ -e "$other.$role.stopped" ] && read -r _ left <"$other.$role.stopped"
+	[ "$left" = 0 ]
 }
 
 # words: stdin after the script, of which upload may have left $rest, up to the nonce.

@@ -275,12 +275,13 @@ ready() {
 }
 
 # halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
-# that has its answer is over: what later stages start must not meet it.
+# that has its answer is over, and after a 0 each is, for there may be two askers: what
+# later stages start must not meet them.
 halt() {
 	read -r signal seq <"$ctl/$1.$role.stop" || return 0
-	answered=''
-	[ -e "$ctl/$1.$role.stopped" ] && read -r answered _ <"$ctl/$1.$role.stopped"
-	[ "$seq" = "$answered" ] && return 0
+	answered='' left=''
+	[ -e "$ctl/$1.$role.stopped" ] && read -r answered left <"$ctl/$1.$role.stopped"
+	if [ "$seq" = "$answered" ] || [ "$left" = 0 ]; then return 0; fi
 	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
 	sweep "$signal"
 	if [ $count = 0 ]; then
@@ -441,6 +442,7 @@ pid1_helper() {
 stop_here() {
 	role=$2 top=1
 	umask 0
+	true >"$ctl/$1.stopping" # for evict, should the asker be killed
 	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
 	clock
 	since=$now
@@ -448,6 +450,8 @@ stop_here() {
 		signal=TERM
 		clock
 		[ $((now - since)) -ge $grace ] && signal=KILL
+		# Evicted by the next run, which is not ours to end.
+		[ -e "$ctl/$1.$role.stopped" ] && read -r _ count <"$ctl/$1.$role.stopped" && [ "$count" = 0 ] && break
 		sweep $signal
 		[ $count = 0 ] && break
 		[ $((now - since)) -ge $((3 * grace)) ] && break
