@@ -127,13 +127,13 @@ func recordDemo(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := startRunner(t, t.TempDir(), runnerConfig{URL: "http://" + demoAddress, Concurrent: 1, Exec: recorder, Args: []string{out}})
+	r := startRunner(t, t.TempDir(), runnerConfig{URL: "http://" + demoAddress, Concurrent: 1, Exec: recorder, Args: []string{out}})
 	ctx, cancel := context.WithTimeout(t.Context(), jobTimeout)
 	defer cancel()
 	for _, job := range demoJobs(sha) {
 		id := coord.Enqueue(job)
 		if result, err := coord.Wait(ctx, id); err != nil || result.State != "success" {
-			t.Fatalf("job %s: %v, %+v\n%s", job.Name, err, result, log())
+			t.Fatalf("job %s: %v, %+v\n%s", job.Name, err, result, r.log())
 		}
 	}
 	return out

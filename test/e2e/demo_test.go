@@ -2,22 +2,14 @@ package e2e
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
-
-	"github.com/eci-executor/eci-executor/internal/sandbox"
 )
 
 // TestDemo runs the README's first command, but for the build.
 func TestDemo(t *testing.T) {
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	needContainers(t)
 	command := exec.Command(buildDriver(t), "demo")
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr

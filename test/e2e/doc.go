@@ -6,6 +6,10 @@
 // host (testdata/local.sh); where both fail, the scenario or the coordinator is
 // wrong, where only one fails, the driver is.
 //
+// TestCut and the tests beside it end jobs in each way but their own: canceled,
+// timed out, with the runner. testdata/witness.sh, between runner and driver, notes
+// the order of the stages for them.
+//
 // TestDemoScripts keeps /testdata/jobs and /testdata/demo in step with what the
 // runner generates; go test ./test/e2e -run TestDemoScripts -update rewrites
 // them. Nothing here talks to Alibaba Cloud or to a real GitLab.

@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,16 +37,11 @@ mount_path = "/cache"
 // TestDriver runs the scenarios through the driver, in container groups of a
 // local ECI.
 func TestDriver(t *testing.T) {
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	needContainers(t)
 	for _, s := range scenarios() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			s.run(newDriverEnv(t, s.concurrent, ecitest.ProfileDocs))
+			s.run(newDriverEnv(t, driverSetup{concurrent: s.concurrent}))
 		})
 	}
 	// The other profiles take a few, for time's sake; pkg/stages takes many.
@@ -53,39 +50,90 @@ func TestDriver(t *testing.T) {
 			if s.core {
 				t.Run(profile+"/"+s.name, func(t *testing.T) {
 					t.Parallel()
-					s.run(newDriverEnv(t, s.concurrent, profile))
+					s.run(newDriverEnv(t, driverSetup{concurrent: s.concurrent, profile: profile}))
 				})
 			}
 		}
 	}
 }
 
-// newDriverEnv is an env whose executor is the built driver, with more in its
-// file, and a local ECI of that profile. At the end of the test no container group
-// may be left.
-func newDriverEnv(t *testing.T, concurrent int, profile string, more ...string) *env {
+// needContainers skips a test where containers can't run.
+func needContainers(t *testing.T) {
+	t.Helper()
+	if err := sandbox.Supported(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// driverSetup is what differs between the environments of tests of the driver.
+type driverSetup struct {
+	concurrent int
+	profile    string // of the local ECI, "" = docs
+	file       string // more of the driver's file
+	grace      int    // the runner's graceful_kill_timeout in seconds, 0 = 60
+}
+
+// newDriverEnv is an env whose executor is the built driver, and a local ECI. A
+// witness notes which stages the runner calls: see stagesOf. At the end of the test
+// no container group may be left.
+func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	t.Helper()
 	e := newGitLab(t)
 	dir := t.TempDir()
-	server := startECI(t, strings.TrimPrefix(e.url, "http://"), profile)
-	e.cache, e.cacheDir = "/cache", server.NASDir(nasServer, "/cache")
+	e.server = startECI(t, strings.TrimPrefix(e.url, "http://"), setup.profile)
+	e.cache, e.cacheDir = "/cache", e.server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
-	text := fmt.Appendf(nil, driverFile, server.URL(), filepath.Join(dir, "state"))
-	text = append(text, strings.Join(more, "")...)
-	if err := os.WriteFile(file, text, 0o600); err != nil {
+	text := fmt.Appendf(nil, driverFile, e.server.URL(), filepath.Join(dir, "state"))
+	if err := os.WriteFile(file, append(text, setup.file...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	e.diagnose = append(e.diagnose, func() string { return "API calls:\n" + calls(server) })
-	ecitest.LeakCheck(t, server, 10*time.Second) // after the runner's end, which comes first
-	log := startRunner(t, dir, runnerConfig{URL: e.url, Concurrent: concurrent, Exec: buildDriver(t), Args: []string{"--config", file}})
-	e.diagnose = append(e.diagnose, func() string { return "runner log:\n" + log() })
+	e.diagnose = append(e.diagnose, func() string { return "API calls:\n" + calls(e.server) })
+	ecitest.LeakCheck(t, e.server, 10*time.Second) // after the runner's end, which comes first
+	witness, err := filepath.Abs(filepath.Join("testdata", "witness.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.witnessed = t.TempDir()
+	e.startRunner(dir, runnerConfig{
+		Concurrent: setup.concurrent, Grace: setup.grace,
+		Exec: witness, Args: []string{e.witnessed, buildDriver(t), "--config", file},
+	})
 	return e
+}
+
+// stagesOf are the stages and sub-stages that the runner called for a job, in order,
+// each with "=STATUS" where it did not end with 0: "=2", or "=killed" where it did not
+// end by itself.
+func (e *env) stagesOf(id int64) string {
+	e.Helper()
+	content, err := os.ReadFile(filepath.Join(e.witnessed, fmt.Sprint(id)))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // a job that was not begun has none
+		e.Fatal(err)
+	}
+	var stages []string
+	for line := range strings.Lines(string(content)) {
+		switch fields := strings.Fields(line); {
+		case len(fields) == 2:
+			stages = append(stages, fields[1]+"=killed")
+		case fields[2] == "0":
+			stages[len(stages)-1] = fields[1]
+		default:
+			stages[len(stages)-1] = fields[1] + "=" + fields[2]
+		}
+	}
+	return strings.Join(stages, " ")
 }
 
 // startECI serves images above the host's own root; helper has the real runner
 // under the name that GitLab's helper image gives it.
 func startECI(t *testing.T, forward, profile string) *ecitest.Server {
 	t.Helper()
+	if profile == "" {
+		profile = ecitest.ProfileDocs
+	}
 	switches, err := ecitest.Profile(profile)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/gitserver"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/test/e2e/coordinator"
 )
 
@@ -30,6 +31,10 @@ type env struct {
 
 	cacheDir string // the host directory behind the jobs' /cache
 	cache    string // its path as a job sees it
+
+	runner    *runner
+	server    *ecitest.Server // only where the driver is the executor, ...
+	witnessed string          // ... as is the directory of what its witness notes
 
 	mu   sync.Mutex
 	jobs []int64
@@ -82,9 +87,16 @@ func newLocalEnv(t *testing.T, concurrent int) *env {
 	}
 	e.cache = filepath.Join(dir, "cache")
 	e.cacheDir = e.cache
-	log := startRunner(t, dir, runnerConfig{URL: e.url, Concurrent: concurrent, Exec: script, Args: []string{dir}})
-	e.diagnose = append(e.diagnose, func() string { return "runner log:\n" + log() })
+	e.startRunner(dir, runnerConfig{Concurrent: concurrent, Exec: script, Args: []string{dir}})
 	return e
+}
+
+// startRunner has a runner take the coordinator's jobs, with dir for its files.
+func (e *env) startRunner(dir string, cfg runnerConfig) {
+	e.Helper()
+	cfg.URL = e.url
+	e.runner = startRunner(e.T, dir, cfg)
+	e.diagnose = append(e.diagnose, func() string { return "runner log:\n" + e.runner.log() })
 }
 
 // enqueue adds a job and remembers it for the report.
@@ -110,6 +122,21 @@ func (e *env) wait(id int64) coordinator.Result {
 		e.Fatalf("job %d: %v", id, err)
 	}
 	return result
+}
+
+// await waits for an event of a job.
+func (e *env) await(event <-chan struct{}) {
+	e.Helper()
+	select {
+	case <-event:
+	case <-time.After(jobTimeout):
+		e.Fatal("the job does not get there")
+	}
+}
+
+// in is e for a subtest, which only looks at what has been enqueued.
+func (e *env) in(t *testing.T) *env {
+	return &env{T: t, coord: e.coord, cacheDir: e.cacheDir, cache: e.cache, runner: e.runner, server: e.server, witnessed: e.witnessed}
 }
 
 // mustSucceed waits for the job and fails the test unless it passed.
@@ -150,12 +177,13 @@ func indent(s string) string {
 	return "  | " + strings.ReplaceAll(strings.ReplaceAll(s, "\r", "\n"), "\n", "\n  | ")
 }
 
-// gate stands before the git server and can refuse requests.
+// gate stands before the git server and can refuse requests, or keep them waiting.
 type gate struct {
 	next http.Handler
 
 	mu              sync.Mutex
 	refuse, refused int
+	closed          bool
 }
 
 // refuseNext makes the next n requests fail with 503.
@@ -163,6 +191,13 @@ func (g *gate) refuseNext(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.refuse = n
+}
+
+// shut leaves each request without an answer until its client goes away.
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
 }
 
 // refusals is how many requests were refused.
@@ -174,17 +209,20 @@ func (g *gate) refusals() int {
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
-	no := g.refuse > 0
+	closed, no := g.closed, g.refuse > 0
 	if no {
 		g.refuse--
 		g.refused++
 	}
 	g.mu.Unlock()
-	if no {
+	switch {
+	case closed:
+		<-r.Context().Done()
+	case no:
 		http.Error(w, "refused by the test", http.StatusServiceUnavailable)
-		return
+	default:
+		g.next.ServeHTTP(w, r)
 	}
-	g.next.ServeHTTP(w, r)
 }
 
 // cacheFile reads a file of the jobs' cache directory from the host.

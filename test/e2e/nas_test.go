@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eci-executor/eci-executor/internal/sandbox"
-	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/test/e2e/coordinator"
 )
 
@@ -27,13 +25,8 @@ mount_path = "/builds"
 // With builds_dir on a NAS the second job of a project fetches into the checkout of
 // the first, and finds what that has left there if it asks for it.
 func TestCheckoutsOnNAS(t *testing.T) {
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	e := newDriverEnv(t, 1, ecitest.ProfileDocs, checkoutsOnNAS)
+	needContainers(t)
+	e := newDriverEnv(t, driverSetup{concurrent: 1, file: checkoutsOnNAS})
 	keep := []coordinator.Variable{{Key: "GIT_CLEAN_FLAGS", Value: "-ffdx -e target/", Public: true}}
 	mark := func(n int) []string {
 		return []string{

@@ -19,6 +19,8 @@ type runnerConfig struct {
 	// Exec and Args make the call line of a stage: Exec Args... <stage>.
 	Exec string
 	Args []string
+	// Grace is graceful_kill_timeout, in seconds.
+	Grace int
 }
 
 // configTemplate is the runner's config.toml. Time stamps are off so that a
@@ -57,19 +59,29 @@ run_args = {{args .Args "run"}}
 cleanup_exec = {{quote .Exec}}
 cleanup_args = {{args .Args "cleanup"}}
 cleanup_exec_timeout = 60
-graceful_kill_timeout = 60
+graceful_kill_timeout = {{.Grace}}
 force_kill_timeout = 10
 `))
 
 // tomlString quotes s as a TOML literal string; paths of tests hold no quote.
 func tomlString(s string) string { return "'" + s + "'" }
 
-// startRunner runs "gitlab-runner run" until the end of the test and returns a
-// function that reads its log. The runner is asked to finish its jobs first and
-// killed after a minute.
-func startRunner(t *testing.T, dir string, cfg runnerConfig, env ...string) (log func() string) {
+// runner is a running "gitlab-runner run".
+type runner struct {
+	cmd     *exec.Cmd
+	logPath string
+	exited  chan struct{} // closed once err is set
+	err     error
+}
+
+// startRunner runs "gitlab-runner run" until the end of the test. There it is asked
+// to finish its jobs first and killed after a minute.
+func startRunner(t *testing.T, dir string, cfg runnerConfig, env ...string) *runner {
 	t.Helper()
 	binary := buildRunner(t)
+	if cfg.Grace == 0 {
+		cfg.Grace = 60
+	}
 	config, logPath := filepath.Join(dir, "config.toml"), filepath.Join(dir, "runner.log")
 	var text strings.Builder
 	if err := configTemplate.Execute(&text, cfg); err != nil {
@@ -93,37 +105,52 @@ func startRunner(t *testing.T, dir string, cfg runnerConfig, env ...string) (log
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start the runner: %v", err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	log = func() string {
-		content, err := os.ReadFile(logPath)
-		if err != nil {
-			return err.Error()
-		}
-		return string(content)
-	}
+	r := &runner{cmd: cmd, logPath: logPath, exited: make(chan struct{})}
+	go func() {
+		r.err = cmd.Wait()
+		close(r.exited)
+	}()
 	t.Cleanup(func() {
-		if err := stop(cmd, exited); err != nil {
-			t.Errorf("the runner did not end well: %v\n%s", err, log())
+		if err := r.finish(); err != nil {
+			t.Errorf("the runner did not end well: %v\n%s", err, r.log())
 		}
 	})
-	return log
+	return r
 }
 
-// stop sends SIGQUIT, on which a runner takes no more jobs, waits for those it
+// log is what the runner has logged so far.
+func (r *runner) log() string {
+	content, err := os.ReadFile(r.logPath)
+	if err != nil {
+		return err.Error()
+	}
+	return string(content)
+}
+
+// finish sends SIGQUIT, on which a runner takes no more jobs, waits for those it
 // has and exits 0.
-func stop(cmd *exec.Cmd, exited <-chan error) error {
-	if err := cmd.Process.Signal(syscall.SIGQUIT); err != nil {
+func (r *runner) finish() error {
+	select {
+	case <-r.exited:
+		return r.err
+	default:
+	}
+	return r.end(syscall.SIGQUIT)
+}
+
+// end sends a signal and returns how the runner ended; a minute later it is killed.
+func (r *runner) end(signal syscall.Signal) error {
+	if err := r.cmd.Process.Signal(signal); err != nil {
 		return fmt.Errorf("signal: %w", err)
 	}
 	timer := time.NewTimer(time.Minute)
 	defer timer.Stop()
 	select {
-	case err := <-exited:
-		return err
+	case <-r.exited:
+		return r.err
 	case <-timer.C:
-		err := cmd.Process.Kill()
-		<-exited
-		return fmt.Errorf("killed a minute after SIGQUIT (kill: %v)", err)
+		err := r.cmd.Process.Kill()
+		<-r.exited
+		return fmt.Errorf("killed a minute after %v (kill: %v)", signal, err)
 	}
 }

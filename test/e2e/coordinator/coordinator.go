@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -28,16 +29,20 @@ type Coordinator struct {
 type job struct {
 	spec      Job
 	trace     []byte
-	rules     []cancelRule
+	rules     []rule // those that have not struck
 	status    string // Job-Status that the runner is told
 	artifacts []Artifact
 	problems  []error // breaches of the protocol by the runner
+	reports   []Result
 	result    Result
 	done      chan struct{} // closed at the final state
 }
 
-// cancelRule changes the Job-Status once the trace holds marker.
-type cancelRule struct{ marker, status string }
+// rule is what happens, once, when the trace holds marker.
+type rule struct {
+	marker string
+	strike func(j *job)
+}
 
 // Result is how a job ended.
 type Result struct {
@@ -92,20 +97,35 @@ func (c *Coordinator) Enqueue(spec Job) int64 {
 // CancelWhen asks for a graceful cancel of the job as soon as its trace holds
 // marker: the runner stops the script and still runs after_script.
 func (c *Coordinator) CancelWhen(id int64, marker string) {
-	c.addRule(id, cancelRule{marker, statusCanceling})
+	c.setStatusWhen(id, marker, statusCanceling)
 }
 
 // AbortWhen is CancelWhen without the grace: nothing runs afterwards but the
 // executor's cleanup, and the runner reports no more.
 func (c *Coordinator) AbortWhen(id int64, marker string) {
-	c.addRule(id, cancelRule{marker, statusCanceled})
+	c.setStatusWhen(id, marker, statusCanceled)
 }
 
-func (c *Coordinator) addRule(id int64, rule cancelRule) {
+func (c *Coordinator) setStatusWhen(id int64, marker, status string) {
+	c.addRule(id, rule{marker, func(j *job) {
+		if j.status != statusCanceled {
+			j.status = status
+		}
+	}})
+}
+
+// Reached is closed once the job's trace holds marker.
+func (c *Coordinator) Reached(id int64, marker string) <-chan struct{} {
+	reached := make(chan struct{})
+	c.addRule(id, rule{marker, func(*job) { close(reached) }})
+	return reached
+}
+
+func (c *Coordinator) addRule(id int64, r rule) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	j := c.mustJob(id)
-	j.rules = append(j.rules, rule)
+	j.rules = append(j.rules, r)
 	j.applyRules()
 }
 
@@ -145,6 +165,14 @@ func (c *Coordinator) Artifacts(id int64) []Artifact {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Artifact(nil), c.mustJob(id).artifacts...)
+}
+
+// Reports are the final states that the runner reported for a job, without traces.
+// For one that was aborted they are what GitLab does not care for any more.
+func (c *Coordinator) Reports(id int64) []Result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.mustJob(id).reports)
 }
 
 // mustJob panics on an unknown id, a mistake of the test. c.mu must be held.
@@ -207,11 +235,13 @@ func (j *job) archive() (Artifact, bool) {
 }
 
 func (j *job) applyRules() {
-	for _, rule := range j.rules {
-		if j.status != statusCanceled && bytes.Contains(j.trace, []byte(rule.marker)) {
-			j.status = rule.status
+	j.rules = slices.DeleteFunc(j.rules, func(r rule) bool {
+		due := bytes.Contains(j.trace, []byte(r.marker))
+		if due {
+			r.strike(j)
 		}
-	}
+		return due
+	})
 }
 
 // finish records the end of a job once.

@@ -162,8 +162,9 @@ func (c *Coordinator) updateJob(w http.ResponseWriter, r *http.Request, j *job) 
 		return
 	}
 	// GitLab takes such a trace after some retries and marks it; a test must
-	// not pass on it.
-	if sum := fmt.Sprintf("crc32:%08x", crc32.ChecksumIEEE(j.trace)); u.Output.Checksum != sum || u.Output.Bytesize != len(j.trace) {
+	// not pass on it. Of an aborted job the rest is not sent.
+	sum := fmt.Sprintf("crc32:%08x", crc32.ChecksumIEEE(j.trace))
+	if j.status != statusCanceled && (u.Output.Checksum != sum || u.Output.Bytesize != len(j.trace)) {
 		j.problem("runner reports a trace of %d bytes with %s, received were %d with %s",
 			u.Output.Bytesize, u.Output.Checksum, len(j.trace), sum)
 	}
@@ -171,6 +172,7 @@ func (c *Coordinator) updateJob(w http.ResponseWriter, r *http.Request, j *job) 
 	if u.ExitCode != nil {
 		result.ExitCode, result.HasExitCode = *u.ExitCode, true
 	}
+	j.reports = append(j.reports, result)
 	j.finish(result)
 	writeJSON(w, http.StatusOK, []byte(`"`+u.State+`"`))
 }
