@@ -119,15 +119,23 @@ mortal() {
 	done
 }
 
-# sweep SIGNAL: sends it to every mortal process; count = how many there were.
+# sweep SIGNAL: sends it to every mortal process; count = how many there were. Where
+# loadavg's last number says that one was born meanwhile, a 0 may have missed it.
 sweep() {
-	count=0
-	family
-	for proc in /proc/[0-9]*; do
-		if mortal "${proc#/proc/}"; then
-			count=$((count + 1))
-			kill -s "$1" "${proc#/proc/}" 2>/dev/null
-		fi
+	tries=0
+	while :; do
+		count=0
+		family
+		read -r _ _ _ _ born </proc/loadavg
+		for proc in /proc/[0-9]*; do
+			if mortal "${proc#/proc/}"; then
+				count=$((count + 1))
+				kill -s "$1" "${proc#/proc/}" 2>/dev/null
+			fi
+		done
+		read -r _ _ _ _ last </proc/loadavg
+		tries=$((tries + 1))
+		if [ $count != 0 ] || [ "$last" = "$born" ] || [ $tries = 50 ]; then return 0; fi
 	done
 }
 
