@@ -68,7 +68,7 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.check(), commands.ps(), commands.reap(), commands.demo(), commands.sim(), commands.version(),
+		commands.check(), commands.ps(), commands.logs(), commands.reap(), commands.demo(), commands.sim(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 			text := fmt.Appendf(nil, driverFile, server.URL(), filepath.Join(e.WorkDir, "state"))
 			return os.WriteFile(filepath.Join(e.WorkDir, "eci-executor.toml"), text, 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"group": group},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"inside": inside, "group": group},
 	})
 }
 
@@ -113,6 +113,24 @@ func createGroup(ctx context.Context, client *eci.Client, name string, tags map[
 		Containers: []eci.Container{{Name: "build", Image: "host", Command: []string{"sleep", "600"}}}}
 	_, err := client.CreateContainerGroup(ctx, spec.Params())
 	return err
+}
+
+// inside CONTAINER COMMAND runs a command in a container of the only group that
+// runs, beside its stages, and returns when it has ended.
+func inside(ts *testscript.TestScript, _ bool, args []string) {
+	client, err := newTestClient(ts.Value("endpoint").(string))
+	ts.Check(err)
+	groups, err := client.DescribeContainerGroups(context.Background(), eci.Query{Status: "Running"})
+	ts.Check(err)
+	if len(groups) != 1 {
+		ts.Fatalf("%d groups run, want one", len(groups))
+	}
+	stream, err := client.Exec(context.Background(), eci.ExecRequest{GroupID: groups[0].ID, Container: args[0],
+		Command: []string{"sh", "-c", args[1] + "; echo done; read -r _"}})
+	ts.Check(err)
+	defer stream.Close()
+	_, err = stream.Read(make([]byte, 1))
+	ts.Check(err)
 }
 
 // repository is the absolute path of a folder of the repository.

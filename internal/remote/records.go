@@ -36,6 +36,7 @@ type record struct {
 	offset  int64  // data: of its first byte
 	payload []byte // data
 	run     string // hello, end
+	role    Role   // hello of a log's reader: whose PID 1 has the run
 	status  string // end: a number, or "lost"
 	length  int64  // end: of the whole log; left: processes
 	digest  string // end: SHA-256 of the whole log, hex
@@ -119,6 +120,8 @@ func parseHeader(line string) (record, error) {
 	switch rec.kind {
 	case kindHello:
 		rec.run = args[0]
+		role, _, _ := strings.Cut(args[1], ".") // the exec's id in a hello of eci-remote
+		rec.role = Role(role)
 	case kindData:
 		rec.offset, rec.length, err = twoNumbers(args[0], args[1])
 		if rec.length == 0 || rec.length > maxPayload {

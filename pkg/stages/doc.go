@@ -28,6 +28,7 @@ type API interface {
 	DescribeContainerGroupStatus(ctx context.Context, tags map[string]string) ([]eci.GroupStatus, error)
 	DescribeContainerGroupPrice(ctx context.Context, q eci.PriceQuery) (eci.Price, error)
 	ListContainerGroups(ctx context.Context, q eci.Query) (eci.Listing, error)
+	DescribeContainerLog(ctx context.Context, group, container string) (string, error)
 	DeleteContainerGroup(ctx context.Context, id string, force bool) error
 	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
 }

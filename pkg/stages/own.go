@@ -54,6 +54,38 @@ func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time
 	return groups, listing.Date, nil
 }
 
+// session talks to the scripts of a group without being its driver.
+func (o *Operator) session(id string) *remote.Session {
+	s := Stage{API: o.API}
+	return &remote.Session{Open: s.opener(id), Diagnose: func(ctx context.Context) error { return o.ended(ctx, id) },
+		Output: o.Stdout, Notices: o.Stderr, Settings: o.Remote, Logger: o.Logger}
+}
+
+// ended says that a group has ended or is gone; nil while it lives, and where that
+// can't be learned.
+func (o *Operator) ended(ctx context.Context, id string) error {
+	var groups []eci.Group
+	err := eci.Persist(ctx, 3*time.Second, func() (err error) {
+		groups, err = o.API.DescribeContainerGroups(ctx, eci.Query{IDs: []string{id}})
+		return err
+	})
+	switch {
+	case eci.ClassOf(err) == eci.NotFound, err == nil && len(groups) == 0:
+		return fmt.Errorf("container group %s is gone: its job is over, or somebody has deleted it", id)
+	case err != nil:
+		return nil
+	}
+	if g := &groups[0]; g.Terminal() || g.Status == statusTerminating {
+		return fmt.Errorf("container group %s has ended%s", id, stateOf(g))
+	}
+	return nil
+}
+
+// note tells a person something beside what was asked for.
+func (o *Operator) note(format string, args ...any) {
+	fmt.Fprintf(o.Stderr, format+"\n", args...) //nolint:errcheck // what was asked for goes to stdout
+}
+
 // jobOf is the number of a group's job, 0 where its tag is none.
 func jobOf(g *eci.Group) int64 {
 	n, _ := strconv.ParseInt(g.Tags[tagJob], 10, 64) // 0 with an error

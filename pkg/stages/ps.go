@@ -150,13 +150,15 @@ func (o *Operator) table(list []Listed) error {
 	return w.Flush()
 }
 
-// cell is text fit for a terminal: tags are anybody's.
-func cell(text, otherwise string) string {
-	clean := strings.Map(func(r rune) rune {
+// cell is text for a column.
+func cell(text, otherwise string) string { return cmp.Or(clean(text), otherwise) }
+
+// clean is text fit for a terminal: tags and events are anybody's.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return '?'
 	}, text)
-	return cmp.Or(clean, otherwise)
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,19 +73,27 @@ func (w *world) holdStage(t testing.TB, subStage, before string) (end func() str
 }
 
 // inBuild runs a command in build of the only group, beside its stages.
-func (w *world) inBuild(t testing.TB, command string) {
+func (w *world) inBuild(t testing.TB, command string) { w.inContainer(t, "build", command) }
+
+func (w *world) inContainer(t testing.TB, container, command string) {
 	t.Helper()
 	live := w.server.Live()
 	if len(live) != 1 {
 		t.Fatalf("groups %v, want one", live)
 	}
-	s, err := w.stage(t, new(bytes.Buffer)).API.Exec(w.context(t), eci.ExecRequest{GroupID: live[0], Container: "build",
+	w.inContainerOf(t, live[0], container, command)
+}
+
+// inContainerOf returns when the command has ended, or taken the container with it.
+func (w *world) inContainerOf(t testing.TB, group, container, command string) {
+	t.Helper()
+	s, err := w.stage(t, new(bytes.Buffer)).API.Exec(w.context(t), eci.ExecRequest{GroupID: group, Container: container,
 		Command: []string{"sh", "-c", command + "; echo done; read -r _"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := s.Read(make([]byte, 10)); err != nil {
+	if _, err := s.Read(make([]byte, 10)); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 }
