@@ -14,9 +14,10 @@ func (c commands) check() *cli.Command {
 		Name:  "check",
 		Usage: "look at everything that jobs need, and say what to do where it is not right",
 		Description: "A line for each check: ok, warning, failed or skipped, and what to do. Exit status 0: all is right; 1: there are warnings; 2: something has failed. " +
-			"Nothing is changed in the cloud: calls only read, are dry runs, or name a container group that can't exist; on each NAS a small file is written and removed. " +
+			"Without --live nothing is changed in the cloud: calls only read, are dry runs, or name a container group that can't exist; on each NAS a small file is written and removed. " +
 			"Run it on the runner's host, as the user that gitlab-runner runs as. docs/check.md has the list.",
 		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "live", Usage: "run a tiny job too, in a container group of its own that is deleted at the end, and ask it what ECI's documentation leaves open"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON document"},
 			&cli.StringFlag{Name: "runner-config", Usage: "the runner's `FILE`", DefaultText: check.DefaultRunnerFile},
 			&cli.StringFlag{Name: "runner-version", Usage: "`VERSION` of the runner, where there is no gitlab-runner on PATH", DefaultText: "that of gitlab-runner"},
@@ -35,7 +36,7 @@ func (c commands) runCheck(ctx *cli.Context) error {
 	}
 	options := check.Options{
 		ConfigFile: file, RunnerFile: ctx.String("runner-config"), NewClient: newClient,
-		RunnerVersion: ctx.String("runner-version"),
+		RunnerVersion: ctx.String("runner-version"), Live: ctx.Bool("live"),
 	}
 	if options.RunnerVersion == "" {
 		options.RunnerVersion = c.env.Custom["CI_RUNNER_VERSION"] // as for a stage by hand

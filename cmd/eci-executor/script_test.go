@@ -157,7 +157,9 @@ func startECI(dir string) (*ecitest.Server, error) {
 		return nil, err
 	}
 	return ecitest.Start(ecitest.Options{Dir: filepath.Join(dir, ".eci"),
-		Images: map[string]ecitest.Image{"host": image, "helper:1": helper}})
+		Images: map[string]ecitest.Image{"host": image, "helper:1": helper,
+			// Of a registry that is known not to answer, which check looks for.
+			"127.0.0.1:1/ci/build:1": image, "127.0.0.1:1/ci/helper:x86_64-v19.4.0": helper}})
 }
 
 // finish is the leak check.

@@ -33,7 +33,7 @@ func actions() []action {
 	}
 	return []action{
 		{check: "ram-describe", name: "DescribeContainerGroups", params: eci.Params{"ContainerGroupIds": `["` + unknownGroup + `"]`},
-			note: "; an empty answer may also be a RAM policy's"},
+			note: "; an empty answer may also be a RAM policy's, which --live shows"},
 		{check: "ram-exec", name: "ExecContainerCommand", params: group(eci.Params{"ContainerName": "build", "Command": `["true"]`})},
 		{check: "ram-delete", name: "DeleteContainerGroup", params: group(nil)},
 		{check: "ram-status", name: "DescribeContainerGroupStatus", params: eci.Params{"Limit": "1", "Tag.1.Key": "managed-by", "Tag.1.Value": stages.DriverName},

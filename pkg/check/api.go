@@ -101,9 +101,9 @@ func region(ctx context.Context, w *world) []Line {
 	return []Line{ok("%s, zones %s", w.cfg.Region, strings.Join(zones, ", "))}
 }
 
-// websocket reaches for the host that exec's sockets are on, which is another one than
+// execHost reaches for the host that exec's sockets are on, which is another one than
 // the API's (eci-exec.md, 1).
-func websocket(ctx context.Context, w *world) []Line {
+func execHost(ctx context.Context, w *world) []Line {
 	address := w.WebSocket
 	switch {
 	case address != "":

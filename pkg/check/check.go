@@ -34,6 +34,9 @@ type Line struct {
 	Status  Status `json:"status"`
 	Text    string `json:"text"`             // what was found
 	Advice  string `json:"advice,omitempty"` // what to do, where it is not ok
+
+	Value   string  `json:"value,omitempty"`   // of the switch that Subject names, for an assumption
+	Seconds float64 `json:"seconds,omitempty"` // that a phase of the live job took
 }
 
 // Check is one thing that is looked at.
@@ -78,7 +81,8 @@ func (r *running) missing() bool {
 }
 
 // Run makes all checks at once and tells each line, in the order of List, as soon as
-// those before it are known.
+// those before it are known. With o.Live it then runs a job, if no check says that none
+// can run. When ctx ends, Run returns once nothing of that job is left.
 func Run(ctx context.Context, o Options, tell func(Line)) *Report {
 	o.setDefaults()
 	w := &world{Options: o}
@@ -104,6 +108,12 @@ func Run(ctx context.Context, o Options, tell func(Line)) *Report {
 		for _, l := range r.lines {
 			tell(l)
 		}
+	}
+	if o.Live {
+		w.live(ctx, all, func(l Line) {
+			report.add(l)
+			tell(l)
+		})
 	}
 	return report
 }

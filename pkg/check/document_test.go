@@ -4,12 +4,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/eci-executor/eci-executor/pkg/check"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
 var update = flag.Bool("update", false, "rewrite the parts of docs/check.md that are made of the code")
@@ -25,12 +27,18 @@ func sample() *check.Report {
 		{Check: "network", Subject: "vsw-1", Status: check.Warning, Text: "vsw-1: InvalidVSwitchId.IpNotEnough: The specified VSwitch does not have enough IP addresses.",
 			Advice: "The vSwitch has no free address left: add another one to vswitch_ids."},
 		{Check: "quota", Status: check.Skipped, Text: "needs credentials"},
+		{Check: "live", Subject: "prepare", Status: check.OK, Text: "prepare: 21.5 s, container group eci-2ze0 of 2 vCPU, 4 GiB in ap-northeast-1a", Seconds: 21.5},
+		{Check: "assumption", Subject: "ExecStartsAtCall", Status: check.OK, Text: "ExecStartsAtCall = false: an exec that nobody dials does not start", Value: "false"},
 	}}
 }
 
 // parts are what the document holds between its markers.
 func parts(t *testing.T) map[string]string {
-	var checks, document strings.Builder
+	var checks, assumptions, document strings.Builder
+	assumptions.WriteString("| unknown | switch |\n|---|---|\n")
+	for _, a := range check.Assumptions() {
+		fmt.Fprintf(&assumptions, "| %s | `%s` |\n", a.What, a.Switch)
+	}
 	checks.WriteString("| check | looks at | needs |\n|---|---|---|\n")
 	for _, c := range check.List() {
 		fmt.Fprintf(&checks, "| `%s` | %s | %s |\n", c.Name, c.What, strings.Join(c.Needs, ", "))
@@ -38,7 +46,7 @@ func parts(t *testing.T) map[string]string {
 	if err := sample().WriteJSON(&document); err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{"checks": checks.String(), "json": "```json\n" + document.String() + "```\n"}
+	return map[string]string{"assumptions": assumptions.String(), "checks": checks.String(), "json": "```json\n" + document.String() + "```\n"}
 }
 
 // TestDocument holds docs/check.md to the code: its list of checks, and the shape of
@@ -67,6 +75,25 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// TestAssumptionsAreSwitches: each is a switch of the local ECI, and stands in the
+// table of what nobody documents.
+func TestAssumptionsAreSwitches(t *testing.T) {
+	table, err := os.ReadFile("../../docs/architecture.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, a := range check.Assumptions() {
+		if _, ok := reflect.TypeFor[ecitest.Switches]().FieldByName(a.Switch); !ok || seen[a.Switch] {
+			t.Errorf("%s is no switch, or stands twice", a.Switch)
+		}
+		seen[a.Switch] = true
+		if !strings.Contains(string(table), "`"+a.Switch+"`") {
+			t.Errorf("docs/architecture.md does not name %s", a.Switch)
+		}
+	}
+}
+
 // What a person reads.
 func TestLines(t *testing.T) {
 	var b strings.Builder
@@ -80,7 +107,9 @@ failed   ram-exec         eci:ExecContainerCommand: permission missing: Forbidde
 warning  network          vsw-1: InvalidVSwitchId.IpNotEnough: The specified VSwitch does not have enough IP addresses.
                           -> The vSwitch has no free address left: add another one to vswitch_ids.
 skipped  quota            needs credentials
-1 ok, 1 warning, 1 failed, 1 skipped
+ok       live             prepare: 21.5 s, container group eci-2ze0 of 2 vCPU, 4 GiB in ap-northeast-1a
+ok       assumption       ExecStartsAtCall = false: an exec that nobody dials does not start
+3 ok, 1 warning, 1 failed, 1 skipped
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)

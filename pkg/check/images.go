@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -29,8 +30,9 @@ func helper(ctx context.Context, w *world) []Line {
 	}
 	w.runnerVersion = version
 	needed := strings.Contains(w.cfg.Helper.Image, "{runner_version}")
-	w.job = stages.TrialJob(w.cfg, firstOf(version, noVersion), w.Clock.Now())
+	w.job = stages.TrialJob(firstOf(version, noVersion), w.Clock.Now())
 	image := w.cfg.Helper.ImageFor(w.cfg.Capacity.Architecture, firstOf(version, noVersion))
+	w.trial = trial(w.cfg, image)
 	switch {
 	case version == "" && needed:
 		return []Line{warning("Run check where gitlab-runner is on PATH, or say --runner-version.", "%s: the runner's version is not known here, though it is in a job", w.cfg.Helper.Image)}
@@ -38,6 +40,15 @@ func helper(ctx context.Context, w *world) []Line {
 		return []Line{ok("%s; the runner's version is not known here", image)}
 	}
 	return []Line{sameVersion(image, version)}
+}
+
+// trial is the driver's file for a job of check: without a default image the helper's
+// does, which has a shell; and nothing is kept for a look.
+func trial(cfg *config.Config, image string) *config.Config {
+	c := *cfg
+	c.Build.Image = firstOf(c.Build.Image, image)
+	c.Debug.KeepOnFailure = 0
+	return &c
 }
 
 // sameVersion compares major and minor of a tag with the runner's version.

@@ -75,7 +75,7 @@ func (w *world) registries() ([]*registry, error) {
 	return all, nil
 }
 
-func (w *world) spec() (eci.GroupSpec, error) { return w.job.Request(w.cfg, w.Clock.Now()) }
+func (w *world) spec() (eci.GroupSpec, error) { return w.job.Request(w.trial, w.Clock.Now()) }
 
 func tagOf(ref reference.Named) string {
 	if digested, ok := ref.(reference.Digested); ok {

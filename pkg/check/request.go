@@ -17,7 +17,7 @@ const deadlineOfDryRun = 60
 // dryRun lets ECI check the request of a job on the vSwitches given. Should the service
 // make the group all the same, it is deleted.
 func (w *world) dryRun(ctx context.Context, vSwitches []string, change func(eci.Params)) (err error) {
-	spec, err := w.job.Request(w.cfg, w.Clock.Now())
+	spec, err := w.spec()
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 	"github.com/eci-executor/eci-executor/pkg/stages"
@@ -36,6 +37,10 @@ type Options struct {
 	Prober    nasmount.Prober
 	Patience  time.Duration // with a call that gets no usable answer; 0 = 5 s
 	Limit     time.Duration // of each check in place of its own; 0 = its own
+
+	Live   bool            // run a tiny job too, and ask its group
+	Remote remote.Settings // of that job; zero = remote.DefaultSettings
+	Settle time.Duration   // how long something that has not happened is waited for in the group; 0 = 3 s
 }
 
 func (o *Options) setDefaults() {
@@ -50,6 +55,12 @@ func (o *Options) setDefaults() {
 	if o.Patience == 0 {
 		o.Patience = 5 * time.Second
 	}
+	if o.Remote == (remote.Settings{}) {
+		o.Remote = remote.DefaultSettings()
+	}
+	if o.Settle == 0 {
+		o.Settle = 3 * time.Second
+	}
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
 	}
@@ -63,9 +74,10 @@ type world struct {
 	client *eci.Client        // by file
 	runner *config.RunnerFile // by runner; nil where it can't be read
 
-	runnerVersion string      // by helper; "" where it is not known
-	job           *stages.Job // by helper: what a request is made of
-	dryRunErr     error       // by ram-create: of the request of a job
+	runnerVersion string         // by helper; "" where it is not known
+	job           *stages.Job    // by helper: what a request is made of
+	trial         *config.Config // by helper: cfg as it is for that job
+	dryRunErr     error          // by ram-create: of the request of a job
 
 	seen sawn // by the checks of actions
 }

@@ -14,18 +14,13 @@ const trialInstance = "eci-executor-check"
 // trialTimeout is of the job: a group that is left over ends soon after it.
 const trialTimeout = 5 * time.Minute
 
-// TrialJob is a job that no GitLab has sent, for check: its image is the default one
-// of [build], or else the helper's, which has a shell. Its group is one of this host's
-// runners for reap.
-func TrialJob(cfg *config.Config, runnerVersion string, now time.Time) *Job {
-	job := &Job{
+// TrialJob is a job that no GitLab has sent, for check: it runs the default image. Its
+// group is one of this host's runners for reap.
+func TrialJob(runnerVersion string, now time.Time) *Job {
+	return &Job{
 		ID: now.Unix(), Name: "check", Stage: "check", ProjectPath: DriverName + "/check", Timeout: trialTimeout,
 		Instance: trialInstance, RunnerID: "check", RunnerVersion: runnerVersion, Attempt: randomHex(4), Slot: "check",
 	}
-	if buildImage(cfg, job) == "" {
-		job.Image.Name = cfg.Helper.ImageFor(cfg.Capacity.Architecture, runnerVersion)
-	}
-	return job
 }
 
 // Request is the container group that prepare would ask for, without a client token.

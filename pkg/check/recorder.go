@@ -1,0 +1,131 @@
+package check
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// recorder is the API as the live job's stages see it, and remembers what it saw of
+// the one group.
+type recorder struct {
+	*eci.Client
+	w *world
+
+	mu       sync.Mutex
+	creates  bool
+	groupID  string
+	created  time.Time
+	hidden   time.Duration // between the create and the first listing
+	listed   chan struct{} // closed when that is known
+	deleted  time.Time
+	goneAt   time.Time
+	force    *string // what a delete with Force gave: "" = accepted
+	deleting *string // what a second delete gave
+}
+
+func newRecorder(w *world) *recorder {
+	return &recorder{Client: w.client, w: w, listed: make(chan struct{})}
+}
+
+func (r *recorder) id() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.groupID
+}
+
+// asked tells whether a create was ever sent.
+func (r *recorder) asked() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.creates
+}
+
+func (r *recorder) gone(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.goneAt = at
+}
+
+// CreateContainerGroup looks at once whether the group is listed.
+func (r *recorder) CreateContainerGroup(ctx context.Context, p eci.Params) (string, error) {
+	r.mu.Lock()
+	r.creates = true
+	r.mu.Unlock()
+	id, err := r.Client.CreateContainerGroup(ctx, p)
+	if err != nil {
+		return id, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := r.created.IsZero()
+	r.groupID, r.created = id, r.w.Clock.Now()
+	if first {
+		go r.watch(ctx, id, r.created)
+	}
+	return id, nil
+}
+
+// watch asks until a new group is listed.
+func (r *recorder) watch(ctx context.Context, id string, created time.Time) {
+	defer close(r.listed)
+	for ctx.Err() == nil {
+		sent := r.w.Clock.Now()
+		groups, err := r.DescribeContainerGroups(ctx, eci.Query{IDs: []string{id}})
+		if err == nil && len(groups) > 0 {
+			r.mu.Lock()
+			r.hidden = sent.Sub(created)
+			r.mu.Unlock()
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-r.w.Clock.After(endPause):
+		}
+	}
+}
+
+// DeleteContainerGroup notes whether Force is taken, and what a second delete gives.
+func (r *recorder) DeleteContainerGroup(ctx context.Context, id string, force bool) error {
+	if err := r.delete(ctx, id, force); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	first := r.deleted.IsZero()
+	if first {
+		r.deleted = r.w.Clock.Now()
+	}
+	r.mu.Unlock()
+	if !first {
+		return nil
+	}
+	_, again := r.Ask(ctx, "DeleteContainerGroup", eci.Params{"ContainerGroupId": id})
+	if !eci.Ambiguous(again) {
+		code := eci.CodeOf(again)
+		r.mu.Lock()
+		r.deleting = &code
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+func (r *recorder) delete(ctx context.Context, id string, force bool) error {
+	if !force {
+		return r.Client.DeleteContainerGroup(ctx, id, false)
+	}
+	_, err := r.Ask(ctx, "DeleteContainerGroup", eci.Params{"ContainerGroupId": id, "Force": "true"})
+	if eci.Ambiguous(err) {
+		return err
+	}
+	if code := eci.CodeOf(err); code == "" || code == "UnsupportedOperation" || code == "InvalidParameter" {
+		r.mu.Lock()
+		r.force = &code
+		r.mu.Unlock()
+	}
+	if err == nil {
+		return nil
+	}
+	return r.Client.DeleteContainerGroup(ctx, id, true) // asks again without where Force is not known
+}
