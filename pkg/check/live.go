@@ -188,7 +188,7 @@ func (l *live) awaitGone(ctx context.Context) (string, error) {
 	for {
 		groups, err := l.client.DescribeContainerGroups(ctx, eci.Query{Tags: map[string]string{"managed-by": stages.DriverName, "attempt": l.job.Attempt}})
 		seen = seen || len(groups) > 0
-		late := l.api.id() == "" && !seen && l.Clock.Now().Sub(began) < lateGroup
+		late := l.api.id() == "" && !seen && !l.api.wasDeleted() && l.Clock.Now().Sub(began) < lateGroup
 		left := 0
 		for i := range groups {
 			if groups[i].Terminal() {

@@ -26,6 +26,7 @@ func switchText(s ecitest.Switches, name string) string {
 // TestLive: under each profile the job runs, and what --live says of the service is
 // what the profile's switches are.
 func TestLive(t *testing.T) {
+	t.Parallel()
 	for _, profile := range ecitest.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
@@ -114,6 +115,7 @@ func TestLiveNeeds(t *testing.T) {
 // TestLiveFails: whatever goes wrong with the job is told, and its group is deleted
 // (newWorld has the leak check).
 func TestLiveFails(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, fault string
 		phase, says string // of the line that fails; "*" = any, "" = none
@@ -134,6 +136,7 @@ func TestLiveFails(t *testing.T) {
 			}
 			w.server.SetFaults(ecitest.Faults{Rules: rules})
 			w.replace(`ready = "20s"`, `ready = "4s"`)
+			w.options.Settle = 50 * time.Millisecond // what the group is asked is TestLive's matter
 			report := w.check()
 			found := tt.phase == ""
 			for _, l := range report.Lines {
@@ -160,6 +163,7 @@ func TestLiveFails(t *testing.T) {
 
 // TestLiveInterrupted: a Ctrl-C at any point of the job leaves nothing.
 func TestLiveInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"CreateContainerGroup", "DescribeContainerGroups", "ExecContainerCommand"} {
 		t.Run(action, func(t *testing.T) {
 			t.Parallel()

@@ -63,6 +63,7 @@ func TestDryRunIgnored(t *testing.T) {
 
 // What never answers costs its own check its time, and no other one anything.
 func TestLimit(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects, and says nothing
 	if err != nil {

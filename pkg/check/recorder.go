@@ -43,6 +43,13 @@ func (r *recorder) asked() bool {
 	return r.creates
 }
 
+// wasDeleted tells whether a delete was accepted.
+func (r *recorder) wasDeleted() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.deleted.IsZero()
+}
+
 func (r *recorder) gone(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
