@@ -38,7 +38,7 @@ farewell() {
 newest() {
 	run='' seat=''
 	for file in "$ctl"/*.claim; do
-		[ -e "$file" ] && read -r taker <"$file" && [ "$taker" != stop ] || continue
+		[ -e "$file" ] && read -r taker <"${file%.claim}.seat" && [ -n "$taker" ] && [ "$taker" != stop ] || continue
 		[ -n "$seat" ] && [ "$ctl/$run.claim" -nt "$file" ] && continue
 		seat=$taker run=${file##*/}
 		run=${run%.claim}
@@ -96,11 +96,12 @@ tell() {
 	(while read -r word && [ "$word" != bye ]; do :; done) <&6 &
 	listener=$!
 	newest
-	[ "$1" = newest ] || { run=$1 seat='' && read -r seat <"$ctl/$run.claim"; }
+	[ "$1" = newest ] || { run=$1 seat='' && read -r seat <"$ctl/$run.seat"; }
 	[ -n "$seat" ] || fail final "no script has run in this container group yet"
 	printf '#hello %s %s\n' "$run" "$seat"
 	log=$logs/$seat.log
-	exec 5<"$log" || fail final "the job deleted its own log"
+	# exec alone would end this shell where it fails.
+	command exec 5<"$log" || fail final "the job deleted its own log"
 	if [ "$offset" -gt 0 ]; then
 		dd bs=4096 skip=$((offset / 4096)) count=0 <&5
 		dd bs=1 skip=$((offset % 4096)) count=0 <&5
