@@ -134,9 +134,9 @@ type Registry struct {
 	ACRInstanceID string `toml:"acr_instance_id"`
 }
 
-// RegistrySecret is where build finds a config.json for pushing; not yet.
+// RegistrySecret is where build finds the logins of [[registry]] as a config.json.
 type RegistrySecret struct {
-	MountPath     string `toml:"mount_path"`
+	MountPath     string `toml:"mount_path"` // "" for nowhere
 	ProtectedOnly bool   `toml:"protected_only"`
 }
 

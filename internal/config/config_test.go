@@ -142,7 +142,7 @@ func TestParseRefuses(t *testing.T) {
 		{"own parameter", minimal + "group.request.\"Tag.1.Key\" = \"a\"\n", "f:2: group.request.Tag.1.Key: is the driver's own parameter and can't be overlaid"},
 		{"control character in a key", minimal + "\"a\\nb\" = 1\n", `f:2: "a\nb": unknown key`},
 		{"policy outside the allowed", minimal + "pull.policy = [\"never\"]\n", `f:2: pull.policy[0]: "never" is not in allowed_policies`},
-		{"protected_only", minimal + "registry_secret.protected_only = true\n", "f:2: registry_secret.protected_only: is not yet supported"},
+		{"secret on a NAS", minimal + "registry_secret.mount_path = \"root\"\n", "f:2: registry_secret.mount_path: \"root\" must be an absolute path"},
 		{"images of a cache", minimal + "image_cache.images = [\"a\"]\n", "f:2: image_cache.images: is not yet supported"},
 		{"log service", minimal + "group.log_service = { a = 1 }\n", "f:2: group.log_service: is not yet supported"},
 		{"textfile", minimal + "metrics.textfile = \"/a\"\n", "f:2: metrics.textfile: is not yet supported"},

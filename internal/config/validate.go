@@ -59,8 +59,6 @@ func (v *validator) later() {
 	c := v.cfg
 	v.notYet("volume", len(c.Volumes) > 0)
 	v.notYet("image_cache.images", len(c.ImageCache.Images) > 0)
-	v.notYet("registry_secret.mount_path", v.doc.has("registry_secret.mount_path"))
-	v.notYet("registry_secret.protected_only", c.RegistrySecret.ProtectedOnly)
 	v.notYet("group.log_service", len(c.Group.LogService) > 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
 	if c.Exec.Transport == "sync" {
@@ -248,7 +246,18 @@ func (v *validator) nas() {
 	}
 }
 
+func (v *validator) registrySecret() {
+	path := v.cfg.RegistrySecret.MountPath
+	switch {
+	case path == "":
+	case !v.absolute("registry_secret.mount_path", path):
+	case path == v.cfg.BuildsDir || path == v.cfg.CacheDir || nasmount.At(v.cfg.NAS, path) != nil:
+		v.add("registry_secret.mount_path", "%q is mounted already; \"\" leaves the secret out", path)
+	}
+}
+
 func (v *validator) registries() {
+	v.registrySecret()
 	seen := map[string]int{}
 	for i, r := range v.cfg.Registries {
 		at := index("registry", i)

@@ -3,8 +3,6 @@ package stages
 import (
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
-	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
 // Names of the two containers that every group has.
@@ -192,116 +189,4 @@ func setNetwork(spec *eci.GroupSpec, n config.Network) {
 	for _, ip := range sortedKeys(n.HostAliases) {
 		spec.HostAliases = append(spec.HostAliases, eci.HostAlias{IP: ip, Hostnames: n.HostAliases[ip]})
 	}
-}
-
-// setContainers adds helper, build, the services and the volumes they mount.
-func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
-	mounts, err := nasmount.Expand(cfg.NAS, nasmount.Values{
-		ProjectPath: job.ProjectPath, ProjectID: strconv.FormatInt(job.ProjectID, 10), RefProtected: job.RefProtected,
-		ConcurrentID: job.Slot})
-	if err != nil {
-		return err
-	}
-	nasVolumes, nasMounts := nasmount.Volumes(mounts)
-	spec.Volumes = append(ownVolumes(cfg), nasVolumes...)
-	common := []eci.VolumeMount{
-		{Volume: volumeRemote, MountPath: remote.ScriptDir, ReadOnly: true},
-		{Volume: volumeControl, MountPath: remote.ControlDir},
-		{Volume: volumeLogs, MountPath: remote.LogDir},
-	}
-	builds := eci.VolumeMount{Volume: volumeBuilds, MountPath: cfg.BuildsDir}
-	if i := slices.IndexFunc(nasMounts[helperContainer], func(m eci.VolumeMount) bool { return m.MountPath == cfg.BuildsDir }); i >= 0 {
-		builds = nasMounts[helperContainer][i]
-	} else {
-		common = append(common, builds)
-	}
-	helperImage, err := helperImage(cfg, job)
-	if err != nil {
-		return err
-	}
-	policies, err := pullPolicies(cfg, buildImage(cfg, job), job.Image.PullPolicy)
-	if err != nil {
-		return err
-	}
-	root := int64(0)
-	helper := eci.Container{
-		Name: helperContainer, Image: helperImage, PullPolicy: defaultPullPolicy(helperImage),
-		Command:   remote.HelperCommand(cfg.BuildsDir, nasmount.Opened(mounts)...),
-		RunAsUser: &root, // it opens volumes to whatever uid build has
-		CPU:       cfg.Helper.CPU, MemoryGiB: cfg.Helper.Memory.GiB(),
-		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[helperContainer]...),
-		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
-	}
-	build := eci.Container{
-		Name: buildContainer, Image: buildImage(cfg, job), PullPolicy: policies[0],
-		Command: remote.BuildCommand(), HideEnv: true,
-		Capabilities:           cfg.Group.Capabilities,
-		VolumeMounts:           append(append([]eci.VolumeMount{}, common...), nasMounts[buildContainer]...),
-		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
-	}
-	if build.RunAsUser, build.RunAsGroup, err = runAs(cfg, job.Image); err != nil {
-		return err
-	}
-	// Else scripts run without the image's entrypoint, and the job's, as on Kubernetes.
-	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
-		build.Command, build.Args = job.Image.Entrypoint, build.Command
-	}
-	for _, key := range sortedKeys(cfg.Build.Environment) {
-		build.Env = append(build.Env, eci.EnvVar{Name: key, Value: cfg.Build.Environment[key]})
-	}
-	if cfg.Build.SHMSize > 0 {
-		build.VolumeMounts = append(build.VolumeMounts, eci.VolumeMount{Volume: volumeShm, MountPath: "/dev/shm"})
-	}
-	spec.Containers = []eci.Container{helper, build}
-	if err := setServices(spec, cfg, job, builds); err != nil {
-		return err
-	}
-	grow(spec)
-	return nil
-}
-
-// grow adds to the group's size what helper and services have for themselves: all
-// else lives inside build's (design, section 5).
-func grow(spec *eci.GroupSpec) {
-	for _, c := range spec.Containers {
-		spec.CPU += c.CPU
-		spec.MemoryGiB += c.MemoryGiB
-	}
-}
-
-func remoteFiles() *eci.ConfigFile {
-	volume := &eci.ConfigFile{}
-	for _, file := range remote.Scripts() {
-		volume.Files = append(volume.Files, eci.File{Path: file.Name, Content: file.Content})
-	}
-	return volume
-}
-
-func ownVolumes(cfg *config.Config) []eci.Volume {
-	volumes := []eci.Volume{
-		{Name: volumeRemote, ConfigFile: remoteFiles()},
-		{Name: volumeControl, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: controlSize}},
-		{Name: volumeLogs, EmptyDir: &eci.EmptyDir{}},
-	}
-	if nasmount.At(cfg.NAS, cfg.BuildsDir) == nil {
-		builds := eci.Volume{Name: volumeBuilds, EmptyDir: &eci.EmptyDir{}}
-		if cfg.Build.BuildsMedium == "memory" {
-			builds.EmptyDir.Medium = "Memory"
-		}
-		volumes = append(volumes, builds)
-	}
-	if cfg.Build.SHMSize > 0 {
-		size := fmt.Sprintf("%dMi", int64(math.Ceil(cfg.Build.SHMSize.GiB()*1024)))
-		volumes = append(volumes, eci.Volume{Name: volumeShm, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: size}})
-	}
-	return volumes
-}
-
-func buildImage(cfg *config.Config, job *Job) string { return firstOf(job.Image.Name, cfg.Build.Image) }
-
-func helperImage(cfg *config.Config, job *Job) (string, error) {
-	if strings.Contains(cfg.Helper.Image, "{runner_version}") && job.RunnerVersion == "" {
-		return "", fmt.Errorf("the runner's version is not known here, and [helper] image %q needs it: set CUSTOM_ENV_CI_RUNNER_VERSION or an image without {runner_version}", cfg.Helper.Image)
-	}
-	return cfg.Helper.ImageFor(cfg.Capacity.Architecture, job.RunnerVersion), nil
 }

@@ -46,7 +46,7 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	defer s.tellCost(subStage, record)
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)
-	result, err := s.session(record.GroupID, subStage).Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: body})
+	result, err := s.session(record.GroupID, subStage).Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
 	err = s.outcome(subStage, record, result, err)
 	if recordErr := s.recordFailure(subStage, role, err); recordErr != nil {
 		s.Logger.WithError(recordErr).Warn("recording the failure: the container group will not be kept")

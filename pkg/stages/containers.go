@@ -1,0 +1,159 @@
+package stages
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/nasmount"
+)
+
+// mounts are what helper and build mount, NAS directories included.
+type mounts struct {
+	builds        eci.VolumeMount
+	helper, build []eci.VolumeMount
+	opened        []string // directories of helper that a job of any uid must be able to write to
+}
+
+// setContainers adds helper, build, the services and the volumes they mount.
+func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
+	nas, err := nasmount.Expand(cfg.NAS, nasmount.Values{
+		ProjectPath: job.ProjectPath, ProjectID: strconv.FormatInt(job.ProjectID, 10), RefProtected: job.RefProtected,
+		ConcurrentID: job.Slot})
+	if err != nil {
+		return err
+	}
+	nasVolumes, nasMounts := nasmount.Volumes(nas)
+	spec.Volumes = append(ownVolumes(cfg, job), nasVolumes...)
+	m := newMounts(cfg, job, nasMounts)
+	m.opened = nasmount.Opened(nas)
+	helper, err := helperOf(cfg, job, m)
+	if err != nil {
+		return err
+	}
+	build, err := buildOf(cfg, job, m)
+	if err != nil {
+		return err
+	}
+	spec.Containers = []eci.Container{helper, build}
+	if err := setServices(spec, cfg, job, m.builds); err != nil {
+		return err
+	}
+	grow(spec)
+	return nil
+}
+
+func newMounts(cfg *config.Config, job *Job, nas map[string][]eci.VolumeMount) mounts {
+	common := []eci.VolumeMount{
+		{Volume: volumeRemote, MountPath: remote.ScriptDir, ReadOnly: true},
+		{Volume: volumeControl, MountPath: remote.ControlDir},
+		{Volume: volumeLogs, MountPath: remote.LogDir},
+	}
+	m := mounts{builds: eci.VolumeMount{Volume: volumeBuilds, MountPath: cfg.BuildsDir}}
+	if i := slices.IndexFunc(nas[helperContainer], func(m eci.VolumeMount) bool { return m.MountPath == cfg.BuildsDir }); i >= 0 {
+		m.builds = nas[helperContainer][i]
+	} else {
+		common = append(common, m.builds)
+	}
+	m.helper = slices.Concat(common, nas[helperContainer])
+	m.build = slices.Concat(common, nas[buildContainer])
+	if registrySecret(cfg, job) != nil {
+		m.helper = append(m.helper, eci.VolumeMount{Volume: volumeSecret, MountPath: secretDir})
+		m.build = append(m.build, eci.VolumeMount{Volume: volumeSecret, MountPath: cfg.RegistrySecret.MountPath})
+	}
+	if cfg.Build.SHMSize > 0 {
+		m.build = append(m.build, eci.VolumeMount{Volume: volumeShm, MountPath: "/dev/shm"})
+	}
+	return m
+}
+
+func helperOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
+	image, err := helperImage(cfg, job)
+	root := int64(0)
+	return eci.Container{
+		Name: helperContainer, Image: image, PullPolicy: defaultPullPolicy(image),
+		Command:   remote.HelperCommand(cfg.BuildsDir, m.opened...),
+		RunAsUser: &root, // it opens volumes to whatever uid build has
+		CPU:       cfg.Helper.CPU, MemoryGiB: cfg.Helper.Memory.GiB(),
+		VolumeMounts:           m.helper,
+		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
+	}, err
+}
+
+func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
+	image := buildImage(cfg, job)
+	policies, err := pullPolicies(cfg, image, job.Image.PullPolicy)
+	if err != nil {
+		return eci.Container{}, err
+	}
+	build := eci.Container{
+		Name: buildContainer, Image: image, PullPolicy: policies[0],
+		Command: remote.BuildCommand(), HideEnv: true,
+		Capabilities:           cfg.Group.Capabilities,
+		VolumeMounts:           m.build,
+		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
+	}
+	// Else scripts run without the image's entrypoint, and the job's, as on Kubernetes.
+	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
+		build.Command, build.Args = job.Image.Entrypoint, build.Command
+	}
+	for _, key := range sortedKeys(cfg.Build.Environment) {
+		build.Env = append(build.Env, eci.EnvVar{Name: key, Value: cfg.Build.Environment[key]})
+	}
+	build.RunAsUser, build.RunAsGroup, err = runAs(cfg, job.Image)
+	return build, err
+}
+
+// grow adds to the group's size what helper and services have for themselves: all
+// else lives inside build's (design, section 5).
+func grow(spec *eci.GroupSpec) {
+	for _, c := range spec.Containers {
+		spec.CPU += c.CPU
+		spec.MemoryGiB += c.MemoryGiB
+	}
+}
+
+func remoteFiles() *eci.ConfigFile {
+	volume := &eci.ConfigFile{}
+	for _, file := range remote.Scripts() {
+		volume.Files = append(volume.Files, eci.File{Path: file.Name, Content: file.Content})
+	}
+	return volume
+}
+
+func ownVolumes(cfg *config.Config, job *Job) []eci.Volume {
+	volumes := []eci.Volume{
+		{Name: volumeRemote, ConfigFile: remoteFiles()},
+		{Name: volumeControl, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: controlSize}},
+		{Name: volumeLogs, EmptyDir: &eci.EmptyDir{}},
+	}
+	if nasmount.At(cfg.NAS, cfg.BuildsDir) == nil {
+		builds := eci.Volume{Name: volumeBuilds, EmptyDir: &eci.EmptyDir{}}
+		if cfg.Build.BuildsMedium == "memory" {
+			builds.EmptyDir.Medium = "Memory"
+		}
+		volumes = append(volumes, builds)
+	}
+	if registrySecret(cfg, job) != nil {
+		volumes = append(volumes, eci.Volume{Name: volumeSecret, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: secretSize}})
+	}
+	if cfg.Build.SHMSize > 0 {
+		size := fmt.Sprintf("%dMi", int64(math.Ceil(cfg.Build.SHMSize.GiB()*1024)))
+		volumes = append(volumes, eci.Volume{Name: volumeShm, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: size}})
+	}
+	return volumes
+}
+
+func buildImage(cfg *config.Config, job *Job) string { return firstOf(job.Image.Name, cfg.Build.Image) }
+
+func helperImage(cfg *config.Config, job *Job) (string, error) {
+	if strings.Contains(cfg.Helper.Image, "{runner_version}") && job.RunnerVersion == "" {
+		return "", fmt.Errorf("the runner's version is not known here, and [helper] image %q needs it: set CUSTOM_ENV_CI_RUNNER_VERSION or an image without {runner_version}", cfg.Helper.Image)
+	}
+	return cfg.Helper.ImageFor(cfg.Capacity.Architecture, job.RunnerVersion), nil
+}
