@@ -106,9 +106,6 @@ func (doc *document) lineAt(r unstable.Range) int {
 	return 1 + bytes.Count(doc.data[:r.Offset], []byte("\n"))
 }
 
-// has tells whether the file has the key.
-func (doc *document) has(key string) bool { return doc.lines[key] > 0 }
-
 // line is the line of the key, else of the nearest table or array around it, else 0.
 func (doc *document) line(key string) int {
 	for key != "" {
