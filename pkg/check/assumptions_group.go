@@ -101,6 +101,7 @@ func groupAssumptions() []Assumption {
 		{Switch: "NoExitCodeFields", What: "the exit code field while a container runs", ask: exitCodeField},
 		{Switch: "ParallelContainerStart", What: "containers start in order or at once", ask: startOrder},
 		{Switch: "NewGroupHiddenFor", What: "how long a new group is not listed", ask: newGroupHidden},
+		{Switch: "ExecAllowedWhilePending", What: "exec while the group is Pending", ask: execWhilePending},
 		{Switch: "ForceDeleteRefused", What: "Force on delete", after: forceDelete},
 		{Switch: "DeleteWhileTerminating", What: "a second delete of a group", after: deleteTwice},
 		{Switch: "DeletedGroupStaysVisible", What: "how long a deleted group is listed", after: deletedVisible},
@@ -161,16 +162,35 @@ func startOrder(_ context.Context, l *live) (verdict, error) {
 	return yesNo(build.StartTime.Before(helper.StartTime), "build started before helper: not in order", "helper started before build: in order, or its image came first")
 }
 
-func newGroupHidden(ctx context.Context, l *live) (verdict, error) {
+// watched waits for what the group's start has shown.
+func (l *live) watched(ctx context.Context) error {
 	select {
-	case <-l.api.listed:
+	case <-l.api.watched:
+		return nil
 	case <-ctx.Done():
-		return verdict{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	l.api.mu.Lock()
-	defer l.api.mu.Unlock()
-	hidden := l.api.hidden.Round(10 * time.Millisecond)
-	return verdict{hidden.String(), "how long after its create the group was first listed"}, nil
+}
+
+func newGroupHidden(ctx context.Context, l *live) (verdict, error) {
+	if err := l.watched(ctx); err != nil {
+		return verdict{}, err
+	}
+	if l.api.hidden == nil {
+		return verdict{}, errNotTold
+	}
+	return verdict{l.api.hidden.Round(10 * time.Millisecond).String(), "how long after its create the group was first listed, at most"}, nil
+}
+
+// execWhilePending is told where the build image took longer than the helper's.
+func execWhilePending(ctx context.Context, l *live) (verdict, error) {
+	if err := l.watched(ctx); err != nil {
+		return verdict{}, err
+	}
+	if l.api.pending == nil {
+		return verdict{}, errors.New("the group was never seen Pending with a helper that runs")
+	}
+	return yesNo(*l.api.pending == "", "an exec in helper is accepted while build is still to start", "no exec is accepted while the group is Pending ("+*l.api.pending+")")
 }
 
 func forceDelete(l *live) (verdict, error) {
@@ -196,5 +216,5 @@ func deletedVisible(l *live) (verdict, error) {
 		return verdict{}, errNotTold
 	}
 	stays := l.api.goneAt.Sub(l.api.deleted).Round(10 * time.Millisecond)
-	return verdict{stays.String(), "how long after its delete the group was listed or ended, at most"}, nil
+	return verdict{stays.String(), "how long after its delete the group was listed, at most"}, nil
 }

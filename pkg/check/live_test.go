@@ -15,7 +15,7 @@ import (
 
 // goLive makes the job's times those of a test.
 func (w *world) goLive() {
-	w.options.Live, w.options.Settle, w.options.Remote = true, 700*time.Millisecond, remote.DefaultSettings().Scaled(20)
+	w.options.Live, w.options.Settle, w.options.Remote = true, 1500*time.Millisecond, remote.DefaultSettings().Scaled(20)
 }
 
 // switchText is a switch's value as a line of check tells it.
@@ -34,7 +34,7 @@ func TestLive(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w := newWorld(t, ecitest.Options{Switches: switches, Delays: ecitest.Delays{Delete: 300 * time.Millisecond}})
+			w := newWorld(t, ecitest.Options{Switches: switches, Delays: ecitest.Delays{Delete: 300 * time.Millisecond, Pull: time.Second}})
 			w.goLive()
 			report := w.check()
 			told := 0

@@ -6,12 +6,16 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/check"
+	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -71,7 +75,7 @@ func TestLimit(t *testing.T) {
 	}
 	defer silent.Close()
 	w.options.WebSocket = "http://" + silent.Addr().String()
-	w.options.Limit = 2 * time.Second
+	w.options.Limit = 5 * time.Second
 	w.options.Prober.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -83,7 +87,7 @@ func TestLimit(t *testing.T) {
 			t.Error(l)
 		}
 	}
-	if l := lineOf(t, report, "websocket"); !strings.Contains(l.Text, "no answer within 2s") {
+	if l := lineOf(t, report, "websocket"); !strings.Contains(l.Text, "no answer within 5s") {
 		t.Error(l)
 	}
 }
@@ -101,5 +105,39 @@ func TestInterrupted(t *testing.T) {
 	report := check.Run(ctx, w.options, func(check.Line) {})
 	if l := lineOf(t, report, "nas"); l.Status != check.Failed || report.ExitStatus() != 2 {
 		t.Error(l)
+	}
+}
+
+// answering stands for hosts that all answer, and remembers which were asked.
+type answering struct {
+	mu    sync.Mutex
+	asked []string
+}
+
+func (a *answering) RoundTrip(r *http.Request) (*http.Response, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, r.URL.String())
+	header := http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}
+	return &http.Response{StatusCode: http.StatusNotFound, Header: header, Body: http.NoBody, Request: r}, nil
+}
+
+// Without an endpoint in the driver's file the region's own hosts are asked.
+func TestHostsOfTheRegion(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	url := w.server.URL()
+	w.replace(url, "")
+	w.options.NewClient = func(cfg *config.Config) (*eci.Client, error) {
+		local := *cfg
+		local.Endpoint = url
+		return newClient(&local)
+	}
+	hosts := &answering{}
+	w.options.Transport = hosts
+	report := w.check()
+	for name, want := range map[string]string{"endpoint": "https://eci-vpc.ap-northeast-1.aliyuncs.com", "websocket": "https://eci-ap-northeast-1.aliyun.com"} {
+		if l := lineOf(t, report, name); l.Status != check.OK || !strings.HasPrefix(l.Text, want+", answers in") || !slices.Contains(hosts.asked, want+"/") {
+			t.Errorf("%s %q", l, hosts.asked)
+		}
 	}
 }

@@ -18,8 +18,9 @@ type recorder struct {
 	creates  bool
 	groupID  string
 	created  time.Time
-	hidden   time.Duration // between the create and the first listing
-	listed   chan struct{} // closed when that is known
+	hidden   *time.Duration // between the create and the first listing
+	pending  *string        // what an exec in helper gave while the group was Pending: "" = accepted
+	watched  chan struct{}  // closed when nothing more is to be known of these two
 	deleted  time.Time
 	goneAt   time.Time
 	force    *string // what a delete with Force gave: "" = accepted
@@ -27,7 +28,7 @@ type recorder struct {
 }
 
 func newRecorder(w *world) *recorder {
-	return &recorder{Client: w.client, w: w, listed: make(chan struct{})}
+	return &recorder{Client: w.client, w: w, watched: make(chan struct{})}
 }
 
 func (r *recorder) id() string {
@@ -75,23 +76,44 @@ func (r *recorder) CreateContainerGroup(ctx context.Context, p eci.Params) (stri
 	return id, nil
 }
 
-// watch asks until a new group is listed.
+// watch looks at a new group until it has started.
 func (r *recorder) watch(ctx context.Context, id string, created time.Time) {
-	defer close(r.listed)
-	for ctx.Err() == nil {
+	defer close(r.watched)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.w.cfg.Timeouts.Ready)
+	defer cancel()
+	for !r.wasDeleted() {
 		sent := r.w.Clock.Now()
 		groups, err := r.DescribeContainerGroups(ctx, eci.Query{IDs: []string{id}})
-		if err == nil && len(groups) > 0 {
-			r.mu.Lock()
-			r.hidden = sent.Sub(created)
-			r.mu.Unlock()
+		if err == nil && len(groups) == 1 && !r.starting(ctx, &groups[0], sent.Sub(created)) {
 			return
 		}
 		select {
 		case <-ctx.Done():
+			return
 		case <-r.w.Clock.After(endPause):
 		}
 	}
+}
+
+// starting takes in what a group is like so long after its create, and tells whether
+// more is to come.
+func (r *recorder) starting(ctx context.Context, g *eci.Group, since time.Duration) bool {
+	r.mu.Lock()
+	if r.hidden == nil {
+		r.hidden = &since
+	}
+	r.mu.Unlock()
+	if helper := g.Container("helper"); g.Status == "Pending" && helper != nil && helper.State == "Running" {
+		_, err := r.Ask(ctx, "ExecContainerCommand", eci.Params{"ContainerGroupId": g.ID, "ContainerName": "helper",
+			"Command": `["true"]`, "TTY": "false", "Stdin": "true"})
+		if code := eci.CodeOf(err); err == nil || code == "IncorrectStatus" {
+			r.mu.Lock()
+			r.pending = &code
+			r.mu.Unlock()
+			return false
+		}
+	}
+	return g.Status == "Scheduling" || g.Status == "Pending"
 }
 
 // DeleteContainerGroup notes whether Force is taken, and what a second delete gives.
