@@ -3,12 +3,14 @@ package check
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 )
 
 // Assumption is something that nobody documents, which a group that runs can show.
 type Assumption struct {
-	Switch string // of the local ECI, which stands for it (docs/architecture.md)
+	Switch string // of the local ECI, which stands for it (docs/architecture.md); "" = none does
+	Name   string // of what has no switch
 	What   string // is unknown
 
 	ask   func(ctx context.Context, l *live) (verdict, error) // while the group runs
@@ -33,9 +35,7 @@ func yesNo(is bool, yes, no string) (verdict, error) {
 func Assumptions() []Assumption { return assumptions() }
 
 func assumptions() []Assumption {
-	all := execAssumptions()
-	all = append(all, requestAssumptions()...)
-	return append(all, groupAssumptions()...)
+	return slices.Concat(execAssumptions(), requestAssumptions(), groupAssumptions(), nameless())
 }
 
 // assume asks for one while the group runs.
@@ -47,12 +47,13 @@ func (l *live) assume(ctx context.Context, a Assumption) Line {
 
 func (l *live) judged(a Assumption, ask func(*live) (verdict, error)) Line {
 	v, err := ask(l)
-	line := skipped("%s is not told: %v", a.Switch, err)
+	name := firstOf(a.Switch, a.Name)
+	line := skipped("%s is not told: %v", name, err)
 	if err == nil {
-		line = ok("%s = %s: %s", a.Switch, shown(v.value), v.says)
+		line = ok("%s = %s: %s", name, shown(v.value), v.says)
 		line.Value = v.value
 	}
-	return line.named(assumptionCheck).of(a.Switch)
+	return line.named(assumptionCheck).of(name)
 }
 
 // shown puts quotes around what is neither a truth value nor a number nor a time.

@@ -219,13 +219,14 @@ func (l *live) file(name string) string { return remote.LogDir + "/check-" + nam
 // answer runs a script in a container and returns what it prints on stdout.
 func (l *live) answer(ctx context.Context, container, script string) (string, error) {
 	const end = ".end."
-	var err error
-	for range 3 {
+	err := ctx.Err()
+	for i := 0; i < 3 && ctx.Err() == nil; i++ {
 		var stream *eci.Stream
 		stream, err = l.client.Exec(ctx, eci.ExecRequest{GroupID: l.group.ID, Container: container, Command: sh(script + "; echo " + end)})
 		if err != nil {
 			continue
 		}
+		drop := context.AfterFunc(ctx, func() { stream.Close() }) //nolint:errcheck // a read ends with it
 		var got []byte
 		for err == nil && !bytes.Contains(got, []byte(end)) {
 			buffer := make([]byte, 4096)
@@ -233,6 +234,7 @@ func (l *live) answer(ctx context.Context, container, script string) (string, er
 			n, err = stream.Read(buffer)
 			got = append(got, buffer[:n]...)
 		}
+		drop()
 		stream.Close() //nolint:errcheck // nothing is owed
 		if text, _, whole := strings.Cut(string(got), end); whole {
 			return text, nil

@@ -36,12 +36,13 @@ func (l *live) call(ctx context.Context, more eci.Params, command []string) (str
 }
 
 // open dials an exec in helper as it is, without what eci.Stream makes of it.
-func (l *live) open(ctx context.Context, more eci.Params, command []string) (*websocket.Conn, error) {
+// Subprotocols are offered where there are any.
+func (l *live) open(ctx context.Context, more eci.Params, command []string, subprotocols ...string) (*websocket.Conn, error) {
 	uri, err := l.call(ctx, more, command)
 	if err != nil {
 		return nil, err
 	}
-	conn, response, err := websocket.Dial(ctx, uri, &websocket.DialOptions{CompressionMode: websocket.CompressionDisabled,
+	conn, response, err := websocket.Dial(ctx, uri, &websocket.DialOptions{CompressionMode: websocket.CompressionDisabled, Subprotocols: subprotocols,
 		HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}}})
 	switch {
 	case err != nil && response != nil:
