@@ -18,8 +18,24 @@ import (
 type process struct {
 	args           []string
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
+
+// statusError ends the program with a status of its own.
+type statusError struct {
+	status int
+	err    error // nil: everything was said
+}
+
+func (e *statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e *statusError) Unwrap() error { return e.err }
 
 // run is the program; it returns the exit status. Every error is printed to
 // stderr, which in config, prepare and run is the job's log.
@@ -30,6 +46,11 @@ func run(ctx context.Context, p process) int {
 	var exit cli.ExitCoder
 	if errors.As(err, &exit) && exit.Error() == "" { // the command has said all
 		return exit.ExitCode()
+	}
+	var own *statusError
+	if errors.As(err, &own) {
+		printError(p.stderr, own.err)
+		return own.status
 	}
 	printError(p.stderr, err)
 	status, err := env.ExitStatus(err)
@@ -68,7 +89,7 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.check(), commands.ps(), commands.logs(), commands.reap(), commands.demo(), commands.sim(), commands.version(),
+		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.demo(), commands.sim(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

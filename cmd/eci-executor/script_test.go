@@ -142,7 +142,9 @@ func repository(name string) string {
 	return path
 }
 
-func startECI(dir string) (*ecitest.Server, error) {
+func startECI(dir string) (*ecitest.Server, error) { return startECIAs(dir, ecitest.Switches{}) }
+
+func startECIAs(dir string, switches ecitest.Switches) (*ecitest.Server, error) {
 	image, err := ecitest.HostImage(filepath.Join(dir, ".image"))
 	if err != nil {
 		return nil, err
@@ -156,7 +158,7 @@ func startECI(dir string) (*ecitest.Server, error) {
 	if err := os.WriteFile(program, []byte(helperProgram), 0o755); err != nil {
 		return nil, err
 	}
-	return ecitest.Start(ecitest.Options{Dir: filepath.Join(dir, ".eci"),
+	return ecitest.Start(ecitest.Options{Dir: filepath.Join(dir, ".eci"), Switches: switches,
 		Images: map[string]ecitest.Image{"host": image, "helper:1": helper,
 			// Of a registry that is known not to answer, which check looks for.
 			"127.0.0.1:1/ci/build:1": image, "127.0.0.1:1/ci/helper:x86_64-v19.4.0": helper}})

@@ -63,4 +63,5 @@ type ExecConfig struct {
 	Stdin  *os.File // nil = /dev/null; each file is passed on, not closed
 	Stdout *os.File
 	Stderr *os.File
+	TTY    bool // Stdin is a terminal and becomes the controlling one
 }

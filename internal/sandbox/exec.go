@@ -47,7 +47,7 @@ func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
 	onOwnThread(func() {
 		var err error
-		p.process, err = c.forkInside(cfg.Args, env, files)
+		p.process, err = c.forkInside(cfg.Args, env, files, cfg.TTY)
 		result <- err
 	})
 	if err := <-result; err != nil {
@@ -61,7 +61,7 @@ func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 }
 
 // forkInside runs on a thread of its own, which is spent afterwards.
-func (c *Container) forkInside(args, env []string, files []*os.File) (*os.Process, error) {
+func (c *Container) forkInside(args, env []string, files []*os.File, tty bool) (*os.Process, error) {
 	if err := c.cgroup.addThread(unix.Gettid()); err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (c *Container) forkInside(args, env []string, files []*os.File) (*os.Proces
 		return nil, err
 	}
 	p, err := os.StartProcess(path, args, &os.ProcAttr{
-		Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
+		Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, Setctty: tty},
 	})
 	if errors.Is(err, unix.ENOMEM) {
 		return nil, ErrNotRunning // clone's answer for a PID namespace whose PID 1 has ended

@@ -15,6 +15,8 @@ import (
 const (
 	channelStdin  = 0
 	channelStdout = 1
+	channelStderr = 2
+	channelResize = 4
 	channelLast   = 4
 )
 
@@ -76,16 +78,37 @@ func (s *Stream) keepAlive(every time.Duration) {
 
 func (s *Stream) Read(p []byte) (int, error) {
 	for len(s.pending) == 0 {
-		_, message, err := s.conn.Read(s.ctx)
+		stderr, data, err := s.Next()
 		if err != nil {
-			return 0, s.readError(err)
+			return 0, err
 		}
-		s.idle.Reset(s.limit)
-		s.pending = s.payload(message)
+		if stderr {
+			s.keep(data)
+			continue
+		}
+		s.pending = data
 	}
 	n := copy(p, s.pending)
 	s.pending = s.pending[n:]
 	return n, nil
+}
+
+// Next gives one message of stdout or stderr, for who wants them apart; they come
+// as stdout where messages have no channel byte. It is not to be mixed with Read.
+func (s *Stream) Next() (stderr bool, data []byte, err error) {
+	for {
+		_, message, err := s.conn.Read(s.ctx)
+		if err != nil {
+			return false, nil, s.readError(err)
+		}
+		s.idle.Reset(s.limit)
+		switch channel, data := s.split(message); channel {
+		case channelStdout, channelStderr:
+			return channel == channelStderr, data, nil
+		default:
+			s.keep(data)
+		}
+	}
 }
 
 func (s *Stream) readError(err error) error {
@@ -100,25 +123,26 @@ func (s *Stream) readError(err error) error {
 	return fmt.Errorf("the exec's connection broke: %w", err)
 }
 
-// payload is what a message holds of stdout.
-func (s *Stream) payload(message []byte) []byte {
+// split is a message's channel and what it holds.
+func (s *Stream) split(message []byte) (channel byte, data []byte) {
 	if len(message) == 0 {
-		return nil
+		return channelStdout, nil
 	}
 	if !s.decided {
 		s.decided, s.plain = true, message[0] > channelLast
 	}
-	switch {
-	case s.plain:
-		return message
-	case message[0] == channelStdout:
-		return message[1:]
+	if s.plain {
+		return channelStdout, message
 	}
+	return message[0], message[1:]
+}
+
+// keep remembers the end of what is no stdout, for messages.
+func (s *Stream) keep(data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stderr = append(s.stderr, message[1:]...)
+	s.stderr = append(s.stderr, data...)
 	s.stderr = s.stderr[max(0, len(s.stderr)-mostStderr):]
-	return nil
 }
 
 // Stderr is the last of what came on the other channels, for messages.
@@ -142,6 +166,18 @@ func (s *Stream) Write(p []byte) (int, error) {
 		written += len(piece)
 	}
 	return written, nil
+}
+
+// Resize tells the size of a terminal as Kubernetes does, whose channels ECI's are.
+// Whether ECI passes it on is not documented.
+func (s *Stream) Resize(columns, rows int) error {
+	ctx, cancel := context.WithTimeout(s.ctx, writeLimit)
+	defer cancel()
+	message := fmt.Appendf([]byte{channelResize}, `{"Width":%d,"Height":%d}`, columns, rows)
+	if err := s.conn.Write(ctx, websocket.MessageBinary, message); err != nil {
+		return fmt.Errorf("writing to the exec: %w", err)
+	}
+	return nil
 }
 
 // Close drops the connection at once.

@@ -1,6 +1,7 @@
 package ecitest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ type execProcess struct {
 	stdin  *os.File // nil without stdin
 	stdout *os.File
 	stderr *os.File // nil with a terminal, or merged into stdout
+	tty    bool     // stdin and stdout are the master of a terminal
 }
 
 func (p *execProcess) closePipes() {
@@ -70,8 +72,8 @@ func (x *execSession) startPipes(merged bool) (_ *execProcess, err error) {
 	return p, err
 }
 
-// startTTY runs the command on a pseudo-terminal. It is not the controlling one:
-// isatty is true, job control and signals by key are not there.
+// startTTY runs the command on a pseudo-terminal, which is its controlling one:
+// Ctrl-C signals what runs in the foreground.
 func (x *execSession) startTTY() (*execProcess, error) {
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -90,12 +92,28 @@ func (x *execSession) startTTY() (*execProcess, error) {
 		return nil, errors.Join(fmt.Errorf("open terminal: %w", err), master.Close())
 	}
 	defer slave.Close()
-	proc, err := x.container.Exec(sandbox.ExecConfig{Args: x.args, Stdin: slave, Stdout: slave, Stderr: slave})
+	proc, err := x.container.Exec(sandbox.ExecConfig{Args: x.args, Stdin: slave, Stdout: slave, Stderr: slave, TTY: true})
 	if err != nil {
 		return nil, errors.Join(err, master.Close())
 	}
 	// One file for both directions; closePipes closes it once.
-	return &execProcess{Process: proc, stdout: master}, nil
+	return &execProcess{Process: proc, stdout: master, tty: true}, nil
+}
+
+// resize takes in a message of the resize channel; what it can't read it ignores,
+// as the kubelet does.
+func (p *execProcess) resize(message []byte) {
+	var size struct{ Width, Height uint16 }
+	if !p.tty || json.Unmarshal(message, &size) != nil {
+		return
+	}
+	conn, err := p.stdout.SyscallConn() // Fd would make it blocking
+	if err != nil {
+		return
+	}
+	_ = conn.Control(func(fd uintptr) { // fails only where it is closed
+		_ = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: size.Height, Col: size.Width})
+	})
 }
 
 // input is where stdin goes; nil without stdin.

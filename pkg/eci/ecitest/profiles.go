@@ -34,6 +34,7 @@ func kind() Switches {
 		ExecAllowedWhilePending:   true,
 		ExecKilledAtDisconnect:    true,
 		ExecErrorChannel:          true,
+		ExecResizes:               true,
 		ExecURIGood:               time.Hour,
 		ExecIdle:                  24 * time.Hour,
 		ExecLongCommandAllowed:    true,

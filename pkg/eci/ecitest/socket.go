@@ -18,6 +18,7 @@ const (
 	channelStdout = 1
 	channelStderr = 2
 	channelError  = 3
+	channelResize = 4
 )
 
 // drainTime is how long output is read after the command's end with
@@ -237,6 +238,9 @@ func (k *socket) receive(stdin *os.File, p *execProcess) {
 			continue
 		}
 		k.touch()
+		if len(b) > 1 && b[0] == channelResize && k.s.opts.Switches.ExecResizes {
+			p.resize(b[1:])
+		}
 		if len(b) < 2 || b[0] != channelStdin {
 			continue // an empty message, or a channel that leads nowhere
 		}

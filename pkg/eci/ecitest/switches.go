@@ -25,6 +25,9 @@ type Switches struct {
 	ExecClosesAtExit bool
 	// ExecErrorChannel sends the kubelet's text on channel 3 for a non-zero exit.
 	ExecErrorChannel bool
+	// ExecResizes takes the size of a terminal from channel 4, as Kubernetes does;
+	// otherwise that is ignored.
+	ExecResizes bool
 	// ExecWithoutStdinEndsEarly closes the socket of an exec with Stdin=false
 	// after its first output, as Kata sandboxes do; the command runs on.
 	ExecWithoutStdinEndsEarly bool

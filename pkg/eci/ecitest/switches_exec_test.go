@@ -68,6 +68,19 @@ func afterDisconnect(script, look string) func(*testing.T, *ecitest.Server) stri
 	}
 }
 
+// resized looks at the size of a terminal after a message of the resize channel.
+func resized(t *testing.T, s *ecitest.Server) string {
+	id := running(t, s)
+	uri := execURI(t, s, id, map[string]string{"TTY": "true"}, "/bin/sh", "-c", "read x; stty size >/tmp/size")["WebSocketUri"].(string)
+	conn := dial(t, uri, "")
+	if err := conn.Write(t.Context(), websocket.MessageBinary, []byte("\x04{\"Width\":120,\"Height\":40}")); err != nil {
+		t.Fatal(err)
+	}
+	say(t, conn, "\n")
+	rest(t, conn)
+	return syncOutput(t, s, id, "cat /tmp/size")
+}
+
 const whenGone = "read pid </tmp/pid; while test -e /proc/$pid; do sleep 0.01; done; "
 
 func execSwitchTests() []switchTest {
@@ -98,6 +111,7 @@ func execSwitchTests() []switchTest {
 		{thrown: ecitest.Switches{ExecClosesAtExit: true}, look: childHoldsOutput, off: `["b\x01late\n"] 1000`, on: "[] 1000"},
 		{thrown: ecitest.Switches{ExecErrorChannel: true}, look: framesOf("exit 3"), off: "[] 1000",
 			on: `["b\x03command terminated with non-zero exit code: exit status 3"] 1000`},
+		{thrown: ecitest.Switches{ExecResizes: true}, look: resized, off: "0 0\n", on: "40 120\n"},
 		{thrown: ecitest.Switches{ExecWithoutStdinEndsEarly: true}, look: twoBursts, off: `["b\x01b\n"] 1000`, on: "[] 1000"},
 		{thrown: ecitest.Switches{EmptyFirstFrame: true}, look: framesOf("printf x"), off: `["b\x01x"] 1000`, on: `["b\x01" "b\x01x"] 1000`},
 		{thrown: ecitest.Switches{ExecTextFrames: true}, look: framesOf("printf x"), off: `["b\x01x"] 1000`, on: `["t\x01x"] 1000`},
