@@ -78,26 +78,41 @@ func TestDecoderRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDecoder holds what the stream promises: whatever arrives, only payload that
-// stands between a whole header and its own trailer comes out.
+// FuzzDecoder holds what the stream promises: whatever arrives, in whatever pieces, only
+// payload that stands between a whole header and its own trailer comes out. Its corpus
+// is in testdata/fuzz/FuzzDecoder.
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("#hello r e\n#up\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none " + someDigest + "\n"))
 	f.Add([]byte("#data 0 3\nab\n#ok 3\n"))
 	f.Add([]byte("#fail final x\n#gone\n#stopped\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
-		d := newDecoder(bytes.NewReader(input))
-		for {
-			rec, err := d.next()
-			if err != nil {
-				return
-			}
-			if rec.kind != kindData {
-				continue
-			}
+		records, err := decodeAll(bytes.NewReader(input))
+		for _, rec := range records {
 			whole := fmt.Sprintf("\n%s\n#ok %d\n", rec.payload, rec.offset+rec.length)
-			if int64(len(rec.payload)) != rec.length || !bytes.Contains(input, []byte(whole)) {
+			if rec.kind == kindData && (int64(len(rec.payload)) != rec.length || !bytes.Contains(input, []byte(whole))) {
 				t.Fatalf("record %+v is not in the input", rec)
 			}
 		}
+		inPieces, errInPieces := decodeAll(iotest.OneByteReader(bytes.NewReader(input)))
+		if diff := cmp.Diff(records, inPieces, cmp.AllowUnexported(record{})); diff != "" {
+			t.Errorf("in pieces there are others: -whole +pieces\n%s", diff)
+		}
+		if errors.Is(err, io.EOF) != errors.Is(errInPieces, io.EOF) || errors.Is(err, errProtocol) != errors.Is(errInPieces, errProtocol) {
+			t.Errorf("in pieces it ends with %v, whole with %v", errInPieces, err)
+		}
+		if end := len(input); errors.Is(err, io.EOF) && end > 0 && input[end-1] != '\n' {
+			t.Errorf("an end in the middle of a record looks like one between two")
+		}
 	})
+}
+
+// decodeAll reads records to the first error.
+func decodeAll(r io.Reader) (records []record, err error) {
+	for d := newDecoder(r); ; {
+		rec, err := d.next()
+		if err != nil {
+			return records, err
+		}
+		records = append(records, rec)
+	}
 }
