@@ -1,0 +1,122 @@
+package remote
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// busyboxImage is a root that holds busybox alone, under the names of its tools.
+func busyboxImage(t testing.TB) string {
+	t.Helper()
+	const busybox = "/usr/bin/busybox"
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyFile(busybox, filepath.Join(root, "bin/busybox")); err != nil {
+		t.Skipf("needs a static busybox of the host: %v", err)
+	}
+	for _, tool := range []string{"sh", "cat", "sleep", "setsid", "seq", "id", "kill", "grep", "ls", "tr", "sed"} {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", tool)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// TestImages: nothing is needed of an image but its sh, and nothing of its user.
+func TestImages(t *testing.T) {
+	debian := func(testing.TB) string { return "" }
+	tests := []struct {
+		name  string
+		root  func(testing.TB) string // "" = the host's, a Debian
+		user  string
+		owner string // uid:gid of what it writes; "" = there is no stat
+	}{
+		{"an image whose only executable is dash", func(t testing.TB) string { return dashImage(t) }, "", ""},
+		{"the same, uid 1000", func(t testing.TB) string { return dashImage(t) }, "1000", ""},
+		{"busybox", busyboxImage, "", ""},
+		{"busybox, uid 12345", busyboxImage, "12345", ""},
+		{"Debian", debian, "", "0:0"},
+		{"uid 1000", debian, "1000:1000", "1000:1000"},
+		{"uid 12345 without a passwd entry", debian, "12345:12345", "12345:12345"},
+		{"gid 0", debian, "1000:0", "1000:0"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) {
+				c.User = tt.user
+				if root := tt.root(t); root != "" {
+					c.Layers = []string{root}
+				}
+			}))
+			// What helper's scripts make, build's can change.
+			if result, log, err := g.run(t, Helper, "umask 0; mkdir /builds/x && echo helper >/builds/x/f"); err != nil || result.Status != 0 {
+				t.Fatalf("helper: status %d, log %q, error %v", result.Status, log, err)
+			}
+			script := "i=0; while [ $i -lt 500 ]; do echo $i; i=$((i+1)); done; echo build >>/builds/x/f && echo mine >/builds/x/g && echo; exit 9"
+			result, log, err := g.run(t, Build, script)
+			if err != nil || result.Status != 9 || strings.Count(log, "\n") != 501 || !strings.HasSuffix(log, "499\n\n") {
+				t.Errorf("status %d, %d lines of log, error %v", result.Status, strings.Count(log, "\n"), err)
+			}
+			if got := g.outputOf(t, Helper, "cat /builds/x/f"); got != "helper\nbuild" {
+				t.Errorf("both wrote %q", got)
+			}
+			if owner := g.outputOf(t, Helper, "stat -c %u:%g /builds/x/g"); tt.owner != "" && owner != tt.owner {
+				t.Errorf("build's file belongs to %s, want %s", owner, tt.owner)
+			}
+			// A lost connection, and a second script.
+			g.faulty = func(n int, s *execStream) Stream {
+				if n%2 == 1 {
+					return &cutter{s, 150}
+				}
+				return s
+			}
+			if result, log, err := g.run(t, Build, "i=0; while [ $i -lt 99 ]; do echo $i; i=$((i+1)); done; exit 4"); err != nil || result.Status != 4 || strings.Count(log, "\n") != 99 {
+				t.Errorf("resumed: status %d, log %q, error %v", result.Status, log, err)
+			}
+		})
+	}
+}
+
+// TestOrphansAreReaped: PID 1 of build inherits what a job's processes leave.
+func TestOrphansAreReaped(t *testing.T) {
+	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
+		t.Run(filepath.Base(shell), func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(shell); err != nil {
+				t.Skip(err)
+			}
+			g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) {
+				if err := os.Symlink(shell, filepath.Join(c.Layers[0], "usr/local/bin/sh")); err != nil {
+					t.Fatal(err)
+				}
+			}))
+			// Each inner shell dies before its child, which is left to PID 1.
+			script := `zombies() { grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l; }
+i=0; while [ $i -lt 10000 ]; do
+	( : & ) ; i=$((i+1)); [ $((i % 2000)) = 0 ] && zombies
+done
+exit 5`
+			result, log, err := g.run(t, Build, script)
+			if err != nil || result.Status != 5 {
+				t.Fatalf("status %d, log %q, error %v", result.Status, log, err)
+			}
+			for _, count := range strings.Fields(log) {
+				if n, err := strconv.Atoi(count); err != nil || n >= 100 {
+					t.Errorf("%s zombies", count)
+				}
+			}
+			if left := g.outputOf(t, Build, "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"); len(left) > 2 {
+				t.Errorf("%s zombies in the end", left)
+			}
+			t.Logf("zombies after each 2,000: %s", strings.Join(strings.Fields(log), " "))
+		})
+	}
+}
