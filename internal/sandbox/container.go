@@ -22,6 +22,8 @@ const containerFlags = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS 
 const (
 	// messageLimit is how much of the termination message is kept, in bytes.
 	messageLimit = 4096
+	// logPiece is how much of a log is passed on at once, in bytes.
+	logPiece = 4096
 	// drainTime bounds the wait for the last output after PID 1 has ended: its
 	// pipe ends with the PID namespace, unless a descriptor was passed out of it.
 	drainTime             = 2 * time.Second
@@ -141,7 +143,7 @@ func (c *Container) startInit(pipes *initPipes) error {
 		return errors.Join(fmt.Errorf("fork: %w", err), logR.Close())
 	}
 	pipes.closeChild()
-	if pidfd >= 0 {
+	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil { // for the poller, see awaitEnd
 		c.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 	}
 	c.status = Status{Running: true, Started: time.Now()}
@@ -190,7 +192,8 @@ func (c *Container) copyLog(r *os.File) {
 	if w == nil {
 		w = io.Discard
 	}
-	if _, err := io.Copy(w, r); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	// In small pieces: each container holds the buffer for as long as it lives.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, make([]byte, logPiece)); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 		_, _ = io.Copy(io.Discard, r) // a writer that fails must not block the container
 	}
 }
@@ -198,6 +201,7 @@ func (c *Container) copyLog(r *os.File) {
 // wait reaps PID 1, with which the kernel kills all that runs in its PID
 // namespace, and completes the status.
 func (c *Container) wait(logR *os.File) {
+	awaitEnd(c.pidfd)
 	state, err := c.process.Wait()
 	finished := time.Now()
 	_ = logR.SetReadDeadline(finished.Add(drainTime))
@@ -218,6 +222,22 @@ func (c *Container) wait(logR *os.File) {
 	}
 	c.mu.Unlock()
 	close(c.done)
+}
+
+// awaitEnd returns when the process of a pidfd has ended, or at once where that
+// can't be awaited. Process.Wait would hold a thread for each container.
+func awaitEnd(pidfd *os.File) {
+	if pidfd == nil {
+		return
+	}
+	conn, err := pidfd.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Read(func(fd uintptr) bool { // an error says that it can't be awaited
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		return n > 0 || err != nil && err != unix.EINTR
+	})
 }
 
 func readMessage(path string) string {

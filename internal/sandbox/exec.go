@@ -101,8 +101,15 @@ func (c *Container) join() error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("exec: own root directory: %w", err)
 	}
-	err := unix.Setns(int(c.pidfd.Fd()), containerFlags|unix.CLONE_NEWNET)
-	if err == unix.ESRCH {
+	conn, err := c.pidfd.SyscallConn() // Fd would make it blocking, and awaitEnd needs it not to be
+	if err != nil {
+		return fmt.Errorf("exec: join container: %w", err)
+	}
+	controlErr := conn.Control(func(fd uintptr) { err = unix.Setns(int(fd), containerFlags|unix.CLONE_NEWNET) })
+	if err == nil {
+		err = controlErr
+	}
+	if errors.Is(err, unix.ESRCH) {
 		return ErrNotRunning
 	}
 	if err != nil {

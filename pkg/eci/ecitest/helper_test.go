@@ -184,6 +184,12 @@ func callHeader(t *testing.T, s *ecitest.Server, action string) http.Header {
 
 func send(t *testing.T, s *ecitest.Server, key, secret, action string, params map[string]string) (*responses.CommonResponse, error) {
 	t.Helper()
+	return sendTo(t, s.URL(), key, secret, action, params)
+}
+
+// sendTo makes a call to a server that may be another process.
+func sendTo(t testing.TB, url, key, secret, action string, params map[string]string) (*responses.CommonResponse, error) {
+	t.Helper()
 	region, ok := params["RegionId"]
 	if !ok {
 		region = "ap-northeast-1"
@@ -193,7 +199,7 @@ func send(t *testing.T, s *ecitest.Server, key, secret, action string, params ma
 		t.Fatal(err)
 	}
 	r := requests.NewCommonRequest()
-	r.Method, r.Scheme, r.Domain = "POST", "HTTP", strings.TrimPrefix(s.URL(), "http://")
+	r.Method, r.Scheme, r.Domain = "POST", "HTTP", strings.TrimPrefix(url, "http://")
 	r.Version, r.ApiName, r.Product = "2018-08-08", action, "Eci"
 	for name, value := range params {
 		if name != "RegionId" { // the client sends its own
