@@ -182,6 +182,9 @@ func judge(c cell, o outcome) error {
 	if c.script.masked {
 		o.log = regexp.MustCompile(`\b[0-9a-f]{16}\b`).ReplaceAll(o.log, []byte("RUN"))
 	}
+	for c.script.late != "" && bytes.HasSuffix(o.log, []byte(c.script.late)) {
+		o.log = bytes.TrimSuffix(o.log, []byte(c.script.late))
+	}
 	var build *stages.BuildError
 	switch {
 	case errors.Is(o.err, context.DeadlineExceeded):

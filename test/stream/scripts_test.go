@@ -19,6 +19,8 @@ type script struct {
 	masked   bool // run ids in its output are RUN in want
 	spoils   bool // its group is of no use afterwards
 	large    bool // its output
+
+	late string // what a background child writes, of which the log may have what came before the end was seen
 }
 
 // numbered are n lines as seq prints them.
@@ -62,7 +64,7 @@ func scripts() []script {
 		{name: "ends while the socket is down", body: "echo a; sleep 0.1; echo b; exit 5", want: "a\nb\n", status: 5,
 			rules: []string{"exec:drop-every=60ms,times=1", "exec:refuse,skip=1,times=4"}},
 		{name: "a background child holds stdout", body: "sleep 3 & echo done; exit 4", want: "done\n", status: 4},
-		{name: "a background child writes on", body: "(i=0; while [ $i -lt 20 ]; do sleep 0.05; echo late; i=$((i+1)); done) & exit 8", status: 8},
+		{name: "a background child writes on", body: "(i=0; while [ $i -lt 20 ]; do sleep 0.05; echo late; i=$((i+1)); done) & exit 8", status: 8, late: "late\n"},
 		{name: "a daemon", body: "(setsid sleep 3 >/dev/null 2>&1 </dev/null &); echo up; exit 12", want: "up\n", status: 12},
 		{name: "kills its own shell", body: "echo x; kill -9 $$", want: "x\n", status: 137},
 		{name: "looks like our records", body: "cat <<'E'\n" + forged + "E\nexit 11", want: forged, status: 11},
