@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 			text := fmt.Appendf(nil, driverFile, server.URL(), filepath.Join(e.WorkDir, "state"))
 			return os.WriteFile(filepath.Join(e.WorkDir, "eci-executor.toml"), text, 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"inside": inside, "group": group},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"inside": inside, "document": document, "group": group},
 	})
 }
 
@@ -113,6 +113,22 @@ func createGroup(ctx context.Context, client *eci.Client, name string, tags map[
 		Containers: []eci.Container{{Name: "build", Image: "host", Command: []string{"sleep", "600"}}}}
 	_, err := client.CreateContainerGroup(ctx, spec.Params())
 	return err
+}
+
+// document FILE SCRIPT writes the sh blocks of a document, relative to this folder,
+// to a script.
+func document(ts *testscript.TestScript, _ bool, args []string) {
+	text, err := os.ReadFile(args[0])
+	ts.Check(err)
+	var script strings.Builder
+	for _, block := range strings.Split(string(text), "```sh\n")[1:] {
+		commands, _, _ := strings.Cut(block, "```")
+		script.WriteString(commands)
+	}
+	if script.Len() == 0 {
+		ts.Fatalf("%s shows no commands", args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(script.String()), 0o600))
 }
 
 // inside CONTAINER COMMAND runs a command in a container of the only group that

@@ -38,11 +38,15 @@ func (c commands) prepare() *cli.Command {
 		Name:        "prepare",
 		Usage:       "stage 2: create the job's container group and wait for it",
 		Description: stageDoc,
-		Flags:       []cli.Flag{jobFlag()},
+		Flags: []cli.Flag{jobFlag(),
+			&cli.BoolFlag{Name: "dry-run", Usage: "only print the request that would be sent, secrets masked; no call is made, no state is kept"}},
 		Action: func(ctx *cli.Context) error {
 			s, err := c.stage(ctx)
 			if err != nil {
 				return err
+			}
+			if ctx.Bool("dry-run") {
+				return s.DryRun()
 			}
 			return s.Prepare(ctx.Context)
 		},

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -196,22 +195,4 @@ func (v Volume) params(p Params, prefix string) {
 			p.set(file+"Content", base64.StdEncoding.EncodeToString(f.Content))
 		}
 	}
-}
-
-// Redacted is p fit to be shown: registry passwords and the values of
-// environment variables are masked, config files named by their size alone.
-func (p Params) Redacted() Params {
-	secret := regexp.MustCompile(`^ImageRegistryCredential\.\d+\.Password$|\.EnvironmentVar\.\d+\.Value$`)
-	content := regexp.MustCompile(`\.ConfigFileToPath\.\d+\.Content$`)
-	shown := Params{}
-	for key, value := range p {
-		switch {
-		case secret.MatchString(key):
-			value = "[masked]"
-		case content.MatchString(key):
-			value = fmt.Sprintf("[%d bytes of base64]", len(value))
-		}
-		shown[key] = value
-	}
-	return shown
 }
