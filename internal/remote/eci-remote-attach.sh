@@ -58,10 +58,11 @@ evict() {
 	done
 }
 
-# settled: $other has ended, and where it was to be stopped nothing of it is left.
+# settled: $other has ended, and where anybody asked for that nothing of it is left: a
+# request without an answer would meet our script.
 settled() {
 	[ -e "$other.done" ] || return 1
-	[ -e "$other.stopping" ] || return 0
+	[ -e "$other.stopping" ] || [ -e "$other.$role.stop" ] || return 0
 	left=''
 	[ -e "$other.$role.stopped" ] && read -r _ left <"$other.$role.stopped"
 	[ "$left" = 0 ]

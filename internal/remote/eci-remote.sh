@@ -119,6 +119,10 @@ mortal() {
 	done
 }
 
+# evicted: a stop from outside PID 1 learns, right before it does harm, that the next
+# run has ended what was left, and may have started its script.
+evicted() { [ -e "$answer" ] && read -r _ left <"$answer" && [ "$left" = 0 ]; }
+
 # sweep SIGNAL: sends it to every mortal process; count = how many there were. Where
 # loadavg's last number says that one was born meanwhile, a 0 may have missed it.
 sweep() {
@@ -130,6 +134,7 @@ sweep() {
 		for proc in /proc/[0-9]*; do
 			if mortal "${proc#/proc/}"; then
 				count=$((count + 1))
+				evicted && count=0 && return 0
 				kill -s "$1" "${proc#/proc/}" 2>/dev/null
 			fi
 		done
@@ -356,7 +361,7 @@ expire() {
 # a background sleep ticks, because nobody documents that a FIFO on an EmptyDir joins
 # two containers.
 serve() {
-	setsid='' cat='' seat=0 top=$$
+	setsid='' cat='' seat=0 top=$$ answer=''
 	command -v setsid >/dev/null && setsid=setsid
 	command -v cat >/dev/null && cat=cat
 	look $$ # the name of a shell that has not yet exec'd
@@ -448,7 +453,7 @@ pid1_helper() {
 
 # stop_here RUN ROLE: without the stream, in the container itself.
 stop_here() {
-	role=$2 top=1
+	role=$2 top=1 answer=$ctl/$1.$2.stopped
 	umask 0
 	true >"$ctl/$1.stopping" # for evict, should the asker be killed
 	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
@@ -458,8 +463,6 @@ stop_here() {
 		signal=TERM
 		clock
 		[ $((now - since)) -ge $grace ] && signal=KILL
-		# Evicted by the next run, which is not ours to end.
-		[ -e "$ctl/$1.$role.stopped" ] && read -r _ count <"$ctl/$1.$role.stopped" && [ "$count" = 0 ] && break
 		sweep $signal
 		[ $count = 0 ] && break
 		[ $((now - since)) -ge $((3 * grace)) ] && break

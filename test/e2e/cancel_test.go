@@ -49,7 +49,7 @@ func cuts() []cut {
 	scriptLimit := endless
 	scriptLimit.Variables = setting("RUNNER_SCRIPT_TIMEOUT", "8s")
 	jobLimit := endless
-	jobLimit.Timeout = 20 * time.Second
+	jobLimit.Timeout = 15 * time.Second
 	afterLimit := watched("true")
 	afterLimit.Variables = setting("RUNNER_AFTER_SCRIPT_TIMEOUT", "2s")
 	afterLimit.AfterScript = append([]string{"true"}, stubborn...)
@@ -61,7 +61,7 @@ func cuts() []cut {
 		{
 			name: "job timeout", job: jobLimit, state: "failed job_execution_timeout",
 			stages: untilScript + "build_script=2 cleanup",
-			traces: []string{"\n" + beginMark, "stopped on request", "execution took longer than 20s seconds"},
+			traces: []string{"\n" + beginMark, "stopped on request", "execution took longer than 15s seconds"},
 		},
 		{
 			name: "canceling", job: endless, when: cancelAt(beginMark), state: "failed job_canceled",
@@ -142,26 +142,39 @@ func (e *env) enqueueCut(c cut) int64 {
 }
 
 // TestCut cuts jobs short in each way that GitLab and the runner have, all at once
-// beside each other.
+// beside each other. For time's sake the kind profile is left to the other tests.
 func TestCut(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
-	e := newDriverEnv(t, driverSetup{concurrent: len(cuts())})
-	e.server.SetFaults(ecitest.Faults{Rules: ecitest.Rules{{
-		Target: "group", Where: []ecitest.Condition{{Name: "ContainerGroupName", Pattern: fmt.Sprintf("*-j%d-*", pendingJob)}},
-		Group: ecitest.GroupFault{PendingForever: true},
-	}}})
-	e.git.shut()
-	e.verify(cuts())
+	for _, profile := range []string{ecitest.ProfileDocs, ecitest.ProfileHostile} {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			e := newDriverEnv(t, driverSetup{concurrent: len(cuts()), profile: profile})
+			e.server.SetFaults(ecitest.Faults{Rules: ecitest.Rules{{
+				Target: "group", Where: []ecitest.Condition{{Name: "ContainerGroupName", Pattern: fmt.Sprintf("*-j%d-*", pendingJob)}},
+				Group: ecitest.GroupFault{PendingForever: true},
+			}}})
+			e.git.shut()
+			e.verify(cuts())
+		})
+	}
 }
 
 // A driver that is killed because it took longer than graceful_kill_timeout leaves
-// the rest to whatever comes next.
+// the rest to whatever comes next, whether or not its exec outlives it.
 func TestGracefulKillTimeoutPasses(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
-	e := newDriverEnv(t, driverSetup{concurrent: 3, grace: 1})
-	e.verify([]cut{
+	for _, profile := range ecitest.Profiles() {
+		t.Run(profile, func(t *testing.T) {
+			t.Parallel()
+			newDriverEnv(t, driverSetup{concurrent: 3, grace: 1, profile: profile}).verify(slowCuts())
+		})
+	}
+}
+
+func slowCuts() []cut {
+	return []cut{
 		{
 			name: "canceling a script that ignores TERM", job: watched(stubborn...), when: cancelAt(beginMark), state: "failed job_canceled",
 			stages: untilScript + "build_script=killed" + afterScript, survives: true,
@@ -176,7 +189,7 @@ func TestGracefulKillTimeoutPasses(t *testing.T) {
 			name: "canceled", job: watched(stubborn...), when: abortAt(beginMark), state: "canceled ", reports: "failed job_canceled",
 			stages: untilScript + "build_script=killed cleanup",
 		},
-	})
+	}
 }
 
 // On SIGTERM a runner aborts its jobs and ends after their cleanup.

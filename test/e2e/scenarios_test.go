@@ -23,7 +23,7 @@ type scenario struct {
 func scenarios() []scenario {
 	return []scenario{
 		{"a passing job with a clone and 10,000 log lines", 1, true, passingJob},
-		{"a failing job with exit code 3", 1, false, failingJob},
+		{"a failing job with exit code 3", 1, true, failingJob},
 		{"a cancelled job whose after_script still runs", 1, true, cancelledJob},
 		{"get_sources that fails once", 1, false, flakySources},
 		{"artifacts and cache across two jobs", 1, false, artifactsAndCache},
