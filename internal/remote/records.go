@@ -34,7 +34,7 @@ const (
 type record struct {
 	kind    kind
 	offset  int64  // data: of its first byte
-	payload []byte // data
+	payload []byte // data; good until the record after the next one is read
 	run     string // hello, end
 	role    Role   // hello of a log's reader: whose PID 1 has the run
 	status  string // end: a number, or "lost"
@@ -51,9 +51,13 @@ var errProtocol = errors.New("the exec sent what eci-remote does not send")
 // decoder reads records. Anything that is not exactly a record is an error, and
 // a data record is given out only when its trailer stands where it must: bytes
 // lost or doubled on the way never reach the log.
-type decoder struct{ r *bufio.Reader }
+type decoder struct {
+	r       *bufio.Reader
+	buffers [2][]byte // of payloads in turn: one is read while another is written out
+	turn    int
+}
 
-func newDecoder(r io.Reader) *decoder { return &decoder{bufio.NewReaderSize(r, 64<<10)} }
+func newDecoder(r io.Reader) *decoder { return &decoder{r: bufio.NewReaderSize(r, 64<<10)} }
 
 // next returns the next record; io.EOF only between two records.
 func (d *decoder) next() (record, error) {
@@ -65,7 +69,7 @@ func (d *decoder) next() (record, error) {
 	if err != nil || rec.kind != kindData {
 		return rec, err
 	}
-	rec.payload = make([]byte, rec.length)
+	rec.payload = d.buffer(int(rec.length))
 	if _, err := io.ReadFull(d.r, rec.payload); err != nil {
 		return record{}, fmt.Errorf("log record cut short: %w", unexpected(err))
 	}
@@ -78,6 +82,14 @@ func (d *decoder) next() (record, error) {
 		return record{}, fmt.Errorf("%w: no trailer behind %d bytes at offset %d", errProtocol, rec.length, rec.offset)
 	}
 	return rec, nil
+}
+
+func (d *decoder) buffer(n int) []byte {
+	d.turn = 1 - d.turn
+	if cap(d.buffers[d.turn]) < n {
+		d.buffers[d.turn] = make([]byte, n)
+	}
+	return d.buffers[d.turn][:n]
 }
 
 func (d *decoder) line() (string, error) {

@@ -134,6 +134,7 @@ func (r *shellRun) read(ctx context.Context, frames chan<- frame) {
 	for {
 		var f frame
 		f.stderr, f.data, f.err = r.conn.Next()
+		f.data = bytes.Clone(f.data) // the next message comes into the same buffer
 		select {
 		case frames <- f:
 		case <-ctx.Done():

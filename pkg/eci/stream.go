@@ -1,6 +1,7 @@
 package eci
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,9 @@ type Stream struct {
 	idle   *time.Timer
 	limit  time.Duration
 
-	pending []byte
-	plain   bool // messages have no channel byte
+	message bytes.Buffer // the last one that came
+	pending []byte       // what of it was not read yet
+	plain   bool         // messages have no channel byte
 	decided bool
 
 	mu     sync.Mutex
@@ -94,21 +96,32 @@ func (s *Stream) Read(p []byte) (int, error) {
 }
 
 // Next gives one message of stdout or stderr, for who wants them apart; they come
-// as stdout where messages have no channel byte. It is not to be mixed with Read.
+// as stdout where messages have no channel byte. It is good until the next call, and
+// not to be mixed with Read.
 func (s *Stream) Next() (stderr bool, data []byte, err error) {
 	for {
-		_, message, err := s.conn.Read(s.ctx)
-		if err != nil {
+		if err := s.receive(); err != nil {
 			return false, nil, s.readError(err)
 		}
 		s.idle.Reset(s.limit)
-		switch channel, data := s.split(message); channel {
+		switch channel, data := s.split(s.message.Bytes()); channel {
 		case channelStdout, channelStderr:
 			return channel == channelStderr, data, nil
 		default:
 			s.keep(data)
 		}
 	}
+}
+
+// receive reads a message into the buffer of the one before.
+func (s *Stream) receive() error {
+	_, r, err := s.conn.Reader(s.ctx)
+	if err != nil {
+		return err
+	}
+	s.message.Reset()
+	_, err = s.message.ReadFrom(r)
+	return err
 }
 
 func (s *Stream) readError(err error) error {
