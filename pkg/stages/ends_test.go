@@ -1,0 +1,87 @@
+package stages_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
+)
+
+// However ECI shows a group that its deadline has ended, the job fails as the
+// system's failure and cleanup succeeds.
+func TestDeadlineEitherWay(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		switches ecitest.Switches
+	}{
+		{"Failed, with a reason and without its log", ecitest.Switches{DeadlineReason: "DeadlineExceeded", LogGoneAfterEnd: true}},
+		{"Expired", ecitest.Switches{DeadlineStatus: "Expired"}},
+		{"Succeeded", ecitest.Switches{DeadlineStatus: "Succeeded"}},
+		{"a status that nobody knows", ecitest.Switches{DeadlineStatus: "Stopped"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Switches: tt.switches})
+			w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 4}})
+			w.config.Timeouts.DeadlineExtra = time.Second
+			wantError(t, endedFromOutside(t, w), "group")
+			w.awaitNoGroups(t, 10*time.Second)
+		})
+	}
+}
+
+// endedFromOutside takes a job into a script that something else is to end, and
+// gives the error, which must be the system's, after a cleanup.
+func endedFromOutside(t *testing.T, w *world) error {
+	t.Helper()
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	log, err := w.run(t, "build_script", "echo printed; sleep 300")
+	var build *stages.BuildError
+	if err == nil || errors.As(err, &build) {
+		t.Errorf("error %v, want a system failure", err)
+	}
+	if log != "printed\n" {
+		t.Errorf("log %q", log)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Error(err)
+	}
+	return err
+}
+
+// A build whose PID 1 is killed for memory is told, whatever ECI calls that and
+// whether the group goes on. Where the group ends, which container is seen to have
+// ended first is not determined: the event names build.
+func TestOutOfMemoryEitherWay(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		switches ecitest.Switches
+		want     string
+	}{
+		{"OOMKilled", ecitest.Switches{}, "raise the memory of the build"},
+		{"the group ends", ecitest.Switches{OOMEndsGroup: true}, "OOMKilled"},
+		{"the group ends, and nobody says why", ecitest.Switches{OOMEndsGroup: true, OOMReason: "Error"}, "OOMKilled: Memory limit reached: a process of container build was killed"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Switches: tt.switches, Faults: faults(t, "group:kill=build,oom,after=2s")})
+			wantError(t, endedFromOutside(t, w), tt.want)
+		})
+	}
+}
+
+// No stage of a job depends on DescribeContainerLog: none calls it.
+func TestLogActionIsNotNeeded(t *testing.T) {
+	w := newWorld(t, ecitest.Options{Faults: faults(t, "DescribeContainerLog:error=500")})
+	w.lifecycle(t)
+	for _, c := range w.server.Calls() {
+		if strings.HasPrefix(c.Action, "DescribeContainerLog") {
+			t.Errorf("called with %v", c.Params)
+		}
+	}
+}
