@@ -46,10 +46,8 @@ func (s *Stage) late(group *eci.Group) error {
 
 // death is why a group can't serve its job any more, or nil.
 func (s *Stage) death(group *eci.Group) error {
-	for _, name := range []string{helperContainer, buildContainer} {
-		if c := group.Container(name); c != nil && c.State == "Terminated" {
-			return s.bootFailure(group, c)
-		}
+	if c := firstDead(group); c != nil {
+		return s.bootFailure(group, c)
 	}
 	e := &startError{event: lastWarning(group)}
 	switch group.Status {
@@ -64,6 +62,26 @@ func (s *Stage) death(group *eci.Group) error {
 		return nil
 	}
 	return e
+}
+
+// firstDead is helper or build, where it has ended: the one that was killed for
+// memory, because that may end the whole group.
+func firstDead(group *eci.Group) (first *eci.ContainerStatus) {
+	for _, name := range []string{helperContainer, buildContainer} {
+		c := group.Container(name)
+		if c != nil && c.State == "Terminated" && (first == nil || killedForMemory(group, c)) {
+			first = c
+		}
+	}
+	return first
+}
+
+// killedForMemory tells whether the kernel killed a process of a container: not
+// every end that follows has it as its reason.
+func killedForMemory(group *eci.Group, c *eci.ContainerStatus) bool {
+	return c.Reason == "OOMKilled" || slices.ContainsFunc(group.Events, func(e eci.Event) bool {
+		return e.Reason == "OOMKilled" && e.Name == c.Name
+	})
 }
 
 // scheduleFailure is why ECI gave a group up before it had a place.
@@ -171,7 +189,7 @@ func ended(group *eci.Group, c *eci.ContainerStatus) string {
 	if message := eci.OneLine(c.Message); message != "" {
 		text += ": " + message
 	}
-	if c.Reason == "OOMKilled" {
+	if killedForMemory(group, c) {
 		text += "; raise the memory of the build (ECI_MEMORY or [build] memory)"
 	}
 	return text

@@ -196,3 +196,19 @@ func FuzzJudge(f *testing.F) {
 		}
 	})
 }
+
+// Where the kernel's kill of one container ended the whole group, that one is told.
+func TestDeathForMemory(t *testing.T) {
+	for _, reason := range []string{"OOMKilled", "Error"} {
+		group := &eci.Group{ID: "eci-1", Status: "Failed",
+			Events: []eci.Event{{Type: "Warning", Reason: "OOMKilled", Name: "build", Message: "Memory limit reached"}},
+			Containers: []eci.ContainerStatus{{Name: "helper", State: "Terminated", ExitCode: 143, Reason: "Error"},
+				{Name: "build", State: "Terminated", ExitCode: 137, Reason: reason}}}
+		err := judging(t, "").death(group)
+		for _, want := range []string{"the build container of group eci-1 has ended (exit code 137, " + reason, "raise the memory of the build (ECI_MEMORY"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", reason, err, want)
+			}
+		}
+	}
+}
