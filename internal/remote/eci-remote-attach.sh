@@ -104,16 +104,22 @@ waits() {
 	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
 }
 
-# digest: sum = SHA-256 of the first $final bytes of the log, proof = that of the
-# script. The whole log is faster to read, and is right unless a background child
+# digests: two lines, the SHA-256 of the script and of the first $final bytes of the
+# log. The whole log is faster to read, and is right unless a background child
 # wrote on: then the driver finds that it disagrees and comes again, with an offset.
-digest() {
+digests() {
 	read -r starter _ <"$ctl/$run.$role.start"
 	if [ "$begun" = 0 ]; then
-		both=$(sha256sum "$ctl/$run.$starter.script" - <"$log")
+		sha256sum "$ctl/$run.$starter.script" - <"$log"
 	else
-		both=$(sha256sum "$ctl/$run.$starter.script"; head -c "$final" "$log" | sha256sum)
+		sha256sum "$ctl/$run.$starter.script"
+		head -c "$final" "$log" | sha256sum
 	fi
+}
+
+# digest: sets proof and sum to them.
+digest() {
+	both=$(digests)
 	proof=${both%% *}
 	sum=${both#*
 }
@@ -256,8 +262,17 @@ tail_log() {
 		claim "$ctl/$run.final" "$size"
 		read -r final <"$ctl/$run.final" || final=$size
 	fi
-	sum=''
-	emit "$final" last
+	sum='' sums=$logs/$run.$exec.sums
+	if [ $((final - offset)) -gt 1048576 ]; then
+		# A long log is read by the other core from its beginning on.
+		digests >"$sums" &
+		reader=$!
+		emit "$final"
+		wait $reader
+		read -r proof _ <"$sums" && { read -r _; read -r sum _; } <"$sums"
+	else
+		emit "$final" last
+	fi
 	[ -n "$sum" ] || digest
 	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
 	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting

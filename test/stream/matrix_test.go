@@ -32,7 +32,7 @@ const (
 	stagesOfGroup = 60
 	workers       = 8
 	// patience is far above what any stage takes: a stage that has not ended by then hangs.
-	patience = 30 * time.Second
+	patience = 2 * time.Minute
 )
 
 // cell is one stage of the matrix.
