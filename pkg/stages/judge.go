@@ -47,6 +47,10 @@ func (s *Stage) late(group *eci.Group) error {
 // death is why a group can't serve its job any more, or nil.
 func (s *Stage) death(group *eci.Group) error {
 	if c := firstDead(group); c != nil {
+		// Containers end before the group's status says why.
+		if slices.ContainsFunc(group.Events, func(e eci.Event) bool { return e.Reason == "SpotToBeReleased" }) {
+			return spotReclaimed(group)
+		}
 		return s.bootFailure(group, c)
 	}
 	e := &startError{event: lastWarning(group)}
@@ -54,8 +58,7 @@ func (s *Stage) death(group *eci.Group) error {
 	case "ScheduleFailed":
 		return scheduleFailure(group)
 	case "Expired":
-		e.what = fmt.Sprintf("container group %s was reclaimed: its spot instance is gone", group.ID)
-		e.next = "retry the job; jobs that must not be lost need strategy = \"none\" in [spot]."
+		return spotReclaimed(group)
 	case "Succeeded", "Failed", "Terminating":
 		e.what = fmt.Sprintf("container group %s has ended (status %s)", group.ID, group.Status)
 	default: // a status that is new is none of these
@@ -82,6 +85,13 @@ func killedForMemory(group *eci.Group, c *eci.ContainerStatus) bool {
 	return c.Reason == "OOMKilled" || slices.ContainsFunc(group.Events, func(e eci.Event) bool {
 		return e.Reason == "OOMKilled" && e.Name == c.Name
 	})
+}
+
+// spotReclaimed is the end of a group whose spot instance ECI has taken.
+func spotReclaimed(group *eci.Group) error {
+	return &startError{event: lastWarning(group),
+		what: fmt.Sprintf("container group %s was reclaimed: its spot instance is gone", group.ID),
+		next: "retry the job; jobs that must not be lost need strategy = \"none\" in [spot]."}
 }
 
 // scheduleFailure is why ECI gave a group up before it had a place.
