@@ -173,6 +173,25 @@ notes() {
 	[ -e "$ctl/notes" ] && claim "$ctl/notes.shown" && cat "$ctl/notes"
 }
 
+# quoting SCRIPT: shell = sh, or bash where sh can't read what the runner's generators
+# for both write unless FF_POSIXLY_CORRECT_ESCAPES is on: $'...', which dash lacks.
+quoting() {
+	shell=sh
+	eval "known=\$'a'"
+	[ "$known" = a ] && return 0
+	command -v bash >/dev/null && shell=bash && return 0
+	lines=0
+	while [ $lines -lt 10 ] && read -r line; do
+		lines=$((lines + 1))
+		case $line in
+		*"eval \$'"*)
+			echo "eci-executor: this image has no bash, and its sh can't read the runner's script; set the variable FF_POSIXLY_CORRECT_ESCAPES to true"
+			return 0
+			;;
+		esac
+	done <"$1"
+}
+
 # warm: waits for a run, claims it, and becomes its script.
 warm() {
 	itself
@@ -186,7 +205,7 @@ warm() {
 			read -r exec shell nonce <"$file"
 			echo "$run $nonce" 1<>"$ctl/$role.$seat.run"
 			echo "$role.$seat" 1<>"$ctl/$run.seat"
-			[ "$shell" = bash ] && command -v bash >/dev/null || shell=sh
+			[ "$shell" = bash ] && command -v bash >/dev/null || quoting "$ctl/$run.$exec.script"
 			[ "$role" = helper ] && notes
 			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
 		done

@@ -270,6 +270,23 @@ func TestMinimalImage(t *testing.T) {
 	}
 }
 
+// What the runner quotes by $'...' dash can't read; the log has to say so.
+func TestQuotingThatAnImageLacks(t *testing.T) {
+	const script = "#!/bin/sh\neval $'echo done'\n"
+	bare := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) { c.Layers = []string{dashImage(t)} }))
+	if result, log, err := bare.run(t, Build, script); err != nil || result.Status != 127 || !strings.Contains(log, "FF_POSIXLY_CORRECT_ESCAPES") {
+		t.Errorf("without bash: status %d, log %q, error %v", result.Status, log, err)
+	}
+	if result, log, err := bare.run(t, Build, "echo done"); err != nil || result.Status != 0 || log != "done\n" {
+		t.Errorf("a script for sh: status %d, log %q, error %v", result.Status, log, err)
+	}
+	var log bytes.Buffer
+	result, err := newGroup(t, nil).session(t, &log).Run(t.Context(), Job{Role: Build, Shell: "sh", Body: []byte(script)})
+	if err != nil || result.Status != 0 || log.String() != "done\n" {
+		t.Errorf("shell = sh beside a bash: status %d, log %q, error %v", result.Status, log.String(), err)
+	}
+}
+
 func inBuild(adjust func(*sandbox.ContainerConfig)) func(*sandbox.ContainerConfig) {
 	return func(c *sandbox.ContainerConfig) {
 		if c.Name == "build" {
