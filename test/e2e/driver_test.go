@@ -72,8 +72,11 @@ func needContainers(t *testing.T) {
 type driverSetup struct {
 	concurrent int
 	profile    string // of the local ECI, "" = docs
-	file       string // more of the driver's file
+	keys       string // more keys of the driver's file, ...
+	file       string // ... and more tables of it
 	grace      int    // the runner's graceful_kill_timeout in seconds, 0 = 60
+
+	runnerKeys, runnerTables string // more of the runner's file, as runnerConfig has it
 }
 
 // newDriverEnv is an env whose executor is the built driver, and a local ECI. A
@@ -86,7 +89,7 @@ func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	e.server = startECI(t, strings.TrimPrefix(e.url, "http://"), setup.profile)
 	e.cache, e.cacheDir = "/cache", e.server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
-	text := fmt.Appendf(nil, driverFile, e.server.URL(), filepath.Join(dir, "state"))
+	text := fmt.Appendf([]byte(setup.keys), driverFile, e.server.URL(), filepath.Join(dir, "state"))
 	if err := os.WriteFile(file, append(text, setup.file...), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +101,7 @@ func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	}
 	e.witnessed = t.TempDir()
 	e.startRunner(dir, runnerConfig{
-		Concurrent: setup.concurrent, Grace: setup.grace,
+		Concurrent: setup.concurrent, Grace: setup.grace, Keys: setup.runnerKeys, Tables: setup.runnerTables,
 		Exec: witness, Args: []string{e.witnessed, buildDriver(t), "--config", file},
 	})
 	return e
@@ -158,7 +161,7 @@ func startECI(t *testing.T, forward, profile string) *ecitest.Server {
 	}
 	server, err := ecitest.Start(ecitest.Options{
 		Dir: t.TempDir(), Forward: []string{forward}, Switches: switches,
-		Images: map[string]ecitest.Image{"build:1": build, "helper:1": helper},
+		Images: map[string]ecitest.Image{"build:1": build, "helper:1": helper, "busybox:1": busyboxImage(t)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -169,6 +172,27 @@ func startECI(t *testing.T, forward, profile string) *ecitest.Server {
 		}
 	})
 	return server
+}
+
+// busyboxImage has no bash on PATH, and busybox as sh.
+func busyboxImage(t *testing.T) ecitest.Image {
+	t.Helper()
+	top := t.TempDir()
+	image, err := ecitest.HostImage(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools := filepath.Join(top, "opt", "tools")
+	if err := os.MkdirAll(tools, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"sh", "cat", "mkdir", "rm", "sleep", "setsid"} {
+		if err := os.Symlink("/usr/bin/busybox", filepath.Join(tools, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	image.Env = []string{"PATH=/opt/tools"}
+	return image
 }
 
 func copyFile(from, to string) error {

@@ -21,6 +21,8 @@ type runnerConfig struct {
 	Args []string
 	// Grace is graceful_kill_timeout, in seconds.
 	Grace int
+	// Keys are lines of [[runners]], Tables of config.toml behind it.
+	Keys, Tables string
 }
 
 // configTemplate is the runner's config.toml. Time stamps are off so that a
@@ -45,6 +47,7 @@ token = "glrt-e2e-runner-token"
 executor = "custom"
 request_concurrency = {{.Concurrent}}
 safe_directory_checkout = true
+{{.Keys}}
 [runners.feature_flags]
 FF_TIMESTAMPS = false
 [runners.custom]
@@ -61,6 +64,7 @@ cleanup_args = {{args .Args "cleanup"}}
 cleanup_exec_timeout = 60
 graceful_kill_timeout = {{.Grace}}
 force_kill_timeout = 10
+{{.Tables}}
 `))
 
 // tomlString quotes s as a TOML literal string; paths of tests hold no quote.

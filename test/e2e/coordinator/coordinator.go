@@ -56,6 +56,7 @@ type Result struct {
 // Artifact is one upload.
 type Artifact struct {
 	Type, Format, Filename string
+	ExpireIn               string
 	Content                []byte
 }
 

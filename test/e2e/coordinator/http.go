@@ -193,7 +193,7 @@ func (c *Coordinator) uploadArtifacts(w http.ResponseWriter, r *http.Request, j 
 	defer c.mu.Unlock()
 	j.artifacts = append(j.artifacts, Artifact{
 		Type: r.FormValue("artifact_type"), Format: r.FormValue("artifact_format"),
-		Filename: header.Filename, Content: content,
+		Filename: header.Filename, ExpireIn: r.FormValue("expire_in"), Content: content,
 	})
 	writeJSON(w, http.StatusCreated, []byte("{}"))
 }

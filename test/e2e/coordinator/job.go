@@ -27,6 +27,8 @@ type Job struct {
 	Variables   []Variable
 	Script      []string
 	AfterScript []string
+	Steps       []Step // further ones, between script and after_script
+	Depth       int    // of the clone, 0 = all
 	Timeout     time.Duration
 	Cache       []Cache
 	Artifacts   []Artifacts
@@ -66,11 +68,19 @@ type Cache struct {
 
 // Artifacts is one entry of the keyword artifacts.
 type Artifacts struct {
-	Name   string   `json:"name,omitempty"`
-	Paths  []string `json:"paths"`
-	When   string   `json:"when,omitempty"`
-	Type   string   `json:"artifact_type"`
-	Format string   `json:"artifact_format"`
+	Name     string   `json:"name,omitempty"`
+	Paths    []string `json:"paths"`
+	Exclude  []string `json:"exclude,omitempty"`
+	When     string   `json:"when,omitempty"`
+	Type     string   `json:"artifact_type"`
+	Format   string   `json:"artifact_format"`
+	ExpireIn string   `json:"expire_in,omitempty"`
+}
+
+// Step is a step of a job beyond script and after_script, such as release.
+type Step struct {
+	Name   string
+	Script []string
 }
 
 // Credential is a registry login of the job response.
@@ -199,6 +209,7 @@ func (j Job) response(base *url.URL, deps []dependency) response {
 			RepoURL: repo, RepoObjectFormat: "sha1", Ref: j.Ref, SHA: sha,
 			BeforeSHA: "0000000000000000000000000000000000000000", RefType: "branch",
 			Refspecs:  []string{"+refs/heads/" + j.Ref + ":refs/remotes/origin/" + j.Ref},
+			Depth:     j.Depth,
 			Protected: j.Protected,
 		},
 		RunnerInfo:   runnerInfo{Timeout: int64(j.Timeout / time.Second)},
@@ -258,6 +269,9 @@ func (j Job) variables(base *url.URL, repo, sha string) []Variable {
 func (j Job) steps() []step {
 	seconds := int64(j.Timeout / time.Second)
 	steps := []step{{Name: "script", Script: j.Script, Timeout: seconds, When: "on_success"}}
+	for _, s := range j.Steps {
+		steps = append(steps, step{Name: s.Name, Script: s.Script, Timeout: seconds, When: "on_success"})
+	}
 	if len(j.AfterScript) > 0 {
 		steps = append(steps, step{Name: "after_script", Script: j.AfterScript, Timeout: seconds, When: "always", AllowFailure: true})
 	}
