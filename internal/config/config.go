@@ -193,7 +193,7 @@ type Allow struct {
 
 // Exec is how scripts get into the group.
 type Exec struct {
-	Transport        string `toml:"transport"`         // auto, websocket; sync: not yet
+	Transport        string `toml:"transport"`         // auto, websocket, sync
 	SharedConnection bool   `toml:"shared_connection"` // a hint, without effect so far
 }
 

@@ -61,11 +61,7 @@ func (v *validator) later() {
 	v.notYet("image_cache.images", len(c.ImageCache.Images) > 0)
 	v.notYet("group.log_service", len(c.Group.LogService) > 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
-	if c.Exec.Transport == "sync" {
-		v.add("exec.transport", `"sync" is not yet supported; write "auto" or "websocket"`)
-	} else {
-		v.oneOf("exec.transport", c.Exec.Transport, "auto", "websocket")
-	}
+	v.oneOf("exec.transport", c.Exec.Transport, "auto", "websocket", "sync")
 }
 
 var (

@@ -7,7 +7,8 @@
 // any connection, and its log and exit status are files of the group. What comes
 // back are records with offsets; a lost connection is answered by a new exec that
 // reads on at the last complete offset, and a run ends only with an end record
-// whose length and digest agree with every byte that was written out.
+// whose length and digest agree with every byte that was written out. Where no
+// connection can be had, Sync makes the same records come as answers of execs.
 //
 // The package knows neither the ECI API nor GitLab: the caller opens execs, says
 // whether the group still lives, and makes an exit status of the outcome.
@@ -21,6 +22,9 @@ var script []byte
 //go:embed eci-remote-attach.sh
 var attachScript []byte
 
+//go:embed eci-remote-sync.sh
+var syncScript []byte
+
 // ScriptFile is one file of the volume at ScriptDir.
 type ScriptFile struct {
 	Name    string
@@ -29,7 +33,7 @@ type ScriptFile struct {
 
 // Scripts are the files that helper and build find at ScriptDir.
 func Scripts() []ScriptFile {
-	return []ScriptFile{{scriptName, script}, {scriptName + "-attach", attachScript}}
+	return []ScriptFile{{scriptName, script}, {scriptName + "-attach", attachScript}, {scriptName + "-sync", syncScript}}
 }
 
 // Where the group mounts what the script needs. Script and its two volumes are

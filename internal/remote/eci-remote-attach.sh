@@ -256,12 +256,22 @@ tail_log() {
 			wake "$role.wake"
 		fi
 	done
+	settle
+	ending
+}
+
+# settle: final = length of the log of a run that is over.
+settle() {
 	final=$size
 	if [ "$length" = - ]; then
 		# That of an earlier tail, unless it was killed over it.
 		claim "$ctl/$run.final" "$size"
 		read -r final <"$ctl/$run.final" || final=$size
 	fi
+}
+
+# ending: the rest of the log, and the end record.
+ending() {
 	sum='' sums=$logs/$run.$exec.sums
 	if [ $((final - offset)) -gt 1048576 ]; then
 		# A long log is read by the other core from its beginning on.

@@ -7,6 +7,7 @@
 #   eci-remote warm ROLE SLOT       a shell of either that waits to become a script's
 #   eci-remote attach RUN EXEC ROLE SHELL SIZE OFFSET NONCE BEAT_MS
 #   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
+#   eci-remote sync ...             the same in pieces, for Sync execs: eci-remote-sync.sh
 #
 # Written for dash, bash and busybox ash. PID 1 keeps a seat ready for the next run,
 # because forks are most of a run's cost: a keeper, a supervisor | cat pipeline and,
@@ -472,22 +473,33 @@ pid1_helper() {
 
 # stop_here RUN ROLE: without the stream, in the container itself.
 stop_here() {
-	role=$2 top=1 answer=$ctl/$1.$2.stopped
-	umask 0
-	true >"$ctl/$1.stopping" # for evict, should the asker be killed
-	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
+	bar "$@"
 	clock
 	since=$now
 	while :; do
 		signal=TERM
 		clock
 		[ $((now - since)) -ge $grace ] && signal=KILL
-		sweep $signal
-		[ $count = 0 ] && break
+		swept $signal && break
 		[ $((now - since)) -ge $((3 * grace)) ] && break
-		{ command -v sleep >/dev/null && { sleep 0.1 2>/dev/null || sleep 1; }; }
 	done
 	printf '#left %s\n' $count
+}
+
+# bar RUN ROLE: what is not started yet never is.
+bar() {
+	role=$2 top=1 answer=$ctl/$1.$2.stopped
+	umask 0
+	true >"$ctl/$1.stopping" # for evict, should the asker be killed
+	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
+}
+
+# swept SIGNAL: one pass; false where processes are left, after a moment for them.
+swept() {
+	sweep "$1"
+	[ $count = 0 ] && return
+	{ command -v sleep >/dev/null && { sleep 0.1 2>/dev/null || sleep 1; }; }
+	return 1
 }
 
 verb=$1
@@ -497,5 +509,6 @@ build) pid1_build ;;
 helper) pid1_helper "$@" ;;
 stop) stop_here "$@" ;;
 warm) role=$1 seat=$2 && warm ;;
+sync) . "$0-attach" && . "$0-sync" ;;
 *) die "eci-remote: unknown verb $verb" ;;
 esac

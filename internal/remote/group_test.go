@@ -27,6 +27,9 @@ type group struct {
 	execs      int
 	// faulty wraps the n-th exec's stream, from 0.
 	faulty func(n int, s *execStream) Stream
+	// answered, where it is set, has Sync execs carry the streams, and may spoil the
+	// n-th one's answer; it has taken effect.
+	answered func(n int, command []string, output string) (string, error)
 }
 
 // image is a top layer over the host's root.
@@ -172,8 +175,12 @@ func (g *group) diagnose(context.Context) error {
 func (g *group) session(t testing.TB, output io.Writer) *Session {
 	logger := logrus.New()
 	logger.SetOutput(testLog{t})
-	return &Session{Open: g.open, Diagnose: g.diagnose, Output: output, Notices: io.Discard,
+	session := &Session{Open: g.open, Diagnose: g.diagnose, Output: output, Notices: io.Discard,
 		Settings: DefaultSettings().Scaled(20), Logger: logger}
+	if g.answered != nil {
+		session.Open = g.sync(session.Settings).Open
+	}
+	return session
 }
 
 // run runs a script and returns its log.

@@ -235,21 +235,7 @@ func TestStopEmptiesTheContainer(t *testing.T) {
 						return s
 					}
 				}
-				log := marker{text: "ready", seen: make(chan struct{})}
-				ctx, cancel := context.WithCancel(context.Background())
-				done := make(chan error, 1)
-				session := g.session(t, &log)
-				session.Settings.StopLimit = 20 * time.Second
-				session.Settings.StopConfirm = time.Second
-				go func() {
-					_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte(tt.script)})
-					done <- err
-				}()
-				<-log.seen
-				cancel()
-				if err := <-done; !errors.Is(err, ErrStopped) || err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error
-					t.Fatalf("error %v, want exactly ErrStopped", err)
-				}
+				stopMidwayOf(t, g, role, tt.script)
 				if left := g.outputOf(t, role, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c -e '[s]leep 300' -e '[t]rap'"); left != "0" {
 					t.Errorf("%s processes left", left)
 				}
@@ -306,12 +292,7 @@ func TestShells(t *testing.T) {
 				}
 				t.Skip(err)
 			}
-			g := newGroup(t, func(c *sandbox.ContainerConfig) {
-				// First on PATH, and under the name that makes busybox a shell.
-				if err := os.Symlink(shell, filepath.Join(c.Layers[0], "usr/local/bin/sh")); err != nil {
-					t.Fatal(err)
-				}
-			})
+			g := newGroup(t, shellIsh(t, shell))
 			for _, role := range []Role{Helper, Build} {
 				result, log, err := g.run(t, role, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; echo x >/dev/stderr; exit 3")
 				if err != nil || result.Status != 3 || strings.Count(log, "\n") != 301 || !strings.HasSuffix(log, "299\nx\n") {
@@ -332,8 +313,27 @@ func TestShells(t *testing.T) {
 	}
 }
 
+// shellIsh gives a container that shell as sh.
+func shellIsh(t *testing.T, shell string) func(*sandbox.ContainerConfig) {
+	return func(c *sandbox.ContainerConfig) {
+		// First on PATH, and under the name that makes busybox a shell.
+		if err := os.Symlink(shell, filepath.Join(c.Layers[0], "usr/local/bin/sh")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // stopMidway stops a script that has started and wants nothing of it left.
 func stopMidway(t *testing.T, g *group, role Role) {
+	t.Helper()
+	stopMidwayOf(t, g, role, "sleep 300 & echo ready; sleep 300")
+	if left := g.outputOf(t, role, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[s]leep 300'"); left != "0" {
+		t.Errorf("%s: %s processes left", role, left)
+	}
+}
+
+// stopMidwayOf stops the script once it has printed ready.
+func stopMidwayOf(t *testing.T, g *group, role Role, script string) {
 	t.Helper()
 	log := marker{text: "ready", seen: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -341,16 +341,13 @@ func stopMidway(t *testing.T, g *group, role Role) {
 	session := g.session(t, &log)
 	session.Settings.StopLimit, session.Settings.StopConfirm = 20*time.Second, time.Second
 	go func() {
-		_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte("sleep 300 & echo ready; sleep 300")})
+		_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte(script)})
 		done <- err
 	}()
 	<-log.seen
 	cancel()
-	if err := <-done; !errors.Is(err, ErrStopped) {
-		t.Errorf("%s: error %v, want ErrStopped", role, err)
-	}
-	if left := g.outputOf(t, role, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[s]leep 300'"); left != "0" {
-		t.Errorf("%s: %s processes left", role, left)
+	if err := <-done; err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error
+		t.Errorf("%s: error %v, want exactly ErrStopped", role, err)
 	}
 }
 

@@ -13,6 +13,12 @@ type Settings struct {
 	StopConfirm time.Duration // how long a stop through the stream may stay unconfirmed
 	StopLimit   time.Duration // how long a stop may take altogether
 	Notice      time.Duration // a connection lost for longer is told in the job's log
+
+	// Without a WebSocket each look at the log is an exec of its own.
+	PollMin  time.Duration // pause between two while there is output, at first ...
+	PollBusy time.Duration // ... and later
+	PollMax  time.Duration // pause when nothing happens for long
+	PollHold time.Duration // how long one waits for something to tell
 }
 
 // DefaultSettings are those for the cloud. ECI closes an exec after about 60 s
@@ -28,6 +34,10 @@ func DefaultSettings() Settings {
 		StopConfirm: 3 * time.Second,
 		StopLimit:   40 * time.Second,
 		Notice:      30 * time.Second,
+		PollMin:     500 * time.Millisecond,
+		PollBusy:    2 * time.Second,
+		PollMax:     10 * time.Second,
+		PollHold:    2 * time.Second,
 	}
 }
 
@@ -35,5 +45,6 @@ func DefaultSettings() Settings {
 func (s Settings) Scaled(n int) Settings {
 	d := time.Duration(n)
 	return Settings{s.Heartbeat / d, s.Idle / d, s.BackoffMin / d, s.BackoffMax / d,
-		s.Diagnose / d, s.Death / d, s.StopConfirm / d, s.StopLimit / d, s.Notice / d}
+		s.Diagnose / d, s.Death / d, s.StopConfirm / d, s.StopLimit / d, s.Notice / d,
+		s.PollMin / d, s.PollBusy / d, s.PollMax / d, s.PollHold / d}
 }

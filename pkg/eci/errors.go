@@ -41,7 +41,8 @@ type Error struct {
 	Action     string // of the API, which is also the RAM action
 	Endpoint   string // host that was called
 	Region     string
-	noKeys     bool // nothing was sent: there are no credentials
+	noKeys     bool   // nothing was sent: there are no credentials
+	unreached  string // the WebSocket host, where no connection to it could be had
 	cause      error
 }
 
@@ -64,6 +65,16 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause, e.g. context.Canceled; never an error of the SDK.
 func (e *Error) Unwrap() error { return e.cause }
+
+// Unreached returns the WebSocket host of an exec that the API allowed and to which
+// no connection could be had, "" for every other error.
+func Unreached(err error) string {
+	var e *Error
+	if !errors.As(err, &e) {
+		return ""
+	}
+	return e.unreached
+}
 
 // ClassOf returns the class of err, Unknown when it is not an *Error. What the
 // table of codes does not know is told apart by the HTTP status alone.

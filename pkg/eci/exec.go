@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 
@@ -19,45 +20,62 @@ type ExecRequest struct {
 }
 
 // Limits of a command: 20 words of 256 bytes as documented, and 2048 bytes in
-// all as clients have found (eci-exec.md, 3).
+// all, as a JSON array, as clients have found (eci-exec.md, 3).
 const (
-	mostWords     = 20
-	mostWordBytes = 256
-	mostBytes     = 2048
+	MaxCommandWords     = 20
+	MaxCommandWordBytes = 256
+	MaxCommandBytes     = 2048
 )
 
 // Exec starts a process and connects to it. Whether it starts with the call or
 // with the connection is not documented; a URI is dialled at once and never
 // twice. stdin is always on, because some stacks end an exec without it early.
 func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Stream, error) {
-	command, err := encodeCommand(r.Command)
+	call, err := execCall(r, Params{"TTY": fmt.Sprint(r.TTY), "Stdin": "true"})
 	if err != nil {
 		return nil, err
 	}
-	params := Params{
-		"ContainerGroupId": r.GroupID, "ContainerName": r.Container,
-		"Command": command, "TTY": fmt.Sprint(r.TTY), "Stdin": "true",
-	}
 	var answer struct{ WebSocketUri string }
-	call := call{"ExecContainerCommand", "exec in container " + r.Container + " of", r.GroupID, params}
 	if err := c.do(ctx, call, &answer); err != nil {
 		return nil, err
 	}
 	return c.dial(ctx, call, answer.WebSocketUri)
 }
 
+// ExecSync runs a command without stdin or terminal to its end, in the time of one
+// call, and returns what it printed, stdout and stderr together. What becomes of its
+// exit status, and where long output is cut, is not documented (eci-exec.md, 2).
+func (c *Client) ExecSync(ctx context.Context, r ExecRequest) (string, error) {
+	call, err := execCall(r, Params{"TTY": "false", "Stdin": "false", "Sync": "true"})
+	if err != nil {
+		return "", err
+	}
+	var answer struct{ SyncResponse string }
+	err = c.do(ctx, call, &answer)
+	return answer.SyncResponse, err
+}
+
+func execCall(r ExecRequest, params Params) (call, error) {
+	command, err := encodeCommand(r.Command)
+	if err != nil {
+		return call{}, err
+	}
+	params["ContainerGroupId"], params["ContainerName"], params["Command"] = r.GroupID, r.Container, command
+	return call{"ExecContainerCommand", "exec in container " + r.Container + " of", r.GroupID, params}, nil
+}
+
 func encodeCommand(words []string) (string, error) {
 	for _, w := range words {
-		if len(w) > mostWordBytes {
-			return "", fmt.Errorf("a word of the command has %d bytes, ECI takes %d", len(w), mostWordBytes)
+		if len(w) > MaxCommandWordBytes {
+			return "", fmt.Errorf("a word of the command has %d bytes, ECI takes %d", len(w), MaxCommandWordBytes)
 		}
 	}
 	text, err := json.Marshal(words)
 	if err != nil {
 		return "", err
 	}
-	if len(words) == 0 || len(words) > mostWords || len(text) > mostBytes {
-		return "", fmt.Errorf("the command has %d words and %d bytes, ECI takes 1 to %d and %d", len(words), len(text), mostWords, mostBytes)
+	if len(words) == 0 || len(words) > MaxCommandWords || len(text) > MaxCommandBytes {
+		return "", fmt.Errorf("the command has %d words and %d bytes, ECI takes 1 to %d and %d", len(words), len(text), MaxCommandWords, MaxCommandBytes)
 	}
 	return string(text), nil
 }
@@ -69,18 +87,22 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 	if err != nil || target.Host == "" {
 		return nil, &Error{Op: call.op, ID: call.id, Message: "the answer holds no usable WebSocketUri"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.options.CallTimeout)
+	connect, whole := c.options.timeouts(call.action)
+	dialing, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
-	conn, response, err := websocket.Dial(ctx, uri, &websocket.DialOptions{
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connect}).DialContext}
+	conn, response, err := websocket.Dial(dialing, uri, &websocket.DialOptions{
 		HTTPClient:      &http.Client{Transport: transport},
 		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
-		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: target.Host, Region: c.options.Region, cause: ctx.Err(),
+		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: target.Host, Region: c.options.Region, cause: dialing.Err(),
 			Message: fmt.Sprintf("the WebSocket host %s can't be reached", target.Host)}
-		if response != nil {
+		switch {
+		case response != nil:
 			e.Message = fmt.Sprintf("the WebSocket host %s refused the connection (HTTP %d)", target.Host, response.StatusCode)
+		case ctx.Err() == nil:
+			e.unreached = target.Host
 		}
 		return nil, e
 	}

@@ -63,6 +63,28 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// TestExecSync: the command runs without stdin, and its output is the answer.
+func TestExecSync(t *testing.T) {
+	got := Params{}
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		r.ParseForm()
+		for key := range r.PostForm {
+			if !r.URL.Query().Has(key) {
+				got[key] = r.PostForm.Get(key)
+			}
+		}
+		reply(w, 200, map[string]any{"SyncResponse": "out\nerr\n"})
+	})
+	out, err := c.ExecSync(context.Background(), ExecRequest{GroupID: "eci-1", Container: "build", Command: []string{"true"}})
+	if err != nil || out != "out\nerr\n" {
+		t.Errorf("got %q, %v", out, err)
+	}
+	want := Params{"ContainerGroupId": "eci-1", "ContainerName": "build", "Stdin": "false", "TTY": "false", "Sync": "true", "Command": `["true"]`}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("parameters (-want +sent):\n%s", d)
+	}
+}
+
 // TestExecLimits: a command that ECI would cut or refuse fails here, with a
 // number, and without a call.
 func TestExecLimits(t *testing.T) {
@@ -141,6 +163,9 @@ func TestExecDialErrors(t *testing.T) {
 			text := fmt.Sprintf("%v %+v %s %v", err, *e, e.Advice(), errors.Unwrap(err))
 			if !strings.Contains(text, tt.want) || !strings.Contains(text, "exec in container build of eci-1") {
 				t.Errorf("%q is not in %q", tt.want, text)
+			}
+			if reached := Unreached(err) == ""; reached == strings.Contains(tt.want, "can't be reached") {
+				t.Errorf("unreached host %q", Unreached(err))
 			}
 			if strings.Contains(text, token) || strings.Contains(text, "eci..") {
 				t.Errorf("a token or a broken address is in %q", text)

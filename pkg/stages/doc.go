@@ -21,7 +21,8 @@ import (
 )
 
 // API is the part of the ECI API that the stages use. Each method is one RAM
-// action of the same name; ListContainerGroups is DescribeContainerGroups.
+// action of the same name; ListContainerGroups is DescribeContainerGroups, Exec and
+// ExecSync are ExecContainerCommand.
 type API interface {
 	CreateContainerGroup(ctx context.Context, p eci.Params) (id string, err error)
 	DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error)
@@ -31,6 +32,7 @@ type API interface {
 	DescribeContainerLog(ctx context.Context, group, container string) (string, error)
 	DeleteContainerGroup(ctx context.Context, id string, force bool) error
 	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
+	ExecSync(ctx context.Context, r eci.ExecRequest) (string, error)
 }
 
 // Clock is the time that the stages wait by.

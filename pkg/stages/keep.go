@@ -87,7 +87,7 @@ func (s *Stage) keeps(ctx context.Context) bool {
 		return false
 	}
 	log := s.Logger.WithField("group", record.GroupID)
-	if err := s.endIn(ctx, record.GroupID, left); err != nil {
+	if err := s.endIn(ctx, record, left); err != nil {
 		log.WithError(err).Warn("the group of the failed job can't be kept and is deleted")
 		return false
 	}
@@ -107,12 +107,12 @@ func (s *Stage) keeps(ctx context.Context) bool {
 
 // endIn tells the PID 1s of a group to end after a while, leaving time for a
 // delete where that fails.
-func (s *Stage) endIn(ctx context.Context, group string, after time.Duration) error {
+func (s *Stage) endIn(ctx context.Context, record *Record, after time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete/2)
 	defer cancel()
-	result, err := s.session(group, "keep").Run(ctx, remote.EndIn(after))
+	result, err := s.session(record, "keep").Run(ctx, remote.EndIn(after))
 	if err == nil && result.Status != 0 {
-		err = fmt.Errorf("the end of container group %s can't be set: exit status %d", group, result.Status)
+		err = fmt.Errorf("the end of container group %s can't be set: exit status %d", record.GroupID, result.Status)
 	}
 	return err
 }

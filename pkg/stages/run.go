@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/eci-executor/eci-executor/internal/remote"
-	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 // roleOf says in which container a sub-stage runs: what GitLab's own scripts do
@@ -46,7 +45,7 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	defer s.tellCost(subStage, record)
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)
-	result, err := s.session(record.GroupID, subStage).Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
+	result, err := s.session(record, subStage).Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
 	err = s.outcome(subStage, record, result, err)
 	if recordErr := s.recordFailure(subStage, role, err); recordErr != nil {
 		s.Logger.WithError(recordErr).Warn("recording the failure: the container group will not be kept")
@@ -69,24 +68,14 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, e
 	return &BuildError{Status: result.Status}
 }
 
-// session runs scripts in a group.
-func (s *Stage) session(group, subStage string) *remote.Session {
+// session runs scripts in the group of a record.
+func (s *Stage) session(record *Record, subStage string) *remote.Session {
 	return &remote.Session{
-		Open:     s.opener(group),
-		Diagnose: func(ctx context.Context) error { return s.diagnose(ctx, group) },
+		Open:     s.opener(record),
+		Diagnose: func(ctx context.Context) error { return s.diagnose(ctx, record.GroupID) },
 		Output:   s.Stdout,
 		Notices:  s.Stderr,
 		Settings: s.Remote,
 		Logger:   s.Logger.WithField("stage", subStage),
-	}
-}
-
-func (s *Stage) opener(group string) func(context.Context, remote.Role, []string) (remote.Stream, error) {
-	return func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
-		stream, err := s.API.Exec(ctx, eci.ExecRequest{GroupID: group, Container: string(role), Command: command})
-		if err != nil {
-			return nil, err
-		}
-		return stream, nil
 	}
 }

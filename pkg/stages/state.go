@@ -34,6 +34,8 @@ type Record struct {
 	Failed    *Failed   `json:"failed,omitempty"` // where the group is kept for it
 	KeepUntil time.Time `json:"keep_until,omitzero"`
 	Kept      bool      `json:"kept,omitempty"` // cleanup left it to end then
+
+	Transport string `json:"transport,omitempty"` // sync, once the WebSocket was given up
 }
 
 // isOver tells whether nothing needs the attempt's group any more.

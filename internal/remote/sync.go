@@ -1,0 +1,176 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// Sync opens execs where no WebSocket can be had. Its streams carry what those of a
+// connection do, so a Session sees no difference but the time it takes: stdin goes
+// in as words of commands, and each piece of output is the answer of one exec, which
+// eci-remote-sync.sh makes. An answer that is missing, cut or damaged ends the stream, as a
+// lost connection does.
+type Sync struct {
+	// Exec runs command in the container to its end and returns what it printed.
+	Exec func(ctx context.Context, container Role, command []string) (string, error)
+	// Turn waits until one more exec may be made; one that is urgent has waited
+	// enough.
+	Turn     func(ctx context.Context, urgent bool) error
+	Limits   CommandLimits
+	Settings Settings
+
+	mu    sync.Mutex
+	learn learned
+}
+
+// CommandLimits bound the command of an exec.
+type CommandLimits struct{ Words, WordBytes, Bytes int } // Bytes: as a JSON array
+
+// learned outlives a lost stream.
+type learned struct {
+	run   string        // whose pieces are there
+	sent  int           // how many, from the first on
+	most  int           // bytes of log that one answer may carry
+	cap   int           // what most may grow to
+	hold  time.Duration // how long an exec waits for something to tell
+	swept time.Time     // when its container was first swept
+}
+
+// How much log one answer carries: firstAnswer makes an answer of less than 64 KiB
+// in base64, mostAnswer one of 256 KiB. Where answers are cut nobody documents.
+const (
+	firstAnswer = 32 << 10
+	mostAnswer  = 186 << 10
+	leastAnswer = 4 << 10
+)
+
+func (s *Sync) learned() learned {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.learn.most == 0 {
+		s.learn.most, s.learn.cap, s.learn.hold = firstAnswer, mostAnswer, s.Settings.PollHold
+	}
+	return s.learn
+}
+
+func (s *Sync) learning(change func(*learned)) {
+	s.learned()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.learn)
+}
+
+// filled is told of an answer with all the log that it may carry.
+func (s *Sync) filled() {
+	s.learning(func(l *learned) { l.most = min(2*l.most, l.cap) })
+}
+
+// cut is told of an answer of that bound that did not come whole.
+func (s *Sync) cut(most int) {
+	s.learning(func(l *learned) {
+		l.cap = max(min(l.cap, most/2), leastAnswer)
+		l.most = min(l.most, l.cap)
+	})
+}
+
+// failed is told of an exec with that hold that brought nothing after so long: the
+// server may have lost patience with it.
+func (s *Sync) failed(hold, after time.Duration) {
+	if after >= hold/2 {
+		s.learning(func(l *learned) { l.hold = min(l.hold, hold/2) })
+	}
+}
+
+// Open takes the place of Session.Open for the commands that a Session gives it. It
+// makes no call yet.
+func (s *Sync) Open(ctx context.Context, container Role, command []string) (Stream, error) {
+	x := &syncStream{Sync: s, container: container, stop: make(chan struct{}), whole: make(chan []byte, 1), opened: time.Now()}
+	var serve func(context.Context) error
+	switch verb, words := command[2], command[3:]; verb {
+	case "attach":
+		if err := x.parse(words); err != nil {
+			return nil, err
+		}
+		serve = x.attach
+	case "stop":
+		x.run, x.role = words[0], words[1]
+		serve = x.sweep
+	default:
+		return nil, fmt.Errorf("an exec of %s can't be made without a WebSocket", verb)
+	}
+	x.PipeReader, x.out = io.Pipe()
+	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // a stream outlives the wish to stop its script
+	go func() {
+		x.out.CloseWithError(serve(ctx)) //nolint:errcheck // never fails
+	}()
+	return x, nil
+}
+
+// syncStream is one stream of Sync.
+type syncStream struct {
+	*Sync
+	*io.PipeReader
+	out       *io.PipeWriter
+	cancel    context.CancelFunc
+	container Role
+	opened    time.Time
+
+	// The words of the attach.
+	run, role, shell, nonce string
+	size                    int  // of the script, until that was written
+	upload                  bool // the script is to be sent
+	offset                  int64
+	beat                    time.Duration
+
+	// What was written.
+	in      []byte
+	whole   chan []byte   // the script and the line behind it
+	stop    chan struct{} // closed when a stop was asked for
+	stopped sync.Once
+	writing sync.Mutex
+}
+
+// parse reads what run.command writes.
+func (x *syncStream) parse(words []string) error {
+	size, offset, err := twoNumbers(words[4], words[5])
+	beat, err2 := number(words[7])
+	if err := errors.Join(err, err2); err != nil {
+		return err
+	}
+	x.run, x.role, x.shell, x.nonce = words[0], words[2], words[3], words[6]
+	x.size, x.upload, x.offset = int(size), size > 0, offset
+	x.beat = max(time.Duration(beat)*time.Millisecond, time.Millisecond)
+	return nil
+}
+
+// Write takes what eci-remote reads from stdin: the script, the nonce as a line, and
+// then words, of which only stop has a meaning here.
+func (x *syncStream) Write(p []byte) (int, error) {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	x.in = append(x.in, p...)
+	if script := x.size + len(x.nonce) + 1; x.size > 0 && len(x.in) >= script {
+		x.whole <- x.in[:script:script]
+		x.in, x.size = x.in[script:], 0
+	}
+	if x.size == 0 && string(x.in) == "stop\n" {
+		x.stopped.Do(func() { close(x.stop) })
+	}
+	if x.size == 0 {
+		x.in = nil
+	}
+	return len(p), nil
+}
+
+// Stderr is empty: it comes among the output, where it is no record.
+func (x *syncStream) Stderr() string { return "" }
+
+// Close ends the stream. An exec that is under way ends by itself.
+func (x *syncStream) Close() error {
+	x.cancel()
+	return x.PipeReader.Close()
+}

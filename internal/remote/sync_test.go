@@ -1,0 +1,355 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// noise is text that no compression makes much smaller.
+func noise(n int) string {
+	random := rand.New(rand.NewPCG(1, 2))
+	b := make([]byte, n*3/4)
+	for i := range b {
+		b[i] = byte(random.Uint32())
+	}
+	return base64.StdEncoding.EncodeToString(b)[:n]
+}
+
+// What goes through a connection goes through Sync execs, in commands within the
+// limits.
+func TestSyncCarriesAnyLog(t *testing.T) {
+	g := newGroup(t, nil)
+	var mu sync.Mutex
+	largest := 0
+	g.answered = func(_ int, command []string, output string) (string, error) {
+		text, err := json.Marshal(command)
+		if err != nil {
+			return "", err
+		}
+		if len(command) > 20 || len(text) > 2048 || slices.ContainsFunc(command, func(w string) bool { return len(w) > 256 }) {
+			t.Errorf("a command of %d words and %d bytes: %q", len(command), len(text), command)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		largest = max(largest, len(output))
+		return output, nil
+	}
+	var lines strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&lines, "line %d\n", i)
+	}
+	tests := []struct {
+		name, script string
+		status       int
+		log          string
+	}{
+		{"100,000 lines", "seq -f 'line %.0f' 0 99999; exit 7", 7, lines.String()},
+		{"one line of 3 MB", "head -c 3000000 /dev/zero | tr '\\0' x", 0, strings.Repeat("x", 3_000_000)},
+		{"binary", `printf '\000\377\001\n\000'; exit 255`, 255, "\x00\xff\x01\n\x00"},
+		{"a script of many pieces", ": " + noise(60_000) + "\necho done; exit 2", 2, "done\n"},
+		{"text like our records", "printf '#end a 0 0\\n#ok 3\\n#done\\n'", 0, "#end a 0 0\n#ok 3\n#done\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			result, log, err := g.run(t, Build, tt.script)
+			if err != nil || result.Status != tt.status || log != tt.log {
+				t.Errorf("status %d, %d bytes of log, want %d and %d, error %v", result.Status, len(log), tt.status, len(tt.log), err)
+			}
+		})
+	}
+	if largest > 258<<10 {
+		t.Errorf("the largest answer has %d bytes", largest)
+	}
+}
+
+// A script that is quiet for long ends when it ends, and its execs grow rare.
+func TestSyncPollsRarelyInSilence(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	g.answered = whole
+	const silence = 4 * time.Second // 80 s, scaled
+	result, log, err := g.run(t, Build, "echo a; sleep 4; echo b; exit 3")
+	if err != nil || result.Status != 3 || log != "a\nb\n" || result.Execs != 1 {
+		t.Errorf("status %d, log %q, %d streams, error %v", result.Status, log, result.Execs, err)
+	}
+	settings := DefaultSettings().Scaled(20)
+	if most := 12 + int(silence/(settings.PollMax+settings.PollHold)); g.execs > most {
+		t.Errorf("%d execs, want %d at most", g.execs, most)
+	}
+}
+
+// spoiled is what may become of an answer.
+func spoiled() map[string]func(output string) (string, error) {
+	lost := errors.New("connection reset by peer")
+	return map[string]func(string) (string, error){
+		"lost":               func(string) (string, error) { return "", lost },
+		"empty":              func(string) (string, error) { return "", nil },
+		"cut in the header":  func(s string) (string, error) { return s[:min(len(s), 20)], nil },
+		"cut in the middle":  func(s string) (string, error) { return s[:len(s)/2], nil },
+		"cut before its end": func(s string) (string, error) { return s[:len(s)-1], nil },
+		"a byte changed": func(s string) (string, error) {
+			b := []byte(s)
+			b[len(b)/2] ^= 3
+			return string(b), nil
+		},
+		"a byte lost":   func(s string) (string, error) { return s[:len(s)/2] + s[len(s)/2+1:], nil },
+		"stderr before": func(s string) (string, error) { return "sh: warning\n" + s, nil },
+	}
+}
+
+// An answer that is not whole is asked for again. Its exec has taken effect all the
+// same: nothing of it may be done twice.
+func TestSyncAnswerSpoiled(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	var want strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&want, "line %d\n", i)
+	}
+	script := "echo x >>/builds/times; : " + noise(4000) + "\ni=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; exit 7"
+	for name, spoil := range spoiled() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, nil)
+			random := rand.New(rand.NewPCG(seed, 1))
+			var mu sync.Mutex
+			left := 6
+			g.answered = func(n int, _ []string, output string) (string, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if left > 0 && (n == 0 || random.IntN(2) == 0) {
+					left--
+					return spoil(output)
+				}
+				return output, nil
+			}
+			result, log, err := g.run(t, Build, script)
+			if err != nil || result.Status != 7 || log != want.String() {
+				t.Errorf("status %d, %d bytes of log, want %d, error %v", result.Status, len(log), want.Len(), err)
+			}
+			if left > 5 {
+				t.Error("no answer was spoiled: the test shows nothing")
+			}
+			if times := g.outputOf(t, Build, "cat /builds/times"); times != "x" {
+				t.Errorf("the script ran as often as there are lines in %q", times)
+			}
+		})
+	}
+}
+
+// Where answers are cut at some length, they are asked to be shorter.
+func TestSyncAnswersAreShortenedWhereTheyAreCut(t *testing.T) {
+	g := newGroup(t, nil)
+	cuts := 0
+	g.answered = func(_ int, _ []string, output string) (string, error) {
+		if len(output) > 100_000 {
+			cuts++
+		}
+		return output[:min(len(output), 100_000)], nil
+	}
+	result, log, err := g.run(t, Build, "head -c 2000000 /dev/zero; exit 4")
+	if err != nil || result.Status != 4 || len(log) != 2_000_000 {
+		t.Errorf("status %d, %d bytes of log, error %v", result.Status, len(log), err)
+	}
+	if cuts == 0 || cuts > 2 {
+		t.Errorf("%d answers were cut, want 1 or 2", cuts)
+	}
+}
+
+// When no answer comes in any more, the run is never said to have ended well.
+func TestSyncDeadIsNeverGreen(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	g.answered = func(n int, _ []string, output string) (string, error) {
+		if n > 0 {
+			return output[:len(output)/2], nil
+		}
+		return output, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	var log bytes.Buffer
+	session := g.session(t, &log)
+	session.Settings.StopLimit = time.Second
+	result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("echo a; sleep 0.5; exit 0")})
+	if err == nil {
+		t.Errorf("result %+v without an error", result)
+	}
+}
+
+func TestSyncScriptTooLarge(t *testing.T) {
+	g := newGroup(t, nil)
+	g.answered = whole
+	_, _, err := g.run(t, Build, ": "+noise(200_000)+"\necho done")
+	if err == nil || !strings.Contains(err.Error(), "too large to be sent without a WebSocket") || !strings.Contains(err.Error(), "reach the WebSocket host") {
+		t.Errorf("error %v", err)
+	}
+	if g.execs != 0 {
+		t.Errorf("%d execs for a script that can't be sent", g.execs)
+	}
+	if _, log, err := g.run(t, Build, ": "+noise(100_000)+"\necho done"); err != nil || log != "done\n" {
+		t.Errorf("half of it: log %q, error %v", log, err)
+	}
+}
+
+// The pieces of an upload that is cut again and again are not sent again.
+func TestSyncUploadGoesOn(t *testing.T) {
+	g := newGroup(t, nil)
+	puts := map[string]int{}
+	g.answered = func(n int, command []string, output string) (string, error) {
+		if command[3] == "put" {
+			puts[command[6]]++
+			if puts[command[6]] == 1 && n%3 == 2 {
+				return "", errors.New("connection reset by peer")
+			}
+		}
+		return output, nil
+	}
+	if _, log, err := g.run(t, Build, ": "+noise(20_000)+"\necho done"); err != nil || log != "done\n" {
+		t.Fatalf("log %q, error %v", log, err)
+	}
+	lost := 0
+	for piece, times := range puts {
+		if times > 2 {
+			t.Errorf("piece %s was sent %d times", piece, times)
+		}
+		lost += times - 1
+	}
+	if lost == 0 {
+		t.Error("no piece was lost: the test shows nothing")
+	}
+	if left, _ := filepath.Glob(filepath.Join(g.control, "*.piece.*")); len(left) > 0 {
+		t.Errorf("pieces are left: %v", left)
+	}
+}
+
+func TestSyncStopEmptiesTheContainer(t *testing.T) {
+	tests := []struct {
+		name, script string
+		silent       bool // no poll that asks for the stop is answered
+	}{
+		{"a plain script", "echo ready; sleep 300", false},
+		{"children in the background", "sleep 300 & (setsid sleep 300 &) ; echo ready; wait", false},
+		{"a script that ignores TERM", "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo ready; while :; do sleep 1; done", false},
+		{"one that prints on", "while :; do echo ready; done", false},
+		{"polls are lost", "sleep 300 & echo ready; sleep 300", true},
+	}
+	for _, role := range []Role{Build, Helper} {
+		for _, tt := range tests {
+			t.Run(string(role)+"/"+tt.name, func(t *testing.T) {
+				t.Parallel()
+				g := newGroup(t, nil)
+				g.answered = func(_ int, command []string, output string) (string, error) {
+					if tt.silent && command[3] == "poll" && command[11] == "stop" {
+						return "", errors.New("connection reset by peer")
+					}
+					return output, nil
+				}
+				stopMidwayOf(t, g, role, tt.script)
+				if left := g.outputOf(t, role, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c -e '[s]leep 300' -e '[t]rap'"); left != "0" {
+					t.Errorf("%s processes left", left)
+				}
+				g.answered = whole
+				if result, after, err := g.run(t, role, "echo after; exit 4"); err != nil || result.Status != 4 || after != "after\n" {
+					t.Errorf("next script: status %d, log %q, error %v", result.Status, after, err)
+				}
+			})
+		}
+	}
+}
+
+// The shells that images bring as sh all have to do.
+func TestSyncShells(t *testing.T) {
+	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
+		t.Run(filepath.Base(shell), func(t *testing.T) {
+			t.Parallel()
+			if _, err := os.Stat(shell); err != nil {
+				if os.Getenv("CI") == "true" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+			g := newGroup(t, shellIsh(t, shell))
+			g.answered = whole
+			for _, role := range []Role{Helper, Build} {
+				result, log, err := g.run(t, role, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; sleep 0.2; echo x >/dev/stderr; exit 3")
+				if err != nil || result.Status != 3 || strings.Count(log, "\n") != 301 || !strings.HasSuffix(log, "299\nx\n") {
+					t.Errorf("%s: status %d, %d lines, error %v", role, result.Status, strings.Count(log, "\n"), err)
+				}
+				stopMidwayOf(t, g, role, "sleep 300 & echo ready; sleep 300")
+				g.run(t, role, "true")
+			}
+		})
+	}
+}
+
+// A stop in an image whose only executable is dash takes builtins alone.
+func TestSyncMinimalImage(t *testing.T) {
+	g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) { c.Layers = []string{dashImage(t)} }))
+	g.answered = func(_ int, command []string, output string) (string, error) {
+		if command[3] == "poll" && command[11] == "stop" {
+			return "", errors.New("connection reset by peer")
+		}
+		return output, nil
+	}
+	stopMidwayOf(t, g, Build, "echo ready; while :; do :; done")
+	g.answered = whole
+	if result, _, err := g.run(t, Build, "exit 9"); err != nil || result.Status != 9 {
+		t.Errorf("status %d, error %v", result.Status, err)
+	}
+}
+
+func TestOpenEnvelopeRefuses(t *testing.T) {
+	text := base64.StdEncoding.EncodeToString([]byte("#beat\n"))
+	envelope := fmt.Sprintf("#sync %d %x\n%s\n#done\n", len(text), sha256.Sum256([]byte(text)), text)
+	if got, err := openEnvelope(envelope); err != nil || string(got) != "#beat\n" {
+		t.Fatalf("got %q, %v", got, err)
+	}
+	for i := range len(envelope) {
+		if got, err := openEnvelope(envelope[:i]); err == nil {
+			t.Errorf("cut at %d gave %q", i, got)
+		}
+		if got, err := openEnvelope(envelope[:i] + envelope[i+1:]); err == nil {
+			t.Errorf("without byte %d gave %q", i, got)
+		}
+	}
+}
+
+// While it waits for its turn, the session hears that all is well.
+func TestSyncTurnIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	g.answered = whole
+	var log bytes.Buffer
+	session := g.session(t, &log)
+	session.Settings.Idle, session.Settings.Heartbeat = time.Second, 100*time.Millisecond
+	s := g.sync(session.Settings)
+	s.Turn = func(ctx context.Context, urgent bool) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(session.Settings.Idle * 3 / 2):
+			return nil
+		}
+	}
+	session.Open = s.Open
+	result, err := session.Run(context.Background(), Job{Role: Build, Shell: "sh", Body: []byte("echo a; exit 5")})
+	if err != nil || result.Status != 5 || result.Execs != 1 || log.String() != "a\n" {
+		t.Errorf("status %d, %d streams, log %q, error %v", result.Status, result.Execs, log.String(), err)
+	}
+}

@@ -1,0 +1,136 @@
+package stages
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// The transports of [exec] transport.
+const (
+	transportAuto = "auto"
+	transportSync = "sync"
+)
+
+const (
+	dialsUntilSync = 2              // how many in a row must fail for auto to give the WebSocket up
+	unreachedFor   = 24 * time.Hour // after which this host tries it again
+)
+
+// unreached is what this host knows of its way to a region's WebSocket host.
+type unreached struct {
+	Host string    `json:"host"`
+	At   time.Time `json:"at"`
+}
+
+// transport opens the execs of one group. With auto it begins with the WebSocket and
+// changes, for the rest of the job, to Sync execs where its host can't be dialled. An
+// exec that the API or that host refuses is no reason: there the way is open.
+type transport struct {
+	stage  *Stage
+	group  string
+	socket opener
+	sync   *remote.Sync // nil while the WebSocket is used
+	failed int          // dials in a row
+}
+
+type opener = func(context.Context, remote.Role, []string) (remote.Stream, error)
+
+// socket opens execs in a group by WebSocket.
+func (s *Stage) socket(group string) opener {
+	return func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
+		stream, err := s.API.Exec(ctx, execRequest(group, role, command))
+		if err != nil {
+			return nil, err
+		}
+		return stream, nil
+	}
+}
+
+func execRequest(group string, role remote.Role, command []string) eci.ExecRequest {
+	return eci.ExecRequest{GroupID: group, Container: string(role), Command: command}
+}
+
+// opener opens execs in the group of a record.
+func (s *Stage) opener(record *Record) opener {
+	t := &transport{stage: s, group: record.GroupID, socket: s.socket(record.GroupID)}
+	switch {
+	case s.Config.Exec.Transport == transportSync:
+		t.useSync()
+	case s.Config.Exec.Transport != transportAuto:
+	case record.Transport == transportSync:
+		t.useSync()
+	default:
+		if known := s.store().unreached(s.Config.Region); s.Clock.Now().Sub(known.At) < unreachedFor {
+			t.giveUp(known)
+		}
+	}
+	return t.open
+}
+
+func (t *transport) open(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
+	if t.sync != nil {
+		return t.sync.Open(ctx, role, command)
+	}
+	stream, err := t.socket(ctx, role, command)
+	if err == nil {
+		t.failed = 0
+		return stream, nil
+	}
+	host := eci.Unreached(err)
+	if host == "" || t.stage.Config.Exec.Transport != transportAuto {
+		return nil, err
+	}
+	if t.failed++; t.failed < dialsUntilSync {
+		return nil, err
+	}
+	known := unreached{Host: host, At: t.stage.Clock.Now()}
+	saveCache(t.stage.store().unreachedPath(t.stage.Config.Region), known)
+	t.giveUp(known)
+	return t.sync.Open(ctx, role, command)
+}
+
+func (t *transport) useSync() {
+	s := t.stage
+	settings := s.Remote
+	settings.PollHold = min(settings.PollHold, s.Config.Timeouts.Call/3)
+	t.sync = &remote.Sync{
+		Exec: func(ctx context.Context, container remote.Role, command []string) (string, error) {
+			return s.API.ExecSync(ctx, execRequest(t.group, container, command))
+		},
+		Turn:     s.execTurn,
+		Limits:   remote.CommandLimits{Words: eci.MaxCommandWords, WordBytes: eci.MaxCommandWordBytes, Bytes: eci.MaxCommandBytes},
+		Settings: settings,
+	}
+}
+
+// giveUp changes to Sync execs, for this job's later stages too, and tells its author.
+func (t *transport) giveUp(known unreached) {
+	t.useSync()
+	s := t.stage
+	fmt.Fprintf(s.Stderr, "The WebSocket host %s of ECI can't be reached from the runner's host (since %s): scripts and logs travel by single calls of the API, and output comes some seconds late.\n", //nolint:errcheck // the log itself tells a lost output
+		known.Host, known.At.UTC().Format("2006-01-02 15:04 MST"))
+	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			r.Transport = transportSync
+		}
+		return r
+	})
+	if err != nil {
+		s.Logger.WithError(err).Warn("recording the transport: the job's next stage tries the WebSocket again")
+	}
+}
+
+func (s store) unreachedPath(region string) string {
+	return filepath.Join(s.dir, "unreached-"+label(region)+".json")
+}
+
+// unreached is zero where the WebSocket host was not found out of reach.
+func (s store) unreached(region string) (known unreached) {
+	loadCache(s.unreachedPath(region), &known)
+	return known
+}
