@@ -32,12 +32,13 @@ type CommandLimits struct{ Words, WordBytes, Bytes int } // Bytes: as a JSON arr
 
 // learned outlives a lost stream.
 type learned struct {
-	run   string        // whose pieces are there
-	sent  int           // how many, from the first on
-	most  int           // bytes of log that one answer may carry
-	cap   int           // what most may grow to
-	hold  time.Duration // how long an exec waits for something to tell
-	swept time.Time     // when its container was first swept
+	run     string        // whose pieces are there
+	sent    int           // how many, from the first on
+	most    int           // bytes of log that one answer may carry
+	cap     int           // what most may grow to
+	arrived int           // bytes of the last answer that was cut
+	hold    time.Duration // how long an exec waits for something to tell
+	swept   time.Time     // when its container was first swept
 }
 
 // How much log one answer carries: firstAnswer makes an answer of less than 64 KiB
@@ -69,11 +70,15 @@ func (s *Sync) filled() {
 	s.learning(func(l *learned) { l.most = min(2*l.most, l.cap) })
 }
 
-// cut is told of an answer of that bound that did not come whole.
-func (s *Sync) cut(most int) {
+// cut is told how much came of an answer that did not come whole. Where that is the
+// same twice, the server has a limit there.
+func (s *Sync) cut(arrived int) {
 	s.learning(func(l *learned) {
-		l.cap = max(min(l.cap, most/2), leastAnswer)
-		l.most = min(l.most, l.cap)
+		if arrived == l.arrived {
+			l.cap = min(l.cap, max(arrived*7/10, leastAnswer)) // 4/3 for base64, and what stands around it
+		}
+		l.arrived = arrived
+		l.most = max(min(l.most/2, l.cap), leastAnswer)
 	})
 }
 

@@ -106,7 +106,7 @@ func (x *syncStream) listen(ctx context.Context, words []string, l learned) (see
 	}
 	records, err := openEnvelope(text)
 	if errors.Is(err, errCut) {
-		x.cut(l.most)
+		x.cut(len(text))
 	}
 	if err != nil {
 		return seen{}, err

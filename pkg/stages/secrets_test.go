@@ -2,8 +2,10 @@ package stages_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -57,20 +59,25 @@ func (w *world) tap(t *testing.T) *wiretap {
 func TestSecrets(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
 	tap := w.tap(t)
+	// Other processes of this machine may speak of secrets too.
+	secret := func(name string) string { return name + "-" + rand.Text() }
+	masked, plain, file, token := secret("masked"), secret("plain"), secret("file"), secret("token")
+	registry, author, login := secret("registry"), secret("author"), secret("login")
 	w.config.Endpoint = tap.url
-	w.config.Registries = []config.Registry{{Server: "registry.example.com", Username: "ci", Password: "registry-pass"}}
-	auths := `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:author-pass")) + `"}}}`
+	w.config.Registries = []config.Registry{{Server: "registry.example.com", Username: "ci", Password: config.Secret(registry)}}
+	auths := `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:" + author)) + `"}}}`
 	w.job(t, map[string]any{
+		"token": token,
 		"variables": []map[string]any{
 			{"key": "CI_SERVER_HOST", "value": "gitlab.example.com", "public": true}, {"key": "CI_RUNNER_ID", "value": "12", "public": true},
-			{"key": "SECRET", "value": "masked-value", "masked": true}, {"key": "PLAIN", "value": "plain-value"},
-			{"key": "PUBLIC_FILE", "value": "file-value", "file": true, "public": true}, {"key": "DOCKER_AUTH_CONFIG", "value": auths}},
-		"credentials": []map[string]string{{"type": "registry", "url": "gitlab.example.com:5050", "username": "gitlab-ci-token", "password": "token-pass"}},
+			{"key": "SECRET", "value": masked, "masked": true}, {"key": "PLAIN", "value": plain},
+			{"key": "PUBLIC_FILE", "value": file, "file": true, "public": true}, {"key": "DOCKER_AUTH_CONFIG", "value": auths}},
+		"credentials": []map[string]string{{"type": "registry", "url": "gitlab.example.com:5050", "username": "gitlab-ci-token", "password": login}},
 		"services":    []map[string]any{{"name": "host", "alias": "quay.io", "command": []string{"sleep", "600"}}, {"name": "host", "command": []string{"sleep", "600"}}},
 	})
-	secrets := []string{"masked-value", "plain-value", "file-value", "job-token", "registry-pass", "author-pass", "token-pass",
-		base64.StdEncoding.EncodeToString([]byte("ci:registry-pass")), base64.StdEncoding.EncodeToString([]byte("u:author-pass"))}
-	script := "export SECRET=masked-value PLAIN=plain-value TOKEN=job-token\necho ready\nuntil [ -e /builds/go ]; do sleep 0.05; done\ntrue # registry-pass author-pass token-pass file-value\n"
+	secrets := []string{masked, plain, file, token, registry, author, login,
+		base64.StdEncoding.EncodeToString([]byte("ci:" + registry)), base64.StdEncoding.EncodeToString([]byte("u:" + author))}
+	script := fmt.Sprintf("export SECRET=%s PLAIN=%s TOKEN=%s\necho ready\nuntil [ -e /builds/go ]; do sleep 0.05; done\ntrue # %s\n", masked, plain, token, secrets)
 	said := w.stagesAloud(t, script, func() {
 		for name, text := range commandLines(t) {
 			holdsNone(t, name, text, secrets)
