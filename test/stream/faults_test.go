@@ -15,6 +15,18 @@ type fault struct {
 	reopens bool
 	// bytewise: it is slow for large logs, so that few of those are drawn.
 	bytewise bool
+	// calls: it is of the call that makes an exec, not of its connection.
+	calls bool
+	// polls: it is of the many calls that a stage makes without a connection.
+	polls bool
+}
+
+// fits tells whether the fault can strike in a world of the kind.
+func (f fault) fits(k kind) bool {
+	if k.bySync() {
+		return f.calls || f.polls
+	}
+	return !f.polls
 }
 
 // until gives most 1 to 4, how often a fault strikes before it lets the stage go on.
@@ -31,6 +43,11 @@ func one(format string, args ...draw) func(r *rand.Rand, upload int) []string {
 		}
 		return []string{fmt.Sprintf(format, values...)}
 	}
+}
+
+// all are rules that draw nothing.
+func all(rules ...string) func(*rand.Rand, int) []string {
+	return func(*rand.Rand, int) []string { return rules }
 }
 
 func times(r *rand.Rand, _ int) any { return until(r) }
@@ -69,7 +86,7 @@ func boundary(r *rand.Rand, _ int) []string {
 func faults() []fault {
 	const call = "ExecContainerCommand:"
 	return []fault{
-		{name: "none", rules: func(*rand.Rand, int) []string { return nil }},
+		{name: "none", rules: func(*rand.Rand, int) []string { return nil }, calls: true},
 		{name: "dropped before the first byte", rules: one("exec:drop=0,times=%d", times), reopens: true},
 		{name: "dropped after the first byte", rules: one("exec:drop=1,times=%d", times), reopens: true},
 		{name: "dropped at a record boundary", rules: boundary},
@@ -77,11 +94,14 @@ func faults() []fault {
 		{name: "dropped every 200 ms", rules: one("exec:drop-every=200ms")},
 		{name: "dropped soon, often", rules: one("exec:drop-every=%dms,times=8", between(1, 60))},
 		{name: "handshake refused", rules: one("exec:refuse,times=%d", times), reopens: true},
-		{name: "call answered 500", rules: one(call+"error=500,times=%d", times), reopens: true},
-		{name: "call answered 503", rules: one(call+"error=503,times=%d", times), reopens: true},
-		{name: "call throttled", rules: one(call+"error=Throttling.User,times=%d", times), reopens: true},
-		{name: "call cut after its effect", rules: one(call+"cut=after,times=%d", times), reopens: true},
-		{name: "call's answer truncated", rules: one(call+"truncate=%d,times=%d", between(0, 60), times), reopens: true},
+		{name: "call answered 500", rules: one(call+"error=500,times=%d", times), reopens: true, calls: true},
+		{name: "call answered 503", rules: one(call+"error=503,times=%d", times), reopens: true, calls: true},
+		{name: "call throttled", rules: one(call+"error=Throttling.User,times=%d", times), reopens: true, calls: true},
+		{name: "call cut after its effect", rules: one(call+"cut=after,times=%d", times), reopens: true, calls: true},
+		{name: "call cut before its effect", rules: one(call+"cut=before,skip=%d,times=%d", between(1, 3), times), polls: true},
+		{name: "call's answer truncated", rules: one(call+"truncate=%d,times=%d", between(0, 60), times), reopens: true, calls: true},
+		{name: "a later call's answer truncated", rules: one(call+"truncate=%d,skip=%d,times=%d", below(50_000), between(1, 5), times), polls: true},
+		{name: "calls at random", rules: all(call+"cut=after,probability=0.2", call+"error=503,probability=0.2", call+"truncate=200,probability=0.2"), polls: true},
 		{name: "single bytes", rules: one("exec:split=1"), bytewise: true},
 		{name: "small frames", rules: one("exec:split=%d,empty-frames", between(2, 4000))},
 		{name: "merged frames", rules: one("exec:merge")},

@@ -30,7 +30,7 @@ var (
 const (
 	leastOfEach   = 20 // stages of each fault and of each script
 	stagesOfGroup = 60
-	workers       = 8
+	workers       = 10
 	// patience is far above what any stage takes: a stage that has not ended by then hangs.
 	patience = 2 * time.Minute
 )
@@ -73,9 +73,9 @@ func plan(n int, r *rand.Rand) []cell {
 			cells = append(cells, c)
 		}
 	}
-	names := kinds()
 	for i := range cells {
-		cells[i].kind, cells[i].seed = names[r.IntN(len(names))].name, r.Uint64()
+		fit := slices.DeleteFunc(kinds(), func(k kind) bool { return !cells[i].fault.fits(k) })
+		cells[i].kind, cells[i].seed = fit[r.IntN(len(fit))].name, r.Uint64()
 	}
 	r.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 	return cells
@@ -129,7 +129,7 @@ func TestMatrix(t *testing.T) {
 				}
 			}
 			close(queue)
-			for i := range workers / len(kinds()) {
+			for i := range k.workers() {
 				t.Run(fmt.Sprintf("%s %d", k.name, i), func(t *testing.T) {
 					t.Parallel()
 					work(t, k, queue, tally)

@@ -44,11 +44,24 @@ type kind struct {
 	switches ecitest.Switches
 	shell    string            // sh of helper and build; "" = the host's
 	tools    map[string]string // helper's, over the host's: name -> program
+
+	transport string // of [exec]; "" = websocket
 }
+
+// workers is how many groups of the kind run stages at once.
+func (k kind) workers() int {
+	if k.bySync() {
+		return 1
+	}
+	return 2
+}
+
+// bySync tells that scripts and logs travel by Sync execs.
+func (k kind) bySync() bool { return k.transport == "sync" }
 
 func kinds() []kind {
 	alpine := map[string]string{}
-	for _, tool := range []string{"dd", "stat", "sha256sum", "head", "sleep", "cat", "setsid"} {
+	for _, tool := range []string{"dd", "stat", "sha256sum", "head", "sleep", "cat", "setsid", "base64", "gzip", "mv", "rm"} {
 		alpine[tool] = "/usr/bin/busybox"
 	}
 	return []kind{
@@ -58,6 +71,9 @@ func kinds() []kind {
 		{name: "bash", shell: "/usr/bin/bash", switches: ecitest.Switches{ExecStartsAtCall: true, ExecOrphanOutput: ecitest.OrphanBlock,
 			ExecClosesAtExit: true, EmptyFirstFrame: true, ExecMaxFrame: 32 << 10}},
 		{name: "closing", switches: ecitest.Switches{ExecOrphanOutput: ecitest.OrphanClose}},
+		{name: "sync", transport: "sync"},
+		{name: "sync alpine", transport: "sync", shell: "/usr/bin/busybox", tools: alpine, switches: ecitest.Switches{
+			ExecSyncExitError: "InternalError", ExecSyncBytes: 64 << 10, ExecSyncLimit: 5 * time.Second, ExecCommandBytes: 2048}},
 	}
 }
 
@@ -79,6 +95,7 @@ type world struct {
 	config   *config.Config
 	options  eci.Options
 	settings remote.Settings
+	clock    stages.Clock // of run
 	env      stages.Env
 	attempts int
 }
@@ -107,7 +124,10 @@ const jobResponse = `{"id": 42, "token": "t", "image": {"name": "build"}, "runne
 func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Settings) *world {
 	t.Helper()
 	needs(t, sandbox.Supported())
-	w := &world{t: t, dir: t.TempDir(), options: options, settings: settings}
+	w := &world{t: t, dir: t.TempDir(), options: options, settings: settings, clock: stages.SystemClock{}}
+	if k.bySync() {
+		w.clock = fastClock{time.Now()}
+	}
 	images := map[string]ecitest.Image{"build": image(t, k.shell, nil), "helper:1": image(t, k.shell, k.tools)}
 	runner := filepath.Join(images["helper:1"].Layers[0], "usr/local/bin/gitlab-runner-helper")
 	must(t, os.WriteFile(runner, []byte("#!/bin/sh\necho stand-in\n"), 0o755))
@@ -118,11 +138,21 @@ func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Setting
 	ecitest.LeakCheck(t, w.server, time.Minute)
 	w.config, err = config.Parse("test.toml", fmt.Appendf(nil, driverFile, w.server.URL(), filepath.Join(w.dir, "state")))
 	must(t, err)
+	if w.config.Exec.Transport = "websocket"; k.bySync() {
+		w.config.Exec.Transport = k.transport
+	}
 	w.env = stages.Env{BuildFailure: 1, SystemFailure: 2, JobResponseFile: filepath.Join(w.dir, "response.json"),
 		BuildExitCodeFile: filepath.Join(w.dir, "status"), Custom: map[string]string{"CI_RUNNER_VERSION": "19.4.0"}}
 	must(t, os.WriteFile(w.env.JobResponseFile, []byte(jobResponse), 0o600))
 	return w
 }
+
+// fastClock makes the rate of Sync execs that of the scaled times.
+type fastClock struct{ begun time.Time }
+
+func (c fastClock) Now() time.Time { return c.begun.Add(scale * time.Since(c.begun)) }
+
+func (c fastClock) After(d time.Duration) <-chan time.Time { return time.After(d / scale) }
 
 // image is the host's root with other programs first on PATH.
 func image(t testing.TB, shell string, tools map[string]string) ecitest.Image {
@@ -200,7 +230,7 @@ func (w *world) run(subStage, script string, limit time.Duration) outcome {
 	stage := w.stage(&log)
 	logger := logrus.New()
 	logger.SetOutput(&driver)
-	stage.Logger = logger
+	stage.Logger, stage.Clock = logger, w.clock
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	begun, before := time.Now(), w.execs()
