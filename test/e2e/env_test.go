@@ -26,6 +26,7 @@ type env struct {
 	*testing.T
 	coord *coordinator.Coordinator
 	git   *gate
+	repos string // the directory of the repositories
 	url   string // of coordinator and git server
 	sha   string // the only commit of demo/app
 
@@ -65,7 +66,7 @@ func newGitLab(t *testing.T) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &env{T: t, coord: coordinator.New(), git: &gate{next: git}, sha: sha}
+	e := &env{T: t, coord: coordinator.New(), git: &gate{next: git}, repos: root, sha: sha}
 	mux := http.NewServeMux()
 	mux.Handle("/api/v4/", e.coord)
 	mux.Handle("/", e.git)

@@ -2,9 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/eci-executor/eci-executor/internal/gitserver"
 	"github.com/eci-executor/eci-executor/test/e2e/coordinator"
 )
 
@@ -108,6 +113,38 @@ func sourcesSent(sha string) []sent {
 	}
 }
 
+// submoduleSent is a job of a branch with a submodule beside the project, by a
+// relative URL as GitLab advises.
+func (e *env) submoduleSent() sent {
+	e.Helper()
+	if _, err := gitserver.CreateRepository(filepath.Join(e.repos, "demo", "sub.git"), map[string]string{"inside": "of the submodule\n"}); err != nil {
+		e.Fatal(err)
+	}
+	work := filepath.Join(e.TempDir(), "app")
+	git := func(args ...string) string {
+		cmd := exec.CommandContext(e.Context(), "git", args...)
+		cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1",
+			"GIT_AUTHOR_NAME=e2e", "GIT_AUTHOR_EMAIL=e2e@localhost", "GIT_COMMITTER_NAME=e2e", "GIT_COMMITTER_EMAIL=e2e@localhost")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			e.Fatalf("git %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("clone", "-q", filepath.Join(e.repos, "demo", "app.git"), work)
+	git("-C", work, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", "../sub.git", "sub")
+	git("-C", work, "commit", "-q", "-m", "Add a submodule")
+	git("-C", work, "push", "-q", "origin", "HEAD:refs/heads/with-submodule")
+	return sent{
+		name: "a submodule",
+		job: coordinator.Job{
+			SHA: git("-C", work, "rev-parse", "HEAD"), Ref: "with-submodule", Variables: public("GIT_SUBMODULE_STRATEGY", "recursive"),
+			Script: []string{"cat sub/inside"},
+		},
+		traces: []string{"\nof the submodule\n"},
+	}
+}
+
 // stepsSent are jobs with steps, shells and artifacts out of the ordinary.
 func stepsSent() []sent {
 	return []sent{
@@ -175,7 +212,7 @@ func TestSent(t *testing.T) {
 		runnerKeys:   "pre_get_sources_script = \"printf '%s-%s\\\\n' before sources\"\npost_build_script = \"printf '%s-%s\\\\n' after build\"",
 		runnerTables: "[runners.custom_build_dir]\nenabled = true",
 	})
-	e.verifySent(append(append(variablesSent(), sourcesSent(e.sha)...), stepsSent()...))
+	e.verifySent(slices.Concat(variablesSent(), sourcesSent(e.sha), stepsSent(), []sent{e.submoduleSent()}))
 }
 
 // shell = "sh" has the runner write for sh, which is dash here, and can't read it all.
