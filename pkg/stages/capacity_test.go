@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,6 +118,33 @@ func TestTheSameRequestAfterADoubt(t *testing.T) {
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Once a call may have made the group, no refusal of a later one makes room for
+// another request: the attempt ends, and its cleanup finds the group by the tags.
+func TestNoOtherRequestAfterADoubt(t *testing.T) {
+	for _, code := range []string{"OperationDenied.NoStock", "ImageSnapshot.NotFound"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Faults: refuseCreate(
+				ecitest.CallFault{CutAfter: true}, ecitest.CallFault{Status: 403, Code: code, Message: "vsw-1"})})
+			log, err := w.prepare(t)
+			wantError(t, err, code, "an earlier call", "no other one is asked for")
+			if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+				t.Errorf("exit status %d", status)
+			}
+			if strings.Contains(log, "Trying again") {
+				t.Errorf("another group is spoken of:\n%s", log)
+			}
+			w.oneCreate(t, false)
+			if live := w.server.Live(); len(live) != 1 {
+				t.Errorf("%d groups, want the one of the first call", len(live))
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
 

@@ -137,7 +137,7 @@ func refusal(err error) (eci.Class, string) {
 		return start.class, start.event
 	}
 	var e *eci.Error
-	if !errors.As(err, &e) || eci.Ambiguous(err) {
+	if !errors.As(err, &e) || eci.Ambiguous(err) || errors.Is(err, errInDoubt) {
 		return eci.Unknown, ""
 	}
 	return eci.ClassOf(err), e.Message

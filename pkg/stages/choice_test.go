@@ -90,6 +90,7 @@ func TestRefusal(t *testing.T) {
 		{"a definite refusal", &eci.Error{Code: "OperationDenied.NoStock", HTTPStatus: 403}, eci.Capacity},
 		{"the same from a server in trouble", &eci.Error{Code: "OperationDenied.NoStock", HTTPStatus: 500}, eci.Unknown},
 		{"no answer", &eci.Error{}, eci.Unknown},
+		{"a definite refusal after a call without an answer", fmt.Errorf("%w (%w)", &eci.Error{Code: "OperationDenied.NoStock", HTTPStatus: 403}, errInDoubt), eci.Unknown},
 		{"a group that ECI gave up", &startError{class: eci.Capacity}, eci.Capacity},
 		{"a group that fails otherwise", &startError{}, eci.Unknown},
 		{"an error of ours", errors.New("disk full"), eci.Unknown},

@@ -143,11 +143,17 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Re
 		doubt = doubt || eci.Ambiguous(err)
 		return err
 	})
-	if err != nil && !doubt {
-		err = errors.Join(err, s.store().removeRecord(s.Job)) // refused, so there is nothing to find
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return record, s.created(ctx, record)
+	case !doubt:
+		return nil, errors.Join(err, s.store().removeRecord(s.Job)) // refused, so there is nothing to find
+	case eci.Ambiguous(err):
 		return nil, err
 	}
-	return record, s.created(ctx, record)
+	return nil, fmt.Errorf("%w (%w)", err, errInDoubt)
 }
+
+// errInDoubt is beside a refusal that does not tell what became of the calls before
+// it: no other request may follow, though the refusal itself is definite.
+var errInDoubt = errors.New("an earlier call got no answer and may have made the group, so no other one is asked for")
