@@ -72,7 +72,7 @@ func withWishes(cfg *config.Config, job *Job) (with *config.Config, lines []stri
 			lines = append(lines, fmt.Sprintf("the user %q of image %s is ignored: [allow] users of this runner is not set", image.User, image.Name))
 		}
 	}
-	return &copied, lines, mistakes
+	return &copied, append(lines, leftOut(job)...), mistakes
 }
 
 // withServiceWishes is the size of one service, whose own variables go over the job's.

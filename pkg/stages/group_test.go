@@ -68,6 +68,12 @@ func TestRequests(t *testing.T) {
 	mirrored := someJob()
 	mirrored.Image = Image{Name: "maven:3@sha256:" + strings.Repeat("0a", 32)}
 	mirrored.Services = []Image{{Name: "bitnami/redis"}, {Name: "registry.gitlab.com/team/db:1"}, {Name: "registry.example.com/other"}}
+	variables := newJob(response{ID: 42, Image: responseImage{Name: "maven:3"},
+		Variables: []Variable{{Key: "CI_SERVER_HOST", Value: "gitlab.example.com", Public: true}, {Key: "TOKEN", Value: "t0ken", Masked: true}},
+		Services: []responseImage{{Name: "postgres:16", Alias: "db,pg", Variables: []Variable{
+			{Key: "POSTGRES_USER", Value: "$CI_PROJECT_NAME"}, {Key: "POSTGRES_DB", Value: "test"}, {Key: "LONG", Value: strings.Repeat("x", 257)}}}},
+	}, Env{Attempt: "0123abcd", Custom: map[string]string{"CI_RUNNER_VERSION": "19.4.0", "CI_PROJECT_DIR": "/builds/group/app",
+		"CI_JOB_SERVICES": `[{"name":"postgres:16","alias":"db","variables":{"POSTGRES_USER":"app","POSTGRES_DB":"test"}}]`}})
 	entrypoint := someJob()
 	entrypoint.variables = map[string]string{"FF_KUBERNETES_HONOR_ENTRYPOINT": "true"}
 	entrypoint.Image.Entrypoint = []string{"/entry", "--quiet"}
@@ -78,6 +84,7 @@ func TestRequests(t *testing.T) {
 	}{
 		{"small", smallDriverFile, someJob()},
 		{"services", smallDriverFile, withServices},
+		{"service-variables", smallDriverFile, variables},
 		{"private-registry", smallDriverFile + "[[registry]]\nserver = \"docker.io\"\nusername = \"operator\"\npassword = \"op-pass\"\n", private},
 		{"mirrors", smallDriverFile + "[pull]\npolicy = [\"always\", \"if-not-present\"]\n" +
 			`mirrors = { "docker.io/" = "mirror.example.com/hub/", "docker.io/library/" = "mirror.example.com/library/", "registry.gitlab.com/" = "mirror.example.com/gitlab/" }`, mirrored},

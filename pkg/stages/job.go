@@ -49,13 +49,14 @@ type Image struct {
 	User       string
 }
 
-// Variable is one variable of a job or service, unexpanded.
+// Variable is one variable of a job or service, unexpanded in a job response.
 type Variable struct {
 	Key    string `json:"key"`
 	Value  string `json:"value"`
 	Public bool   `json:"public"`
 	File   bool   `json:"file"`
 	Masked bool   `json:"masked"`
+	Raw    bool   `json:"raw"` // not to be expanded
 }
 
 // Credential is a registry login that GitLab gave the job.
@@ -153,13 +154,12 @@ func newJob(r response, env Env) *Job {
 			first[v.Key] = v.Value
 		}
 		job.variables[v.Key] = v.Value
-		if v.Public && !v.File && !v.Masked {
-			job.PublicVariables = append(job.PublicVariables, v)
-		}
 	}
+	job.PublicVariables = publicVariables(append(runnersOwn(env), r.Variables...))
 	for key, value := range env.Custom {
 		job.variables[key] = value
 	}
+	job.expandServices(env.Custom["CI_JOB_SERVICES"]) // set last by the runner, over any job variable
 	job.identify(r, first)
 	return job
 }

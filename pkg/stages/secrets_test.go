@@ -65,12 +65,14 @@ func TestSecrets(t *testing.T) {
 	registry, author, login := secret("registry"), secret("author"), secret("login")
 	w.config.Endpoint = tap.url
 	w.config.Registries = []config.Registry{{Server: "registry.example.com", Username: "ci", Password: config.Secret(registry)}}
+	w.env.Custom["PUBLIC_URL"] = "https://" + masked + "@example.com"
 	auths := `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:" + author)) + `"}}}`
 	w.job(t, map[string]any{
 		"token": token,
 		"variables": []map[string]any{
 			{"key": "CI_SERVER_HOST", "value": "gitlab.example.com", "public": true}, {"key": "CI_RUNNER_ID", "value": "12", "public": true},
 			{"key": "SECRET", "value": masked, "masked": true}, {"key": "PLAIN", "value": plain},
+			{"key": "PUBLIC_URL", "value": "https://$SECRET@example.com", "public": true},
 			{"key": "PUBLIC_FILE", "value": file, "file": true, "public": true}, {"key": "DOCKER_AUTH_CONFIG", "value": auths}},
 		"credentials": []map[string]string{{"type": "registry", "url": "gitlab.example.com:5050", "username": "gitlab-ci-token", "password": login}},
 		"services":    []map[string]any{{"name": "host", "alias": "quay.io", "command": []string{"sleep", "600"}}, {"name": "host", "command": []string{"sleep", "600"}}},

@@ -94,7 +94,8 @@ func serviceAliases(s Image) []string {
 	return append(names, s.Aliases...)
 }
 
-// serviceEnv is what a service may know: the job's public variables and its own.
+// serviceEnv is what a service may know: the job's public variables and its own, as
+// far as ECI takes them; leftOut tells of the rest.
 func serviceEnv(job *Job, s Image) []eci.EnvVar {
 	values := map[string]string{}
 	for _, v := range slices.Concat(job.PublicVariables, s.Variables) {
@@ -102,14 +103,11 @@ func serviceEnv(job *Job, s Image) []eci.EnvVar {
 	}
 	var env []eci.EnvVar
 	for _, key := range sortedKeys(values) {
-		if values[key] != "" && len(values[key]) <= maxEnvValue {
+		if values[key] != "" && inEnv(Variable{Key: key, Value: values[key]}) {
 			env = append(env, eci.EnvVar{Name: key, Value: values[key]})
 		}
 	}
 	return env
 }
-
-// maxEnvValue is the documented limit of a value in characters (eci-api.md, 2.3).
-const maxEnvValue = 256
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

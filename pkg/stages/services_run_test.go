@@ -1,0 +1,55 @@
+package stages_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+)
+
+// service is one of a job response that runs a script in the image "host".
+func service(alias, script string, variables map[string]string) map[string]any {
+	var list []map[string]any
+	for key, value := range variables {
+		list = append(list, map[string]any{"key": key, "value": value})
+	}
+	return map[string]any{"name": "host", "alias": alias, "entrypoint": []string{"sh", "-c", script}, "variables": list}
+}
+
+// serviceLog awaits a line in the log of a service.
+func (w *world) serviceLog(t *testing.T, name, line string) string {
+	t.Helper()
+	api := w.stage(t, new(bytes.Buffer)).API
+	for ctx := w.context(t); ; {
+		text, err := api.DescribeContainerLog(ctx, w.server.Live()[0], name)
+		switch {
+		case err == nil && strings.Contains(text, line):
+			return text
+		case ctx.Err() != nil:
+			t.Fatalf("the log of %s has no %q: %v\n%s", name, line, err, text)
+		}
+		time.Sleep(20 * time.Millisecond) // ECI tells of a log only when asked
+	}
+}
+
+// A service sees its variables as the runner expanded them, and the job is told of
+// what it does not get.
+func TestServiceGetsItsVariables(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.env.Custom["CI_JOB_SERVICES"] = `[{"name":"host","alias":"db","variables":{"WHO":"expanded $HERE"}}]`
+	w.job(t, map[string]any{"services": []map[string]any{
+		service("db", `echo "who $WHO long $LONG project $CI_PIPELINE_ID secret $SECRET"; sleep 600`,
+			map[string]string{"WHO": "$SOMEBODY", "LONG": strings.Repeat("x", 257)})}})
+	out, err := w.prepare(t)
+	if err != nil || strings.Count(out, "the variable LONG of service host is left out") != 1 {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if got := w.serviceLog(t, "db", "\n"); got != "who expanded $HERE long  project 99 secret \n" {
+		t.Errorf("the service says %q", got)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}

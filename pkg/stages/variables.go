@@ -1,0 +1,122 @@
+package stages
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"unicode/utf8"
+)
+
+// What a container's environment can hold (eci-api.md, 2.3).
+const (
+	maxEnvKey   = 128 // bytes
+	maxEnvValue = 256 // characters
+)
+
+var envKey = regexp.MustCompile(`^[A-Za-z_][0-9A-Za-z_]*$`)
+
+// inEnv tells whether ECI takes a variable into a container's environment.
+func inEnv(v Variable) bool {
+	return len(v.Key) <= maxEnvKey && envKey.MatchString(v.Key) && utf8.RuneCountInString(v.Value) <= maxEnvValue
+}
+
+// publicVariables are those of the job that services may see, expanded as the
+// runner does it, once and unless raw. A reference to a variable that is not public
+// stays as it stands: its value is nobody's to see in a request. Of two of one name
+// the last decides, also about whether it is public.
+func publicVariables(variables []Variable) []Variable {
+	last := map[string]Variable{}
+	for _, v := range variables {
+		last[v.Key] = v
+	}
+	var public []Variable
+	for _, key := range sortedKeys(last) {
+		v := last[key]
+		if !v.public() {
+			continue
+		}
+		v.Value = v.expanded(func(name string) string {
+			if of, known := last[name]; known && !of.public() {
+				return "${" + name + "}"
+			}
+			return last[name].Value
+		})
+		public = append(public, v)
+	}
+	return public
+}
+
+// runnersOwn are variables that the runner itself adds and services may see; one of
+// the job's with that name counts instead.
+func runnersOwn(env Env) (variables []Variable) {
+	for _, key := range []string{"CI_BUILDS_DIR", "CI_PROJECT_DIR"} {
+		if env.Custom[key] != "" {
+			variables = append(variables, Variable{Key: key, Value: env.Custom[key], Public: true, Raw: true})
+		}
+	}
+	return variables
+}
+
+func (v Variable) public() bool { return v.Public && !v.File && !v.Masked }
+
+func (v Variable) expanded(value func(name string) string) string {
+	if v.Raw {
+		return v.Value
+	}
+	return os.Expand(v.Value, func(name string) string {
+		if name == "$" {
+			return name
+		}
+		return value(name)
+	})
+}
+
+// expandServices gives the own variables of the job's services the values that the
+// runner has for them: told is CI_JOB_SERVICES, which lists the services in the job's
+// order, since 19.x with variables (custom-executor.md, 2). Where it does not tell,
+// they are expanded here. They may refer to any variable of the job, as their author
+// has chosen.
+func (job *Job) expandServices(told string) {
+	var runners []struct {
+		Name      string            `json:"name"`
+		Variables map[string]string `json:"variables"`
+	}
+	if err := json.Unmarshal([]byte(told), &runners); err != nil || len(runners) != len(job.Services) {
+		runners = nil
+	}
+	for i, s := range job.Services {
+		var values map[string]string
+		if runners != nil && runners[i].Name == s.Name {
+			values = runners[i].Variables
+		}
+		own := map[string]string{}
+		for _, v := range s.Variables {
+			own[v.Key] = v.Value
+		}
+		for j, v := range s.Variables {
+			value, known := values[v.Key]
+			if !known {
+				value = v.expanded(func(name string) string {
+					if value, isOwn := own[name]; isOwn {
+						return value
+					}
+					return job.variables[name]
+				})
+			}
+			s.Variables[j].Value = value
+		}
+	}
+}
+
+// leftOut tells, a line each, which own variables of services ECI can't take.
+func leftOut(job *Job) (lines []string) {
+	for _, s := range job.Services {
+		for _, v := range s.Variables {
+			if !inEnv(v) {
+				lines = append(lines, fmt.Sprintf("the variable %s of service %s is left out: ECI takes values of at most %d characters, and names of letters, digits and _", v.Key, s.Name, maxEnvValue))
+			}
+		}
+	}
+	return lines
+}
