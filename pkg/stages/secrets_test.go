@@ -66,7 +66,7 @@ func TestSecrets(t *testing.T) {
 	w.config.Endpoint = tap.url
 	w.config.Registries = []config.Registry{{Server: "registry.example.com", Username: "ci", Password: config.Secret(registry)}}
 	w.env.Custom["PUBLIC_URL"] = "https://" + masked + "@example.com"
-	auths := `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:" + author)) + `"}}}`
+	auths := `{"auths":{"quay.io":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("u:"+author)) + `"}}}`
 	w.job(t, map[string]any{
 		"token": token,
 		"variables": []map[string]any{
