@@ -124,28 +124,35 @@ func (s *Stage) outOfTime(ctx context.Context, id string, group *eci.Group) erro
 		next: "see what the log of this section was waiting for: a long pull wants an image cache, a long wait for a place other vswitch_ids; or raise [timeouts] ready."}
 }
 
-// diagnose says why a group that served a script can't any more; nil while its
-// helper and build run, or while the API does not answer.
-func (s *Stage) diagnose(ctx context.Context, id string) error {
-	watch := watcher{stage: s, id: id, ask: func(ctx context.Context, f func() error) error {
+// doctor is asked, while a script runs, whether its group can still serve it.
+type doctor struct {
+	stage   *Stage
+	watch   watcher
+	unknown bool // the last exec was refused, because the API does not know the group
+}
+
+func (s *Stage) newDoctor(id string) *doctor {
+	return &doctor{stage: s, watch: watcher{stage: s, id: id, ask: func(ctx context.Context, f func() error) error {
 		return eci.Persist(ctx, 3*time.Second, f) // short, because a log that flows waits for the answer
-	}}
-	for {
-		group, err := watch.look(ctx)
-		switch {
-		case err != nil && ctx.Err() == nil && eci.ClassOf(err) != eci.Retry:
-			return err
-		case err != nil:
-			return nil // not known is not gone
-		case group != nil:
-			return s.death(group)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-s.Clock.After(absencesOver / absences):
-		}
+	}}}
+}
+
+// diagnose says why the group can't serve any more; nil while its helper and build
+// run, while the API does not answer, and at an absence that may pass: where the next
+// exec finds no group either, the next absence is the end.
+func (d *doctor) diagnose(ctx context.Context) error {
+	group, err := d.watch.look(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil && eci.ClassOf(err) != eci.Retry:
+		return err
+	case err != nil:
+		return nil // not known is not gone
+	case group != nil:
+		return d.stage.death(group)
+	case d.unknown:
+		return d.watch.vanished()
 	}
+	return nil
 }
 
 // watcher remembers what was seen of one group.
@@ -183,9 +190,13 @@ func (w *watcher) look(ctx context.Context) (*eci.Group, error) {
 	case w.absent < absences || now.Sub(w.since) < absencesOver:
 		return nil, nil
 	case w.listed || w.first == nil:
-		return nil, fmt.Errorf("container group %s does not exist any more: it was deleted by somebody else, or ECI has forgotten it", w.id)
+		return nil, w.vanished()
 	}
 	return nil, fmt.Errorf("container group %s was accepted, but ECI does not list it: it was deleted by somebody else, or the driver's RAM user lacks eci:DescribeContainerGroups, which gives an empty answer", w.id)
+}
+
+func (w *watcher) vanished() error {
+	return fmt.Errorf("container group %s does not exist any more: it was deleted by somebody else, or ECI has forgotten it", w.id)
 }
 
 // seenFor is for how long an event has been seen.

@@ -85,3 +85,34 @@ func TestLogActionIsNotNeeded(t *testing.T) {
 		}
 	}
 }
+
+// Where neither a list nor an exec knows the group any more, its end is certain after
+// one look of each, without the wait for an absence that may pass.
+func TestGroupThatVanished(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Exec: func(int) ecitest.ExecFault {
+		return ecitest.ExecFault{DropEvery: time.Second}
+	}}})
+	front := w.front(t, in(0))
+	w.config.Endpoint = front.url
+	looks := 0
+	err := w.runUntil(t, func(string) error {
+		w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+			if action == "ExecContainerCommand" {
+				return ecitest.CallFault{Status: 404, Code: "InvalidParameter.NotFound"}
+			}
+			return ecitest.CallFault{}
+		}})
+		front.hidden.Store(true)
+		looks = w.calls()["DescribeContainerGroups"]
+		return nil
+	})
+	front.hidden.Store(false)
+	wantError(t, err, "does not exist any more")
+	if looks = w.calls()["DescribeContainerGroups"] - looks; looks != 2 {
+		t.Errorf("%d looks, want one when the connection is lost and one when the exec is refused", looks)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 // roleOf says in which container a sub-stage runs: what GitLab's own scripts do
@@ -70,9 +71,14 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, e
 
 // session runs scripts in the group of a record.
 func (s *Stage) session(record *Record, subStage string) *remote.Session {
+	open, doctor := s.opener(record), s.newDoctor(record.GroupID)
 	return &remote.Session{
-		Open:     s.opener(record),
-		Diagnose: func(ctx context.Context) error { return s.diagnose(ctx, record.GroupID) },
+		Open: func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
+			stream, err := open(ctx, role, command)
+			doctor.unknown = eci.ClassOf(err) == eci.NotFound
+			return stream, err
+		},
+		Diagnose: doctor.diagnose,
 		Output:   s.Stdout,
 		Notices:  s.Stderr,
 		Settings: s.Remote,
