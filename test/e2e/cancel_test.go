@@ -46,10 +46,10 @@ func cuts() []cut {
 		return []coordinator.Variable{{Key: key, Value: value, Public: true}}
 	}
 	endless := watched(stubborn...)
-	scriptLimit := endless
+	scriptLimit := watched(deaf...)
 	scriptLimit.Variables = setting("RUNNER_SCRIPT_TIMEOUT", "8s")
-	jobLimit := endless
-	jobLimit.Timeout = 15 * time.Second
+	jobLimit := watched(deaf...)
+	jobLimit.Timeout = 20 * time.Second
 	afterLimit := watched("true")
 	afterLimit.Variables = setting("RUNNER_AFTER_SCRIPT_TIMEOUT", "2s")
 	afterLimit.AfterScript = append([]string{"true"}, stubborn...)
@@ -61,7 +61,7 @@ func cuts() []cut {
 		{
 			name: "job timeout", job: jobLimit, state: "failed job_execution_timeout",
 			stages: untilScript + "build_script=2 cleanup",
-			traces: []string{"\n" + beginMark, "stopped on request", "execution took longer than 15s seconds"},
+			traces: []string{"stopped on request", "execution took longer than 20s seconds"},
 		},
 		{
 			name: "canceling", job: endless, when: cancelAt(beginMark), state: "failed job_canceled",
@@ -75,7 +75,7 @@ func cuts() []cut {
 		{
 			name: "RUNNER_SCRIPT_TIMEOUT", job: scriptLimit, state: "failed job_execution_timeout",
 			stages: untilScript + "build_script=2" + afterScript, survives: true,
-			traces: []string{"\n" + beginMark, "script timeout", "after:timedout\n"},
+			traces: []string{"script timeout", "after:timedout\n"},
 		},
 		{
 			name: "RUNNER_AFTER_SCRIPT_TIMEOUT", job: afterLimit, state: "success ",
@@ -107,6 +107,10 @@ var stubborn = []string{
 	printMark + "begin",
 	"while :; do sleep 1; done",
 }
+
+// deaf ignores signals as well and is quick to start, for limits that end it by the
+// clock, on a machine however slow.
+var deaf = []string{"trap '' TERM INT HUP", "export LEFT_BY_SCRIPT=yes", "(setsid sleep 86400 &)", "while :; do sleep 1; done"}
 
 // polite ends on a signal, but for its daemon, which holds none of its output.
 var polite = []string{
