@@ -54,6 +54,12 @@ func TestDriver(t *testing.T) {
 				})
 			}
 		}
+		if s.core {
+			t.Run("without a WebSocket/"+s.name, func(t *testing.T) {
+				t.Parallel()
+				s.run(newDriverEnv(t, driverSetup{concurrent: s.concurrent, profile: ecitest.ProfileHostile, file: "[exec]\ntransport = \"sync\"\n"}))
+			})
+		}
 	}
 }
 
