@@ -126,6 +126,9 @@ func (l *live) work(ctx context.Context) {
 			l.tell(l.assume(ctx, a))
 		}
 	}
+	if ctx.Err() != nil {
+		l.tell(failed("run check --live again.", "interrupted before all was asked: %v", context.Cause(ctx)).named(liveCheck).of("assumptions"))
+	}
 }
 
 // script runs one in the group and holds its log and exit status against what they
