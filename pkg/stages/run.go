@@ -46,27 +46,30 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	defer s.tellCost(subStage, record)
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)
-	result, err := s.session(record, subStage).Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
-	err = s.outcome(subStage, record, result, err)
+	session, said := s.session(record, subStage), &lastWords{Writer: s.Stdout}
+	session.Output = said
+	result, err := session.Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
+	err = s.outcome(subStage, record, result, said.words, err)
 	if recordErr := s.recordFailure(subStage, role, err); recordErr != nil {
 		s.Logger.WithError(recordErr).Warn("recording the failure: the container group will not be kept")
 	}
 	return err
 }
 
-// outcome is what the stage says of how a script ended.
-func (s *Stage) outcome(subStage string, record *Record, result remote.Result, err error) error {
+// outcome is what the stage says of how a script ended, whose log ends with said.
+func (s *Stage) outcome(subStage string, record *Record, result remote.Result, said []byte, err error) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s in container group %s: %w", subStage, record.GroupID, err)
 	case result.Status == 0:
 		return nil
 	case result.OOM:
+		cfg, _, _ := withWishes(s.Config, s.Job) // prepare has told its mistakes
 		return &BuildError{Status: result.Status, Message: fmt.Sprintf(
 			"%s was killed because the container group's memory was used up (%g GiB); ask for more with the variable ECI_MEMORY, or [build] memory",
-			subStage, s.Config.Build.Memory.GiB())}
+			subStage, cfg.Build.Memory.GiB())}
 	}
-	return &BuildError{Status: result.Status}
+	return &BuildError{Status: result.Status, Message: noWayOut(subStage, said, s.Job.Instance)}
 }
 
 // session runs scripts in the group of a record.

@@ -153,6 +153,16 @@ func (s *story) place(group *eci.Group) {
 			line += fmt.Sprintf(" (asked for %g vCPU, %g GiB)", s.spec.CPU, s.spec.MemoryGiB)
 		}
 		s.printf("%s\n", line)
+		s.rounding(group)
+	}
+}
+
+// rounding says so where more than a quarter of vCPU or memory is paid for that nobody
+// asked for (design, section 5).
+func (s *story) rounding(group *eci.Group) {
+	more := func(billed, asked float64) bool { return asked > 0 && billed > asked*1.25 }
+	if len(s.spec.InstanceTypes) == 0 && (more(group.CPU, s.spec.CPU) || more(group.MemoryGiB, s.spec.MemoryGiB)) {
+		s.printf("Note: the nearest size that fits is %g vCPU, %g GiB: to ask for that costs the same, for less perhaps less\n", group.CPU, group.MemoryGiB)
 	}
 }
 
