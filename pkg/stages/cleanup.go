@@ -41,7 +41,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}
-	s.logCost(record)
+	s.logCost(record, s.Clock.Now())
 	if err != nil {
 		return errors.Join(err, stateErr)
 	}

@@ -168,13 +168,14 @@ func (s *Stage) tellCost(subStage string, record *Record) {
 	}
 }
 
-// logCost writes the final figure to the runner's log.
-func (s *Stage) logCost(record *Record) {
+// logCost writes the final figure, of a group that ends at that time, to the
+// runner's log.
+func (s *Stage) logCost(record *Record, end time.Time) {
 	if record.Cost == nil {
 		return
 	}
 	c := record.Cost
-	spent := max(0, s.Clock.Now().Sub(c.Since)).Seconds()
+	spent := max(0, end.Sub(c.Since)).Seconds()
 	fields := logrus.Fields{"job": record.Job, "group": record.GroupID, "seconds": int(spent),
 		"cpu": c.CPU, "memory_gib": c.MemoryGiB, "spot": c.Spot}
 	if c.PerSecond > 0 {

@@ -25,6 +25,9 @@ type Failed struct {
 // containers have ended, if they end by themselves.
 const keptGrace = time.Minute
 
+// hourLayout is how that hour is shown to a person.
+const hourLayout = "2006-01-02 15:04:05 MST"
+
 // keepTime is how long the job's group is to be kept after a failure, 0 for not at
 // all.
 func (s *Stage) keepTime() time.Duration {
@@ -64,7 +67,7 @@ func (s *Stage) tellKept(subStage string) {
 	}
 	record, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 		if r != nil && r.Failed != nil && r.KeepUntil.IsZero() {
-			r.KeepUntil = s.Clock.Now().Add(keep)
+			r.KeepUntil = r.keptFrom(s.Clock.Now(), keep)
 		}
 		return r
 	})
@@ -72,7 +75,20 @@ func (s *Stage) tellKept(subStage string) {
 		return // then cleanup keeps nothing either
 	}
 	s.printf("%s failed with exit status %d: container group %s is kept until %s. To look into it, on the runner's host: %s shell %d\n",
-		record.Failed.Stage, record.Failed.Status, record.GroupID, record.KeepUntil.UTC().Format("2006-01-02 15:04:05 MST"), DriverName, s.Job.ID)
+		record.Failed.Stage, record.Failed.Status, record.GroupID, record.KeepUntil.UTC().Format(hourLayout), DriverName, s.Job.ID)
+}
+
+// keptFrom is until when a group can be kept that is to be so for a time: ECI ends
+// it at its own deadline. Zero where that is over.
+func (r *Record) keptFrom(now time.Time, keep time.Duration) time.Time {
+	until := now.Add(keep)
+	if !r.Expires.IsZero() && r.Expires.Before(until) {
+		until = r.Expires
+	}
+	if !until.After(now) {
+		return time.Time{}
+	}
+	return until
 }
 
 // keeps lets the group of a failed job live until its hour and tells whether it
@@ -101,6 +117,7 @@ func (s *Stage) keeps(ctx context.Context) bool {
 		log.WithError(err).Warn("the group of the failed job can't be recorded as kept and is deleted")
 		return false
 	}
+	s.logCost(record, record.KeepUntil) // nobody comes back at that hour to tell it
 	log.WithField("until", record.KeepUntil.UTC()).Info("container group is kept, because its job failed")
 	return true
 }

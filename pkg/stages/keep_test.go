@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,9 +69,7 @@ func TestKeepOnFailure(t *testing.T) {
 			begun := time.Now()
 			log := w.failing(t, tt.keep, tt.steps...)
 			group := w.server.Live()[0]
-			if err := w.cleanup(t); err != nil {
-				t.Fatal(err)
-			}
+			figure := w.cleanupLog(t)
 			deleted := w.calls()["DeleteContainerGroup"] > 0
 			if deleted == tt.kept || strings.Contains(log, "is kept until") != tt.kept {
 				t.Errorf("deleted is %v, the log says %q", deleted, log)
@@ -85,11 +85,137 @@ func TestKeepOnFailure(t *testing.T) {
 			if early := begun.Add(keep).Sub(hour); early > time.Second || hour.Sub(time.Now().Add(keep)) > time.Second {
 				t.Errorf("kept until %s, for %s from %s", hour, keep, begun)
 			}
+			// Nobody comes back at the hour, so the figure is the one until then.
+			if seconds := regexp.MustCompile(`container group's cost.* seconds=(\d+)`).FindStringSubmatch(figure); seconds == nil {
+				t.Errorf("cleanup logs %q", figure)
+			} else if n, err := strconv.Atoi(seconds[1]); err != nil || float64(n) < keep.Seconds()-2 {
+				t.Errorf("the cost is that of %d s, want %s and more", n, keep)
+			}
+			if list := w.ps(t); len(list) != 1 || list[0].KeptUntil == nil || list[0].KeptUntil.Sub(hour).Abs() >= time.Second {
+				t.Errorf("ps shows %+v, want it kept until %s", list, hour)
+			}
+			var table bytes.Buffer
+			if err := w.operator(t, &table, nil).PS(w.context(t), false); err != nil {
+				t.Error(err)
+			}
+			row(t, table.String(), group, " kept until "+hour.Format("2006-01-02 15:04:05 MST")+" ")
 			if got := w.attach(t, group, "echo still here"); got != "still here\n" {
 				t.Errorf("the kept group says %q", got)
 			}
 			if err := w.cleanup(t); err != nil {
 				t.Errorf("a second cleanup ends it: %v", err)
+			}
+		})
+	}
+}
+
+// A cancelled job has not failed by itself, whatever its last scripts do.
+func TestCancelledJobIsNotKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.config.Debug.KeepOnFailure = time.Hour
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	write(t, script, "echo ready; sleep 300")
+	out := &waiter{text: "ready", seen: make(chan struct{})}
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.Stdout = out
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- stage.Run(ctx, script, "step_script") }()
+	<-out.seen
+	cancel()
+	if err := <-done; !errors.Is(err, remote.ErrStopped) {
+		t.Errorf("error %v, want ErrStopped", err)
+	}
+	for _, last := range []string{"after_script", "cleanup_file_variables"} {
+		if log, err := w.run(t, last, "true"); err != nil || strings.Contains(log, "is kept until") {
+			t.Errorf("%s: %v, the log says %q", last, err, log)
+		}
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.calls()["DeleteContainerGroup"]; n != 1 {
+		t.Errorf("%d deletes, want 1", n)
+	}
+}
+
+// The hour that the log names is not one that ECI's deadline cuts short, and a
+// deadline that is over keeps nothing.
+func TestKeptNoLongerThanItsDeadline(t *testing.T) {
+	for _, left := range []time.Duration{20 * time.Minute, -time.Second} {
+		t.Run(left.String(), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{})
+			w.config.Debug.KeepOnFailure = time.Hour
+			if out, err := w.prepare(t); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			deadline := time.Now().Add(left)
+			setBack(t, only(t, filepath.Join(w.config.StateDir, "*.attempt.json")), "expires", -left)
+			if _, err := w.run(t, "step_script", "exit 3"); err == nil {
+				t.Error("a script with status 3 succeeded")
+			}
+			log, err := w.run(t, "cleanup_file_variables", "true")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left < 0 {
+				if strings.Contains(log, "is kept until") {
+					t.Errorf("the log says %q", log)
+				}
+			} else if hour := keptUntil(t, log, w.server.Live()[0]); hour.Sub(deadline).Abs() > 2*time.Second {
+				t.Errorf("kept until %s, want the deadline %s", hour, deadline)
+			}
+			for range 2 { // the second ends what the first has kept
+				if err := w.cleanup(t); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// A cleanup that is killed before it has written anything leaves a group that was
+// to be kept: it is deleted all the same, after its hour.
+func TestGroupToBeKeptWithoutACleanup(t *testing.T) {
+	for _, finisher := range []string{"prepare", "reap"} {
+		t.Run(finisher, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{})
+			w.failing(t, time.Hour, step{"step_script", "exit 3"})
+			group := w.server.Live()[0]
+			if out, err := w.reap(t, reaping{host: 59 * time.Minute}); err != nil {
+				t.Fatal(err)
+			} else {
+				row(t, out, group, "kept", "may run for")
+			}
+			if finisher == "reap" {
+				out, err := w.reap(t, reaping{host: 62 * time.Minute})
+				if err != nil {
+					t.Fatal(err)
+				}
+				row(t, out, group, "deleted", "its job is over")
+				row(t, out, "0 container groups left")
+				return
+			}
+			w.job(t, map[string]any{"id": 43})
+			w.env.Attempt = "0123abce"
+			stage := w.stage(t, new(bytes.Buffer))
+			stage.Clock = skewed{by: 62 * time.Minute}
+			if err := stage.Prepare(w.context(t)); err != nil {
+				t.Fatal(err)
+			}
+			w.awaitLive(t, 1)
+			if live := w.server.Live()[0]; live == group {
+				t.Errorf("the group %s is left", group)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

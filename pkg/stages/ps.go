@@ -25,8 +25,9 @@ type Listed struct {
 	Pipeline  string     `json:"pipeline"`
 	Job       string     `json:"job"` // its id
 	Attempt   string     `json:"attempt"`
-	Stage     string     `json:"stage"` // that runs on this host; "" between two, and where another host runs it
-	Image     string     `json:"image"` // of build
+	Stage     string     `json:"stage"`      // that runs on this host; "" between two, and where another host runs it
+	KeptUntil *time.Time `json:"kept_until"` // of a failed job, by this host; null where it is not
+	Image     string     `json:"image"`      // of build
 	CPU       float64    `json:"cpu"`
 	MemoryGiB float64    `json:"memory_gib"`
 	Spot      bool       `json:"spot"`
@@ -94,6 +95,10 @@ func (o *Operator) listed(g *eci.Group, prices *pricer, now time.Time) Listed {
 	if build := g.Container(buildContainer); build != nil {
 		l.Image = build.Image
 	}
+	if record.Kept && record.Over.IsZero() {
+		until := record.KeepUntil.UTC()
+		l.KeptUntil = &until
+	}
 	if g.CreationTime.IsZero() {
 		return l
 	}
@@ -134,7 +139,10 @@ func (o *Operator) table(list []Listed) error {
 	w := tabwriter.NewWriter(o.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "JOB\tPROJECT\tSTAGE\tSTATUS\tAGE\tIMAGE\tCPU\tGIB\tSPOT\tCOST\tRUNNER\tGROUP") //nolint:errcheck // Flush tells
 	for _, l := range list {
-		spot, old, cost := "-", "?", "-"
+		stage, spot, old, cost := l.Stage, "-", "?", "-"
+		if l.KeptUntil != nil {
+			stage = "kept until " + l.KeptUntil.Format(hourLayout)
+		}
 		if l.Spot {
 			spot = "spot"
 		}
@@ -144,7 +152,7 @@ func (o *Operator) table(list []Listed) error {
 		if l.Cost != nil {
 			cost = fmt.Sprintf("%.4f %s", l.Cost.Amount, l.Cost.Currency)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%g\t%g\t%s\t%s\t%s\t%s\n", cell(l.Job, "?"), cell(l.Project, "?"), cell(l.Stage, "-"), //nolint:errcheck // Flush tells
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%g\t%g\t%s\t%s\t%s\t%s\n", cell(l.Job, "?"), cell(l.Project, "?"), cell(stage, "-"), //nolint:errcheck // Flush tells
 			cell(l.Status, "?"), old, cell(l.Image, "?"), l.CPU, l.MemoryGiB, spot, cost, cell(l.Runner, "?"), l.Group)
 	}
 	return w.Flush()

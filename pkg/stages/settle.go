@@ -62,7 +62,7 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 	case record == nil:
 		return nil
 	case record.Kept:
-		return fmt.Errorf("its container group %s is kept for a look until %s; run cleanup first", record.GroupID, record.KeepUntil.Format(time.TimeOnly))
+		return fmt.Errorf("its container group %s is kept for a look until %s; run cleanup first", record.GroupID, record.KeepUntil.UTC().Format(hourLayout))
 	case record.Over.IsZero():
 		if age := s.Clock.Now().Sub(record.Created); record.GroupID == "" && age > tokenLife {
 			return fmt.Errorf("its create call of %s ago got no answer, and may not be sent again after %s; run cleanup first", age.Round(time.Second), tokenLife)

@@ -38,9 +38,11 @@ type Record struct {
 	Transport string `json:"transport,omitempty"` // sync, once the WebSocket was given up
 }
 
-// isOver tells whether nothing needs the attempt's group any more.
+// isOver tells whether nothing needs the attempt's group any more. The hour of a
+// kept group is told with the job's last script, so that it counts where a cleanup
+// was killed before it had written anything.
 func (r *Record) isOver(now time.Time) bool {
-	return !r.Over.IsZero() || r.Kept && now.After(r.KeepUntil.Add(keptGrace))
+	return !r.Over.IsZero() || !r.KeepUntil.IsZero() && now.After(r.KeepUntil.Add(keptGrace))
 }
 
 // looks are the times after the beginning of a cleanup at which a group of its
