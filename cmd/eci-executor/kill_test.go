@@ -242,21 +242,42 @@ func (w *killWorld) laterJob(t *testing.T) {
 	w.noGroups(t)
 }
 
-// Before its intent is stored, prepare has done nothing: it is killed while it
-// reads its job.
-func TestKilledBeforeTheIntent(t *testing.T) {
-	w := newKillWorld(t)
-	fifo := filepath.Join(w.dir, "job.fifo")
+// killedAtItsStart kills a stage while it reads its job, before it has done or
+// written anything.
+func (w *killWorld) killedAtItsStart(t *testing.T, stage string) {
+	t.Helper()
+	fifo := filepath.Join(w.dir, stage+".fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d := w.start(t, "prepare", "--job", fifo)
-	f, err := os.OpenFile(fifo, os.O_WRONLY, 0) // returns when prepare has opened it
+	d := w.start(t, stage, "--job", fifo)
+	f, err := os.OpenFile(fifo, os.O_WRONLY, 0) // returns when the stage has opened it
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	d.kill(t, syscall.SIGKILL)
+}
+
+// Nobody can tell the job of a cleanup that was killed before its first write from
+// one that runs for long: its group is deleted when its time is over.
+func TestKilledBeforeTheFirstWrite(t *testing.T) {
+	w := newKillWorld(t)
+	if out, err := w.run(t, "prepare", "--job", w.job(t, 1)); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.killedAtItsStart(t, "cleanup")
+	if out, err := w.run(t, "reap"); err != nil || !strings.Contains(out, "may run for") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.configure(t, "later.toml", later(t, w.server.URL(), 3*time.Hour))
+	w.reaped(t, "--config", filepath.Join(w.dir, "later.toml"))
+}
+
+// Before its intent is stored, prepare has done nothing.
+func TestKilledBeforeTheIntent(t *testing.T) {
+	w := newKillWorld(t)
+	w.killedAtItsStart(t, "prepare")
 	if calls := w.server.Calls(); len(calls) > 0 {
 		t.Errorf("%d calls were made", len(calls))
 	}

@@ -82,7 +82,11 @@ func leftovers() []leftover {
 		{name: "cleanup is stopped before its delete", cleanup: onCall(remove, 0, before, true), alive: 1},
 		{name: "cleanup is stopped after its delete", cleanup: onCall(remove, 0, after, true)},
 		{name: "cleanup is stopped while it looks for more", cleanup: onCall(describe, 0, before, true)},
+		{name: "delete is refused with a code that is new", cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 400, Code: "Meteor.Strike", Message: "no"}), alive: 1},
 		{name: "cleanup is never called", never: true, alive: 1},
+		{name: "the host goes down in create, which took effect, and nobody calls cleanup", prepare: onCall(create, 0, after, true), never: true, alive: 1},
+		{name: "the host goes down while prepare waits, and nobody calls cleanup", prepare: onCall(describe, 1, ecitest.CallFault{}, true), never: true, alive: 1},
+		{name: "the host is lost with its state_dir", prepare: onCall(create, 0, after, true), never: true, lost: true, alive: 1},
 	}
 }
 

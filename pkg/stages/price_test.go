@@ -51,7 +51,8 @@ func TestCostOfAJob(t *testing.T) {
 			}
 			return ecitest.CallFault{}
 		}, `: \d+ s so far, 2 vCPU, 4 GiB\n$`, `memory_gib=4 seconds=\d+ spot=false`, 1},
-		{"never answered", nil, func(action string, _ int) ecitest.CallFault {
+		// A prepare that waited for the price would not be ready in time.
+		{"never answered", func(c *config.Config) { c.Timeouts.Call = time.Hour }, func(action string, _ int) ecitest.CallFault {
 			if action == "DescribeContainerGroupPrice" {
 				return ecitest.CallFault{Delay: time.Hour}
 			}
