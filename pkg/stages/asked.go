@@ -78,14 +78,7 @@ func withWishes(cfg *config.Config, job *Job) (with *config.Config, lines []stri
 // withServiceWishes is the size of one service, whose own variables go over the job's.
 func withServiceWishes(cfg *config.Config, service Image) (config.Service, error) {
 	size := cfg.Service
-	_, err := grant(sizeWishes(cfg.Allow, "SERVICE_", &size.CPU, &size.Memory), func(name string) string {
-		for _, v := range slices.Backward(service.Variables) {
-			if v.Key == name {
-				return v.Value
-			}
-		}
-		return ""
-	})
+	_, err := grant(sizeWishes(cfg.Allow, "SERVICE_", &size.CPU, &size.Memory), service.own)
 	return size, err
 }
 

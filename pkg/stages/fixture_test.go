@@ -58,6 +58,18 @@ path = "/cache"
 mount_path = "/cache"
 `
 
+// helperBinary stands for gitlab-runner-helper: test/e2e has the real one.
+const helperBinary = `#!/bin/bash
+[ "$1" = health-check ] || { echo stand-in; exit; }
+shift
+echo "waiting for TCP connection to localhost on $*..."
+while [ "$1" = --port ]; do
+	until echo "dialing localhost:$2..."; (: <"/dev/tcp/127.0.0.1/$2") 2>/dev/null; do sleep 0.05; done
+	echo "dial succeeded on localhost:$2. Exiting..."
+	shift 2
+done
+`
+
 func newWorld(t testing.TB, options ecitest.Options) *world {
 	t.Helper()
 	if err := sandbox.Supported(); err != nil {
@@ -75,7 +87,7 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	if err := os.MkdirAll(filepath.Dir(runner), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(runner, []byte("#!/bin/sh\necho stand-in\n"), 0o755); err != nil {
+	if err := os.WriteFile(runner, []byte(helperBinary), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	helper := image

@@ -74,6 +74,9 @@ func TestRequests(t *testing.T) {
 			{Key: "POSTGRES_USER", Value: "$CI_PROJECT_NAME"}, {Key: "POSTGRES_DB", Value: "test"}, {Key: "LONG", Value: strings.Repeat("x", 257)}}}},
 	}, Env{Attempt: "0123abcd", Custom: map[string]string{"CI_RUNNER_VERSION": "19.4.0", "CI_PROJECT_DIR": "/builds/group/app",
 		"CI_JOB_SERVICES": `[{"name":"postgres:16","alias":"db","variables":{"POSTGRES_USER":"app","POSTGRES_DB":"test"}}]`}})
+	dind := someJob()
+	dind.Services = []Image{{Name: "docker:dind", Ports: []int{2375, 2376}, Variables: []Variable{{Key: healthPortVariable, Value: "2376"}}},
+		{Name: "registry.example.com/docker-dind:1", Ports: []int{80}}}
 	entrypoint := someJob()
 	entrypoint.variables = map[string]string{"FF_KUBERNETES_HONOR_ENTRYPOINT": "true"}
 	entrypoint.Image.Entrypoint = []string{"/entry", "--quiet"}
@@ -85,6 +88,7 @@ func TestRequests(t *testing.T) {
 		{"small", smallDriverFile, someJob()},
 		{"services", smallDriverFile, withServices},
 		{"service-variables", smallDriverFile, variables},
+		{"service-privileged", smallDriverFile + "[group]\nrequest = { \"Container.3.SecurityContextPrivileged\" = true }\n", dind},
 		{"private-registry", smallDriverFile + "[[registry]]\nserver = \"docker.io\"\nusername = \"operator\"\npassword = \"op-pass\"\n", private},
 		{"mirrors", smallDriverFile + "[pull]\npolicy = [\"always\", \"if-not-present\"]\n" +
 			`mirrors = { "docker.io/" = "mirror.example.com/hub/", "docker.io/library/" = "mirror.example.com/library/", "registry.gitlab.com/" = "mirror.example.com/gitlab/" }`, mirrored},
@@ -152,6 +156,11 @@ request = { CorePattern = "/tmp" }
 	}
 }
 
+// own is a service with a variable of its own.
+func own(name, key, value string) Image {
+	return Image{Name: name, Variables: []Variable{{Key: key, Value: value}}}
+}
+
 func TestGroupSpecRefuses(t *testing.T) {
 	job := func(change func(*Job)) *Job { j := someJob(); change(j); return j }
 	tests := []struct {
@@ -170,6 +179,18 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"kept too long", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "61m"} }), "above the maximum of this runner, 1h0m0s"},
 		{"no duration", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "one hour"} }), `"one hour" is no duration`},
 		{"service of no command", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Entrypoint: []string{""}}} }), "has an empty entrypoint and no command"},
+		{"docker in docker", "", job(func(j *Job) { j.Services = []Image{{Name: "docker:28-dind"}} }), "needs a privileged container, which ECI does not give: build images with kaniko or buildah"},
+		{"docker in docker of a mirror", "", job(func(j *Job) { j.Services = []Image{{Name: "r.example.com:5000/hub/docker:dind-rootless"}} }), "set DOCKER_HOST to a Docker daemon elsewhere"},
+		{"another service is privileged", "[group]\nrequest = { \"Container.4.SecurityContextPrivileged\" = true }",
+			job(func(j *Job) { j.Services = []Image{{Name: "docker:dind"}, {Name: "redis"}} }), "needs a privileged container"},
+		{"one port of two services", "", job(func(j *Job) {
+			j.Services = []Image{{Name: "redis", Aliases: []string{"cache"}, Ports: []int{80, 6379}}, own("pg", healthPortVariable, "6379")}
+		}), `the services cache ("redis") and svc-1 ("pg") both declare port 6379`},
+		{"a port of ECI's", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Ports: []int{10250}}} }), `service "redis" declares port 10250, which ECI uses itself`},
+		{"no health port", "", job(func(j *Job) { j.Services = []Image{own("redis", healthPortVariable, "1'; id")} }), `its variable HEALTHCHECK_TCP_PORT: "1'; id" is no port`},
+		{"no health port of the job's", "", job(func(j *Job) {
+			j.Services, j.variables = []Image{{Name: "redis"}}, map[string]string{healthPortVariable: "65536"}
+		}), `the variable HEALTHCHECK_TCP_PORT: "65536" is no port`},
 		{"bad DOCKER_AUTH_CONFIG", "", job(func(j *Job) { j.variables = map[string]string{"DOCKER_AUTH_CONFIG": "s3cret"} }), "DOCKER_AUTH_CONFIG is not the JSON"},
 	}
 	for _, tt := range tests {

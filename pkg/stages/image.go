@@ -11,7 +11,8 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// checkAllowed refuses images that the operator does not allow. As in the
+// checkAllowed refuses images that the operator does not allow, and services that
+// can't work here. As in the
 // Kubernetes executor the operator's own default image needs no permission.
 func checkAllowed(cfg *config.Config, job *Job) error {
 	image := buildImage(cfg, job)
@@ -33,7 +34,7 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 			return buildErrorf("image %q is not an image reference: %v", name, err)
 		}
 	}
-	return nil
+	return checkServices(cfg, job)
 }
 
 func serviceImages(job *Job) []string {

@@ -46,6 +46,7 @@ type Image struct {
 	Command    []string
 	PullPolicy []string
 	Variables  []Variable
+	Ports      []int
 	User       string
 }
 
@@ -93,12 +94,15 @@ type response struct {
 }
 
 type responseImage struct {
-	Name         string     `json:"name"`
-	Alias        string     `json:"alias"`
-	Command      []string   `json:"command"`
-	Entrypoint   []string   `json:"entrypoint"`
-	PullPolicy   []string   `json:"pull_policy"`
-	Variables    []Variable `json:"variables"`
+	Name       string     `json:"name"`
+	Alias      string     `json:"alias"`
+	Command    []string   `json:"command"`
+	Entrypoint []string   `json:"entrypoint"`
+	PullPolicy []string   `json:"pull_policy"`
+	Variables  []Variable `json:"variables"`
+	Ports      []struct {
+		Number int `json:"number"`
+	} `json:"ports"`
 	ExecutorOpts struct {
 		Docker     struct{ User string }
 		Kubernetes struct{ User string }
@@ -190,11 +194,15 @@ func (job *Job) identify(r response, first map[string]string) {
 }
 
 func newImage(r responseImage) Image {
-	return Image{
+	image := Image{
 		Name: r.Name, Entrypoint: r.Entrypoint, Command: r.Command, PullPolicy: r.PullPolicy,
 		Variables: r.Variables, User: firstOf(r.ExecutorOpts.Kubernetes.User, r.ExecutorOpts.Docker.User),
 		Aliases: strings.FieldsFunc(r.Alias, func(c rune) bool { return c == ',' || c == ' ' }),
 	}
+	for _, p := range r.Ports {
+		image.Ports = append(image.Ports, p.Number)
+	}
+	return image
 }
 
 // Variable is the value of a job variable, as the runner expanded it where it did.

@@ -46,14 +46,24 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	defer s.tellCost(subStage, record)
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)
-	session, said := s.session(record, subStage), &lastWords{Writer: s.Stdout}
-	session.Output = said
-	result, err := session.Run(ctx, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
-	err = s.outcome(subStage, record, result, said.words, err)
+	if role == remote.Build {
+		err = s.awaitServices(ctx, record)
+	}
+	if err == nil {
+		err = s.script(ctx, record, subStage, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
+	}
 	if recordErr := s.recordFailure(subStage, role, err); recordErr != nil {
 		s.Logger.WithError(recordErr).Warn("recording the failure: the container group will not be kept")
 	}
 	return err
+}
+
+// script runs the script of a sub-stage.
+func (s *Stage) script(ctx context.Context, record *Record, subStage string, job remote.Job) error {
+	session, said := s.session(record, subStage), &lastWords{Writer: s.Stdout}
+	session.Output = said
+	result, err := session.Run(ctx, job)
+	return s.outcome(subStage, record, result, said.words, err)
 }
 
 // outcome is what the stage says of how a script ended, whose log ends with said.

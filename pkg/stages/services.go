@@ -20,14 +20,14 @@ var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 // name of theirs is an alias of 127.0.0.1. They mount nothing of ours but the
 // builds directory, as on Kubernetes.
 func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.VolumeMount) error {
-	taken := map[string]bool{helperContainer: true, buildContainer: true}
 	var names []string
+	containers := serviceNames(job)
 	for i, s := range job.Services {
 		c, err := service(cfg, job, s)
 		if err != nil {
 			return err
 		}
-		c.Name = serviceContainer(s, i, taken)
+		c.Name = containers[i]
 		c.VolumeMounts = []eci.VolumeMount{builds}
 		spec.Containers = append(spec.Containers, c)
 		names = append(names, serviceAliases(s)...)
@@ -61,6 +61,15 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 		CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
 		RunAsUser: uid, RunAsGroup: gid,
 	}, nil
+}
+
+// serviceNames are the names of the services' containers.
+func serviceNames(job *Job) (names []string) {
+	taken := map[string]bool{helperContainer: true, buildContainer: true}
+	for i, s := range job.Services {
+		names = append(names, serviceContainer(s, i, taken))
+	}
+	return names
 }
 
 // serviceContainer is the first alias that is a unique DNS label, else svc-N.

@@ -25,7 +25,8 @@ type Record struct {
 	Tags     map[string]string `json:"tags"` // those that find the attempt's groups
 	Params   eci.Params        `json:"params,omitempty"`
 	GroupID  string            `json:"group_id,omitempty"`
-	Cost     *Cost             `json:"cost,omitempty"` // of the group, once it runs
+	Cost     *Cost             `json:"cost,omitempty"`    // of the group, once it runs
+	Healthy  bool              `json:"healthy,omitempty"` // its services were awaited
 	Created  time.Time         `json:"created"`
 	Expires  time.Time         `json:"expires,omitzero"` // as in the group's tag
 	Over     time.Time         `json:"over,omitzero"`    // when cleanup began; the file goes when nothing is left

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -107,6 +108,16 @@ func (job *Job) expandServices(told string) {
 			s.Variables[j].Value = value
 		}
 	}
+}
+
+// own is the value of an image's own variable, "" where it has none.
+func (i Image) own(key string) string {
+	for _, v := range slices.Backward(i.Variables) {
+		if v.Key == key {
+			return v.Value
+		}
+	}
+	return ""
 }
 
 // leftOut tells, a line each, which own variables of services ECI can't take.

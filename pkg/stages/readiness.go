@@ -1,0 +1,176 @@
+package stages
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// healthPortVariable asks for a service to be awaited, as in the runner's own
+// executors.
+const healthPortVariable = "HEALTHCHECK_TCP_PORT"
+
+// healthPort is the port by which a service tells that it is ready, "" where it is
+// not to be awaited: of its own variables (kubernetes.go, waitForServices), else of
+// the job's (docker.go, whose services have both in their environment).
+func healthPort(job *Job, s Image) string {
+	if port := s.own(healthPortVariable); port != "" {
+		return port
+	}
+	return job.Variable(healthPortVariable)
+}
+
+// awaitedService is a service that is to be awaited.
+type awaitedService struct{ container, image, port string }
+
+func awaitedServices(job *Job) []awaitedService {
+	var awaited []awaitedService
+	for i, name := range serviceNames(job) {
+		port := healthPort(job, job.Services[i])
+		if _, err := portNumber(port); err == nil { // prepare has refused what is none
+			awaited = append(awaited, awaitedService{name, job.Services[i].Name, port})
+		}
+	}
+	return awaited
+}
+
+var errNotHealthy = errors.New("[timeouts] ready is over")
+
+// serviceEnded ends the wait for a service that will never be ready.
+type serviceEnded struct{ status eci.ContainerStatus }
+
+func (e *serviceEnded) Error() string {
+	return fmt.Sprintf("it has ended with exit code %d", e.status.ExitCode)
+}
+
+// awaitServices returns when the services that have a health port accept
+// connections, once for a group. As with the Kubernetes executor the job fails where
+// one never does; the wait has an end here, and comes to it at once when such a
+// service has ended.
+func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
+	awaited := awaitedServices(s.Job)
+	if len(awaited) == 0 || record.Healthy {
+		return nil
+	}
+	waiting, cancel := context.WithTimeoutCause(ctx, s.Config.Timeouts.Ready, errNotHealthy)
+	defer cancel()
+	waiting, giveUp := context.WithCancelCause(waiting)
+	defer giveUp(nil)
+	go s.watchAwaited(waiting, record.GroupID, awaited, giveUp)
+
+	var said bytes.Buffer
+	session := s.session(record, "health-check")
+	session.Output = io.MultiWriter(s.Stdout, &said)
+	result, err := session.Run(waiting, remote.Job{Role: remote.Helper, Shell: "sh", Body: healthCheck(awaited)})
+	switch {
+	case err == nil && result.Status == 0:
+		return s.healthy()
+	case ctx.Err() != nil, err != nil && waiting.Err() == nil:
+		return fmt.Errorf("awaiting the services of container group %s: %w", record.GroupID, err)
+	case waiting.Err() != nil:
+		err = context.Cause(waiting)
+	default:
+		err = fmt.Errorf("gitlab-runner health-check of the helper image ended with exit status %d", result.Status)
+	}
+	return s.unhealthy(ctx, record.GroupID, awaited, said.String(), err)
+}
+
+// healthCheck is the script that waits, for all of the services at once.
+func healthCheck(awaited []awaitedService) []byte {
+	line := "gitlab-runner health-check"
+	for _, port := range distinctPorts(awaited) {
+		line += " --port '" + port + "'"
+	}
+	return []byte(line + "\n")
+}
+
+func distinctPorts(awaited []awaitedService) []string {
+	var ports []string
+	for _, a := range awaited {
+		if !slices.Contains(ports, a.port) {
+			ports = append(ports, a.port)
+		}
+	}
+	return ports
+}
+
+// healthy records that no later stage has to wait.
+func (s *Stage) healthy() error {
+	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			r.Healthy = true
+		}
+		return r
+	})
+	return err
+}
+
+// watchAwaited gives the wait up when a service that is awaited has ended.
+func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaitedService, giveUp context.CancelCauseFunc) {
+	for {
+		groups, err := s.API.DescribeContainerGroups(ctx, eci.Query{IDs: []string{group}})
+		if err == nil && len(groups) > 0 {
+			for _, a := range awaited {
+				if c := groups[0].Container(a.container); c != nil && c.State == "Terminated" {
+					giveUp(&serviceEnded{*c})
+					return
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Clock.After(slowPause):
+		}
+	}
+}
+
+// unhealthy warns in the runner's words of each service that is not ready, with its
+// log, and fails the job.
+func (s *Stage) unhealthy(ctx context.Context, group string, awaited []awaitedService, said string, cause error) error {
+	var named []string
+	for _, a := range awaited {
+		ended := new(serviceEnded)
+		if errors.As(cause, &ended) && ended.status.Name != a.container || strings.Contains(said, "dial succeeded on localhost:"+a.port+".") {
+			continue
+		}
+		s.printf("\n\x1b[0;33m*** WARNING:\x1b[0;m Service %s probably didn't start properly.\n\nHealth check error:\nport %s: %v\n\nService container logs:\n%s\n\x1b[0;33m*********\x1b[0;m\n\n",
+			a.container, a.port, cause, s.lastWords(ctx, group, a.container))
+		named = append(named, fmt.Sprintf("service %s (image %s) did not open port %s", a.container, a.image, a.port))
+	}
+	if len(named) == 0 {
+		return &BuildError{Message: "awaiting the services: " + cause.Error()}
+	}
+	return &BuildError{Message: fmt.Sprintf("%s: %v; correct it, its log stands above, or its %s", strings.Join(named, ", "), cause, healthPortVariable)}
+}
+
+// lastWords is the end of a container's own log, or why there is none.
+func (s *Stage) lastWords(ctx context.Context, group, container string) string {
+	const most = 64 << 10 // as the Docker executor shows
+	text, err := s.ownLog(ctx, group, container)
+	switch {
+	case err != nil:
+		return fmt.Sprintf("(the log can't be read: %v)", err)
+	case text == "":
+		return "(it has written nothing)"
+	case len(text) > most:
+		text = "(...)\n" + text[len(text)-most:]
+	}
+	return strings.TrimRight(text, "\n")
+}
+
+func (s *Stage) ownLog(ctx context.Context, group, container string) (text string, err error) {
+	err = eci.Persist(ctx, 3*time.Second, func() (err error) {
+		text, err = s.API.DescribeContainerLog(ctx, group, container)
+		return err
+	})
+	return text, err
+}
