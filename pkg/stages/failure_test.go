@@ -62,6 +62,8 @@ func startFailures() []startFailure {
 			log: []string{"the image mute of container build can't be started", "another machine"}},
 		{name: "no helper image", pull: time.Second, change: func(w *world) { w.config.Helper.Image = "host" },
 			log: []string{"helper container", "exit code 70", "neither gitlab-runner nor gitlab-runner-helper", "set [helper] image"}},
+		{name: "helper dies at boot", group: ecitest.GroupFault{Kill: "helper"}, again: true,
+			log: []string{"helper container", "(image helper:1)", "exit code 137", "the runner's operator can do: retry the job", "[helper]"}},
 		{name: "pending for ever", group: ecitest.GroupFault{PendingForever: true}, again: true, patient: true,
 			log: []string{"not ready within [timeouts] ready", "status Pending", "helper waiting ContainerCreating"}},
 		{name: "no money", group: ecitest.GroupFault{ScheduleFailed: "InsufficientBalance", Message: "Your account does not have enough balance to purchase ECI"},
@@ -121,6 +123,9 @@ func TestStartFailures(t *testing.T) {
 			}
 			t.Logf("%s\nERROR: %v", log, err)
 			wantError(t, err, tt.log...)
+			if !strings.Contains(err.Error(), " can do: ") && !strings.Contains(err.Error(), "set [helper] image") {
+				t.Errorf("no next step in:\n%v", err)
+			}
 			want := w.env.SystemFailure
 			if tt.build {
 				want = w.env.BuildFailure

@@ -61,6 +61,7 @@ func (s *Stage) death(group *eci.Group) error {
 		return spotReclaimed(group)
 	case "Succeeded", "Failed", "Terminating":
 		e.what = fmt.Sprintf("container group %s has ended (status %s)", group.ID, group.Status)
+		e.next = "retry the job; should groups end so again, find out who deletes them beside this driver (ActionTrail tells)."
 	default: // a status that is new is none of these
 		return nil
 	}
@@ -96,7 +97,8 @@ func spotReclaimed(group *eci.Group) error {
 
 // scheduleFailure is why ECI gave a group up before it had a place.
 func scheduleFailure(group *eci.Group) error {
-	e := &startError{what: fmt.Sprintf("container group %s could not be scheduled", group.ID), event: lastWarning(group)}
+	e := &startError{what: fmt.Sprintf("container group %s could not be scheduled", group.ID), event: lastWarning(group),
+		next: "retry the job; should it fail for long, ask Alibaba Cloud by a ticket with the group's id."}
 	for _, event := range slices.Backward(group.Events) {
 		kind := event.Kind()
 		if kind.Words == "" || event.Type != "Warning" {
@@ -154,8 +156,16 @@ func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus) error {
 		return err
 	}
 	e := &startError{what: ended(group, c), event: lastWarning(group)}
-	if c.Name == helperContainer && strings.Contains(c.Message, "helper image") {
+	_, named := s.ownerOf(c)
+	switch {
+	case c.Name == helperContainer && strings.Contains(c.Message, "helper image"):
 		e.lasting = true // the helper's script says itself what to do
+	case killedForMemory(group, c):
+		e.next = "raise the memory of the build (ECI_MEMORY or [build] memory)."
+	case c.Name == helperContainer:
+		e.next = fmt.Sprintf("retry the job; should it end so each time, set %s to a GitLab helper image for linux/%s.", named, s.Config.Capacity.Architecture)
+	default:
+		e.next = fmt.Sprintf("retry the job; should it end so each time, look at the entrypoint and the shell of %s.", named)
 	}
 	return e
 }
@@ -171,8 +181,10 @@ func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since fu
 	if err := s.bootProblemOf(group, c, said); err != nil || since(event) < patience {
 		return err
 	}
+	_, named := s.ownerOf(c)
 	return &startError{event: eci.OneLine(said),
-		what: fmt.Sprintf("container group %s: the container %s can't be started (%s)", group.ID, c.Name, c.Reason)}
+		what: fmt.Sprintf("container group %s: the container %s (image %s) can't be started (%s)", group.ID, c.Name, c.Image, c.Reason),
+		next: fmt.Sprintf("retry the job; should it fail so each time, look into what ECI says, and at %s.", named)}
 }
 
 // startEvent is what an event tells of the container's failed start: of this one
@@ -191,16 +203,17 @@ func startEvent(group *eci.Group, c *eci.ContainerStatus) (found eci.Event) {
 const bootScriptFailed = 70
 
 func ended(group *eci.Group, c *eci.ContainerStatus) string {
-	text := fmt.Sprintf("the %s container of group %s has ended (exit code %d", c.Name, group.ID, c.ExitCode)
+	text := fmt.Sprintf("the %s container of group %s ", c.Name, group.ID)
+	if c.Image != "" {
+		text += "(image " + eci.OneLine(c.Image) + ") "
+	}
+	text += fmt.Sprintf("has ended (exit code %d", c.ExitCode)
 	if c.Reason != "" {
 		text += ", " + eci.OneLine(c.Reason)
 	}
 	text += ")"
 	if message := eci.OneLine(c.Message); message != "" {
 		text += ": " + message
-	}
-	if killedForMemory(group, c) {
-		text += "; raise the memory of the build (ECI_MEMORY or [build] memory)"
 	}
 	return text
 }

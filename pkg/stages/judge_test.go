@@ -134,6 +134,9 @@ func TestJudge(t *testing.T) {
 		{"can't be created, perhaps for a moment", build(eci.ContainerStatus{State: "Waiting", Reason: "CreateContainerError", Message: "context deadline"}), time.Second, "", 0, false, 0},
 		{"can't be created", build(eci.ContainerStatus{State: "Waiting", Reason: "CreateContainerError", Message: "context deadline"}), time.Minute, "CreateContainerError", operator, false, 0},
 		{"killed, with words in its log", build(eci.ContainerStatus{State: "Terminated", Reason: "Error", ExitCode: 137, Message: "exec: no such file or directory"}), 0, "exit code 137", operator, false, 0},
+		{"helper dies at boot", &eci.Group{ID: "eci-1", Status: "Pending", Containers: []eci.ContainerStatus{
+			{Name: "helper", Image: "helper:1", State: "Terminated", Reason: "Error", ExitCode: 1, Message: "Segmentation fault"}, {Name: "build", State: "Waiting"}}},
+			0, "the helper container of group eci-1 (image helper:1) has ended (exit code 1, Error): Segmentation fault", operator, false, 0},
 		{"killed", build(eci.ContainerStatus{State: "Terminated", Reason: "OOMKilled", ExitCode: 137}), 0, "exit code 137, OOMKilled", operator, false, 0},
 		{"never pulled", build(eci.ContainerStatus{State: "Waiting", Reason: "ErrImageNeverPull"}), 0, "pull policy", author, true, 0},
 		{"no image of that name", build(eci.ContainerStatus{State: "Waiting", Reason: "InvalidImageName", Message: "x"}), 0, "no name of an image", author, true, 0},
@@ -166,6 +169,9 @@ func TestJudge(t *testing.T) {
 			var start *startError
 			if !errors.As(err, &start) || !strings.Contains(err.Error(), tt.want) {
 				t.Fatalf("error %v, want %q", err, tt.want)
+			}
+			if !strings.Contains(err.Error(), "\nWhat "+tt.blame.String()+" can do: ") {
+				t.Errorf("no next step in:\n%v", err)
 			}
 			if start.blame != tt.blame || start.lasting != tt.lasting || start.class != tt.class {
 				t.Errorf("blame %v, lasting %v, class %v: %v", start.blame, start.lasting, start.class, err)
