@@ -45,6 +45,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 		return s.prepareFailed(ctx, note, err)
 	}
 	tale.ready(group)
+	s.tellServicesOf(ctx, group)
 	return nil
 }
 

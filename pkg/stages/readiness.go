@@ -57,7 +57,7 @@ func (e *serviceEnded) Error() string {
 // service has ended.
 func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 	awaited := awaitedServices(s.Job)
-	if len(awaited) == 0 || record.Healthy {
+	if len(awaited) == 0 || record.Awaited {
 		return nil
 	}
 	waiting, cancel := context.WithTimeoutCause(ctx, s.Config.Timeouts.Ready, errNotHealthy)
@@ -72,7 +72,7 @@ func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 	result, err := session.Run(waiting, remote.Job{Role: remote.Helper, Shell: "sh", Body: healthCheck(awaited)})
 	switch {
 	case err == nil && result.Status == 0:
-		return s.healthy()
+		return s.awaited()
 	case ctx.Err() != nil, err != nil && waiting.Err() == nil:
 		return fmt.Errorf("awaiting the services of container group %s: %w", record.GroupID, err)
 	case waiting.Err() != nil:
@@ -80,7 +80,7 @@ func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 	default:
 		err = fmt.Errorf("gitlab-runner health-check of the helper image ended with exit status %d", result.Status)
 	}
-	return s.unhealthy(ctx, record.GroupID, awaited, said.String(), err)
+	return errors.Join(s.unhealthy(ctx, record.GroupID, awaited, said.String(), err), s.awaited())
 }
 
 // healthCheck is the script that waits, for all of the services at once.
@@ -102,11 +102,12 @@ func distinctPorts(awaited []awaitedService) []string {
 	return ports
 }
 
-// healthy records that no later stage has to wait.
-func (s *Stage) healthy() error {
+// awaited records that no later stage has to wait: after_script does not where the
+// job's script did in vain.
+func (s *Stage) awaited() error {
 	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 		if r != nil {
-			r.Healthy = true
+			r.Awaited = true
 		}
 		return r
 	})
@@ -136,14 +137,18 @@ func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaite
 // unhealthy warns in the runner's words of each service that is not ready, with its
 // log, and fails the job.
 func (s *Stage) unhealthy(ctx context.Context, group string, awaited []awaitedService, said string, cause error) error {
+	ended := new(serviceEnded)
+	isEnd := errors.As(cause, &ended)
 	var named []string
 	for _, a := range awaited {
-		ended := new(serviceEnded)
-		if errors.As(cause, &ended) && ended.status.Name != a.container || strings.Contains(said, "dial succeeded on localhost:"+a.port+".") {
+		if isEnd && ended.status.Name != a.container || strings.Contains(said, "dial succeeded on localhost:"+a.port+".") {
 			continue
 		}
 		s.printf("\n\x1b[0;33m*** WARNING:\x1b[0;m Service %s probably didn't start properly.\n\nHealth check error:\nport %s: %v\n\nService container logs:\n%s\n\x1b[0;33m*********\x1b[0;m\n\n",
 			a.container, a.port, cause, s.lastWords(ctx, group, a.container))
+		if isEnd {
+			s.noteServices(map[string]ServiceSeen{a.container: {Ended: true}})
+		}
 		named = append(named, fmt.Sprintf("service %s (image %s) did not open port %s", a.container, a.image, a.port))
 	}
 	if len(named) == 0 {

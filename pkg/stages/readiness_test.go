@@ -108,6 +108,9 @@ func TestServiceIsNeverReady(t *testing.T) {
 					t.Errorf("%q is not there %d times:\n%s", text, n, out)
 				}
 			}
+			if out, err := w.run(t, "after_script", "echo after"); err != nil || out != "after\n" {
+				t.Errorf("after_script waits again, or tells again: %v\n%s", err, out)
+			}
 			if err := w.cleanup(t); err != nil {
 				t.Fatal(err)
 			}

@@ -51,6 +51,9 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	}
 	if err == nil {
 		err = s.script(ctx, record, subStage, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
+		if role == remote.Build {
+			s.tellServices(ctx, record.GroupID)
+		}
 	}
 	if recordErr := s.recordFailure(subStage, role, err); recordErr != nil {
 		s.Logger.WithError(recordErr).Warn("recording the failure: the container group will not be kept")

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -51,5 +52,21 @@ func TestServiceGetsItsVariables(t *testing.T) {
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// awaitContainerEnd waits until ECI says that a container has ended.
+func (w *world) awaitContainerEnd(t *testing.T, name string) {
+	t.Helper()
+	api := w.stage(t, new(bytes.Buffer)).API
+	for ctx := w.context(t); ; {
+		groups, err := api.DescribeContainerGroups(ctx, eci.Query{IDs: w.server.Live()})
+		if err == nil && len(groups) == 1 && groups[0].Container(name).State == "Terminated" {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("container %s does not end: %v", name, err)
+		}
+		time.Sleep(20 * time.Millisecond) // ECI tells of states only when asked
 	}
 }

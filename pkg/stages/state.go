@@ -18,19 +18,20 @@ import (
 // the create call, the group's id after it, and whether the attempt is over. It
 // holds registry passwords, hence 0600.
 type Record struct {
-	Instance string            `json:"instance"`
-	Job      int64             `json:"job"`
-	Attempt  string            `json:"attempt"`
-	Name     string            `json:"name"` // of the group
-	Tags     map[string]string `json:"tags"` // those that find the attempt's groups
-	Params   eci.Params        `json:"params,omitempty"`
-	GroupID  string            `json:"group_id,omitempty"`
-	Cost     *Cost             `json:"cost,omitempty"`    // of the group, once it runs
-	Healthy  bool              `json:"healthy,omitempty"` // its services were awaited
-	Created  time.Time         `json:"created"`
-	Expires  time.Time         `json:"expires,omitzero"` // as in the group's tag
-	Over     time.Time         `json:"over,omitzero"`    // when cleanup began; the file goes when nothing is left
-	Looks    int               `json:"looks,omitzero"`   // how many of looks have found nothing since
+	Instance string                 `json:"instance"`
+	Job      int64                  `json:"job"`
+	Attempt  string                 `json:"attempt"`
+	Name     string                 `json:"name"` // of the group
+	Tags     map[string]string      `json:"tags"` // those that find the attempt's groups
+	Params   eci.Params             `json:"params,omitempty"`
+	GroupID  string                 `json:"group_id,omitempty"`
+	Cost     *Cost                  `json:"cost,omitempty"`     // of the group, once it runs
+	Awaited  bool                   `json:"awaited,omitempty"`  // its services were, well or not
+	Services map[string]ServiceSeen `json:"services,omitempty"` // by container
+	Created  time.Time              `json:"created"`
+	Expires  time.Time              `json:"expires,omitzero"` // as in the group's tag
+	Over     time.Time              `json:"over,omitzero"`    // when cleanup began; the file goes when nothing is left
+	Looks    int                    `json:"looks,omitzero"`   // how many of looks have found nothing since
 
 	Failed    *Failed   `json:"failed,omitempty"` // where the group is kept for it
 	KeepUntil time.Time `json:"keep_until,omitzero"`

@@ -1,0 +1,182 @@
+package stages
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// servicesPatience bounds what a stage does for its job's services when it is done.
+const servicesPatience = 10 * time.Second
+
+// ServiceSeen is what the job's log has of a service.
+type ServiceSeen struct {
+	Ended bool    `json:"ended,omitempty"` // that it has ended
+	Log   logMark `json:"log,omitzero"`    // with CI_DEBUG_SERVICES
+}
+
+// tellServices tells in the job's log, once, which services have ended, and shows
+// with CI_DEBUG_SERVICES what is new in the logs of all: as far as it can be had, for
+// no stage fails by it.
+func (s *Stage) tellServices(ctx context.Context, id string) {
+	if len(s.Job.Services) == 0 || ctx.Err() != nil {
+		return
+	}
+	asking, cancel := context.WithTimeout(ctx, servicesPatience)
+	defer cancel()
+	groups, err := s.API.DescribeContainerGroups(asking, eci.Query{IDs: []string{id}})
+	if err != nil || len(groups) == 0 {
+		s.Logger.WithError(err).Debug("looking at the services")
+		return
+	}
+	s.tellServicesOf(ctx, &groups[0])
+}
+
+func (s *Stage) tellServicesOf(ctx context.Context, group *eci.Group) {
+	if len(s.Job.Services) == 0 {
+		return
+	}
+	record, err := s.store().loadRecord(s.Job)
+	if err != nil || record == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, servicesPatience)
+	defer cancel()
+	seen := map[string]ServiceSeen{}
+	for i, name := range serviceNames(s.Job) {
+		c := group.Container(name)
+		if c == nil {
+			continue
+		}
+		before := record.Services[name]
+		now := before
+		if s.Job.on("CI_DEBUG_SERVICES") {
+			now.Log = s.showServiceLog(ctx, group.ID, c, before.Log)
+		}
+		if now.Ended = c.State == "Terminated"; now.Ended && !before.Ended {
+			s.tellServiceEnd(ctx, group.ID, c, s.Job.Services[i].Name)
+		}
+		if now != before {
+			seen[name] = now
+		}
+	}
+	s.noteServices(seen)
+}
+
+// noteServices records what the job's log has.
+func (s *Stage) noteServices(seen map[string]ServiceSeen) {
+	if len(seen) == 0 {
+		return
+	}
+	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			all := maps.Clone(seen)
+			for name, known := range r.Services {
+				if _, anew := all[name]; !anew {
+					all[name] = known
+				}
+			}
+			r.Services = all
+		}
+		return r
+	})
+	if err != nil {
+		s.Logger.WithError(err).Warn("recording what was told of the services: it will be told again")
+	}
+}
+
+// tellServiceEnd tells how a service has ended, and why as far as its log says it.
+func (s *Stage) tellServiceEnd(ctx context.Context, group string, c *eci.ContainerStatus, image string) {
+	how := fmt.Sprintf("exit code %d", c.ExitCode)
+	if c.Reason != "" && c.Reason != "Completed" && c.Reason != "Error" {
+		how += ", " + eci.OneLine(c.Reason)
+	}
+	s.printf("Service %s (image %s) has ended (%s)\n", c.Name, image, how)
+	if !s.Job.on("CI_DEBUG_SERVICES") { // else its log stands above
+		s.printServiceLines(c.Name, s.lastWords(ctx, group, c.Name))
+	}
+}
+
+// showServiceLog shows what a service's log has more than before: whole lines while
+// more may come.
+func (s *Stage) showServiceLog(ctx context.Context, group string, c *eci.ContainerStatus, before logMark) logMark {
+	text, err := s.ownLog(ctx, group, c.Name)
+	if err != nil {
+		s.Logger.WithError(err).WithField("service", c.Name).Warn("reading a service's log")
+		return before
+	}
+	if c.State != "Terminated" {
+		text = text[:strings.LastIndexByte(text, '\n')+1]
+	}
+	added, whole := before.after(text)
+	if !whole {
+		s.printServiceLines(c.Name, "(more was written than ECI tells at once: lines are missing here)")
+	}
+	s.printServiceLines(c.Name, added)
+	return markOf(text)
+}
+
+// printServiceLines prints lines as the runner's own executors print a service's.
+func (s *Stage) printServiceLines(name, text string) {
+	if text == "" {
+		return
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		s.printf("\x1b[0;37m[service:%s] %s\x1b[0;m\n", name, line)
+	}
+}
+
+// logMark is how far a container's log was shown. There is no cursor for one, and
+// what was shown must not lie in state_dir, so that digests of it find the place.
+type logMark struct {
+	Length int    `json:"length"` // bytes of the text, and their digest
+	Sum    string `json:"sum"`
+	Lines  int    `json:"lines"` // of its end, and their digest: for when ECI drops the beginning
+	Tail   string `json:"tail"`
+}
+
+// markLines are enough lines to know a place of a log by.
+const markLines = 20
+
+func markOf(text string) logMark {
+	if text == "" {
+		return logMark{}
+	}
+	lines := linesOf(text)
+	tail := lines[max(0, len(lines)-markLines):]
+	return logMark{len(text), digest(text), len(tail), digest(strings.Join(tail, ""))}
+}
+
+// after is what text has more than what was marked; whole is false where the two
+// don't join.
+func (m logMark) after(text string) (added string, whole bool) {
+	if m.Length <= len(text) && (m.Length == 0 || digest(text[:m.Length]) == m.Sum) {
+		return text[m.Length:], true
+	}
+	lines := linesOf(text)
+	for i := 0; i+m.Lines <= len(lines); i++ {
+		if digest(strings.Join(lines[i:i+m.Lines], "")) == m.Tail {
+			return strings.Join(lines[i+m.Lines:], ""), true
+		}
+	}
+	return text, text == ""
+}
+
+func linesOf(text string) []string {
+	lines := strings.SplitAfter(text, "\n")
+	if lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	return lines
+}
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
