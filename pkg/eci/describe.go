@@ -143,10 +143,14 @@ func (j groupJSON) group() Group {
 		})
 	}
 	for _, e := range j.Events {
-		g.Events = append(g.Events, Event{Type: e.Type, Reason: e.Reason, Message: e.Message, Name: e.Name,
-			Count: e.Count, First: when(e.FirstTimestamp), Last: when(e.LastTimestamp)})
+		g.Events = append(g.Events, e.event())
 	}
 	return g
+}
+
+func (j eventJSON) event() Event {
+	return Event{Type: j.Type, Reason: j.Reason, Message: j.Message, Name: j.Name,
+		Count: j.Count, First: when(j.FirstTimestamp), Last: when(j.LastTimestamp)}
 }
 
 func when(s string) time.Time {
