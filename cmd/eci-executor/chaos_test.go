@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -91,6 +90,7 @@ func TestChaos(t *testing.T) {
 	if c.counts["green"] < jobs/4 || c.counts["failed by its script"] < jobs/20 || c.counts["abandoned"] == 0 || c.counts["system failure"] == 0 {
 		t.Error("the test shows little: too few jobs came to one of these ends")
 	}
+	c.spared()
 	c.reap(others)
 }
 
@@ -104,11 +104,14 @@ type chaos struct {
 	done  atomic.Int64 // jobs
 
 	mu     sync.Mutex
-	counts map[string]int // jobs by their end
+	counts map[string]int      // jobs by their end
+	served map[string]interval // by group, when its job needed it
 }
 
+type interval struct{ from, to time.Time }
+
 func newChaos(t *testing.T) *chaos {
-	c := &chaos{killWorld: newKillWorld(t), t: t, seed: *seed, counts: map[string]int{}}
+	c := &chaos{killWorld: newKillWorld(t), t: t, seed: *seed, counts: map[string]int{}, served: map[string]interval{}}
 	if c.seed == 0 {
 		c.seed = rand.Uint64()
 	}
@@ -199,8 +202,12 @@ func (c *chaos) job(id int, random *rand.Rand) string {
 	for try := 0; try < 3; try++ { // as a runner does with a prepare that fails
 		j.attempt = fmt.Sprintf("%08x", random.Uint32())
 		prepared := j.stage("prepare")
-		if end = j.ended(prepared); end == "" {
+		if end = j.ended(prepared, false); end == "" {
+			group, from := j.group(), time.Now()
 			end = j.scripts()
+			c.mu.Lock()
+			c.served[group] = interval{from, time.Now()}
+			c.mu.Unlock()
 		}
 		if end == "abandoned" { // the runner is gone: nobody calls cleanup
 			return end
@@ -228,49 +235,14 @@ func (j *chaosJob) scripts() string {
 		if s.stage == "step_script" && (called.ok() || called.exit() == 1) {
 			j.isTrue(called)
 		}
-		if end := j.ended(called); end != "" {
+		if end := j.ended(called, s.stage == "step_script"); end != "" {
 			return end
 		}
 	}
 	return "green"
 }
 
-// isTrue holds the result that a stage reported against what the script did.
-func (j *chaosJob) isTrue(called *call) {
-	evidence, err := os.ReadFile(filepath.Join(j.server.NASDir("nas-1.ap-northeast-1.nas.aliyuncs.com", "/cache"), j.attempt))
-	if err != nil || strings.TrimSpace(string(evidence)) != strconv.Itoa(j.status) {
-		j.t.Errorf("job %d: its script has not come to its end (%v, %q), but the stage reports %d", j.id, err, evidence, called.exit())
-	}
-	code, _ := os.ReadFile(j.codeFile())
-	if reported := strings.TrimSpace(string(code)); called.ok() && (j.status != 0 || reported != "") || !called.ok() && reported != strconv.Itoa(j.status) {
-		j.t.Errorf("job %d: its script ended with %d, reported is %q, exit %d", j.id, j.status, reported, called.exit())
-	}
-	var log strings.Builder
-	for i := range j.lines {
-		fmt.Fprintf(&log, "line %d of %d\n", i, j.id)
-	}
-	if called.stdout.String() != log.String() {
-		j.t.Errorf("job %d: %d bytes of log, want %d", j.id, called.stdout.Len(), log.Len())
-	}
-}
-
 func (j *chaosJob) codeFile() string { return filepath.Join(j.dir, fmt.Sprintf("%d-code", j.id)) }
-
-// ended is how a stage ends its job, "" where the job goes on.
-func (j *chaosJob) ended(called *call) string {
-	switch {
-	case j.chaos.epoch.Load() != j.epoch:
-		return "abandoned"
-	case called.ok():
-		return ""
-	case called.exit() == 1:
-		return "failed by its script"
-	}
-	if !called.killed() && !strings.Contains(called.stderr.String(), "ERROR: eci-executor: ") {
-		j.t.Errorf("job %d: %v exits with %d and does not say why: %q", j.id, called.cmd.Args, called.exit(), called.stderr.String())
-	}
-	return "system failure"
-}
 
 func (j *chaosJob) stage(args ...string) *call {
 	response := filepath.Join(j.dir, fmt.Sprintf("job-%d.json", j.id))
@@ -328,54 +300,4 @@ func (c *chaos) call(random *rand.Rand, env []string, args ...string) *call {
 	}
 	called.cmd.Wait() //nolint:errcheck // its state tells
 	return called
-}
-
-// reap wants that nothing of ours is left, when the time of the groups is over
-// whose runner was killed, and all that is others'.
-func (c *chaos) reap(others []string) {
-	t := c.t
-	if out, err := c.run(t, "reap"); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	c.setBack(2 * time.Hour)
-	c.configure(t, "later.toml", later(t, c.server.URL(), 3*time.Hour))
-	out, err := c.run(t, "--config", filepath.Join(c.dir, "later.toml"), "reap")
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	var live []string
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
-		live = c.server.Live()
-		slices.Sort(live)
-		if len(live) <= len(others) {
-			break
-		}
-	}
-	if !slices.Equal(live, others) {
-		t.Errorf("container groups left: %v, want those of others, %v\n%s", live, others, out)
-	}
-	if left, _ := filepath.Glob(filepath.Join(c.dir, "state", "*.attempt.json")); len(left) > 0 {
-		t.Errorf("intents left: %v\n%s", left, out)
-	}
-	c.removeAll(t)
-	c.noGroups(t)
-	if left := processesWith(c.dir); len(left) > 0 {
-		t.Errorf("processes left that have a mount in %s: %v", c.dir, left)
-	}
-}
-
-// setBack makes the cleanups that are not finished older.
-func (c *chaos) setBack(by time.Duration) {
-	paths, _ := filepath.Glob(filepath.Join(c.dir, "state", "*.attempt.json"))
-	for _, path := range paths {
-		editJSON(c.t, path, func(record map[string]any) {
-			if over, ok := record["over"].(string); ok {
-				at, err := time.Parse(time.RFC3339Nano, over)
-				if err != nil {
-					c.t.Error(err)
-				}
-				record["over"] = at.Add(-by)
-			}
-		})
-	}
 }
