@@ -1,8 +1,12 @@
 package eci
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,4 +96,47 @@ func TestTimeoutOfEachVerb(t *testing.T) {
 	if first, second := <-ended, <-ended; first != "price" || second != "create" {
 		t.Errorf("%s was given up before %s", first, second)
 	}
+}
+
+// TestConnectTimeout: an endpoint that takes no connection is given up long before
+// a call's own time, which is for slow answers.
+func TestConnectTimeout(t *testing.T) {
+	t.Parallel()
+	c := newClient(t, fullPort(t), func(o *Options) { o.CallTimeout = 2 * time.Minute })
+	begun := time.Now()
+	_, err := c.CreateContainerGroup(t.Context(), Params{})
+	if ClassOf(err) != Retry || !strings.Contains(err.Error(), "did not answer") {
+		t.Errorf("class %s: %v", ClassOf(err), err)
+	}
+	if took := time.Since(begun); took > time.Minute {
+		t.Errorf("it took %s to find nobody there", took)
+	}
+}
+
+// fullPort is an address whose queue of connections is full, so that Linux drops
+// what else comes, as a firewall would.
+func fullPort(t *testing.T) string {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
+	for range 10 {
+		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		if err != nil {
+			return "http://" + address
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	t.Fatal("the queue of connections is never full")
+	return ""
 }
