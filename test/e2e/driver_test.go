@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,7 +83,8 @@ type driverSetup struct {
 	file       string // ... and more tables of it
 	grace      int    // the runner's graceful_kill_timeout in seconds, 0 = 60
 
-	runnerKeys, runnerTables string // more of the runner's file, as runnerConfig has it
+	runnerKeys, runnerTables string                   // more of the runner's file, as runnerConfig has it
+	images                   map[string]ecitest.Image // more of them
 }
 
 // newDriverEnv is an env whose executor is the built driver, and a local ECI. A
@@ -92,7 +94,7 @@ func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	t.Helper()
 	e := newGitLab(t)
 	dir := t.TempDir()
-	e.server = startECI(t, strings.TrimPrefix(e.url, "http://"), setup.profile)
+	e.server = startECI(t, strings.TrimPrefix(e.url, "http://"), setup.profile, setup.images)
 	e.cache, e.cacheDir = "/cache", e.server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
 	text := fmt.Appendf([]byte(setup.keys), driverFile, e.server.URL(), filepath.Join(dir, "state"))
@@ -138,7 +140,7 @@ func (e *env) stagesOf(id int64) string {
 
 // startECI serves images above the host's own root; helper has the real runner
 // under the name that GitLab's helper image gives it.
-func startECI(t *testing.T, forward, profile string) *ecitest.Server {
+func startECI(t *testing.T, forward, profile string, more map[string]ecitest.Image) *ecitest.Server {
 	t.Helper()
 	if profile == "" {
 		profile = ecitest.ProfileDocs
@@ -165,9 +167,10 @@ func startECI(t *testing.T, forward, profile string) *ecitest.Server {
 			t.Fatal(err)
 		}
 	}
+	images := map[string]ecitest.Image{"build:1": build, "helper:1": helper, "busybox:1": busyboxImage(t)}
+	maps.Copy(images, more)
 	server, err := ecitest.Start(ecitest.Options{
-		Dir: t.TempDir(), Forward: []string{forward}, Switches: switches,
-		Images: map[string]ecitest.Image{"build:1": build, "helper:1": helper, "busybox:1": busyboxImage(t)},
+		Dir: t.TempDir(), Forward: []string{forward}, Switches: switches, Images: images,
 	})
 	if err != nil {
 		t.Fatal(err)
