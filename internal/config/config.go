@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
@@ -105,16 +106,34 @@ type Pull struct {
 	Mirrors         map[string]string `toml:"mirrors"`    // by prefix of an image's full name
 }
 
-// Volume is a volume that is no NAS; not yet.
+// Types of a Volume.
+const (
+	VolumeEmptyDir = "empty_dir" // made with the group, gone with it
+	VolumeSecret   = "secret"    // files of the runner's host, in memory
+	VolumeOSS      = "oss"       // a bucket
+)
+
+// ServiceContainers stands for every service among the containers of a Volume.
+const ServiceContainers = "service"
+
+// Volume is a volume that is no NAS.
 type Volume struct {
-	Name       string            `toml:"name"`
+	Name       string            `toml:"name"` // DNS label, unique in the file
 	Type       string            `toml:"type"`
-	MountPath  string            `toml:"mount_path"`
-	Medium     string            `toml:"medium"`
-	Size       Size              `toml:"size"`
-	Files      map[string]string `toml:"files"`
-	Options    Params            `toml:"options"`
-	Containers []string          `toml:"containers"`
+	MountPath  string            `toml:"mount_path"` // directory in the containers
+	Medium     string            `toml:"medium"`     // of an EmptyDir: disk, memory; "" is disk
+	Size       Size              `toml:"size"`       // of an EmptyDir; 0 leaves it to ECI
+	Files      map[string]string `toml:"files"`      // of a secret: paths on the runner's host, by name
+	Options    Params            `toml:"options"`    // of OSS: those of FlexVolume alicloud/oss
+	Containers []string          `toml:"containers"` // helper, build, service
+}
+
+// In tells whether the volume is mounted into a container: helper, build, or service.
+func (v Volume) In(container string) bool { return slices.Contains(v.Containers, container) }
+
+// Opened tells whether helper has to open the volume to jobs and services of any uid.
+func (v Volume) Opened() bool {
+	return v.Type == VolumeEmptyDir && (v.In(nasmount.Build) || v.In(ServiceContainers))
 }
 
 // ImageCache lets a group start from images already on a disk.

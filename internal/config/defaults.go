@@ -48,8 +48,11 @@ func Default() *Config {
 // newElement is an array's table of type t with nothing written in it.
 func newElement(t reflect.Type) reflect.Value {
 	v := reflect.New(t).Elem()
-	if t == reflect.TypeFor[nasmount.Mount]() {
+	switch t {
+	case reflect.TypeFor[nasmount.Mount]():
 		v.Set(reflect.ValueOf(nasmount.Default()))
+	case reflect.TypeFor[Volume]():
+		v.Set(reflect.ValueOf(Volume{Containers: []string{nasmount.Helper, nasmount.Build}}))
 	}
 	return v
 }

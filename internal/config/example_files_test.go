@@ -116,7 +116,7 @@ func TestDriverExampleUncommented(t *testing.T) {
 		got = append(got, p.Key)
 	}
 	slices.Sort(got)
-	want := []string{"group.log_service", "image_cache.images", "volume"}
+	want := []string{"group.log_service", "image_cache.images"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -160,16 +160,24 @@ func TestRunnerExample(t *testing.T) {
 	}
 }
 
-// The tables of docs/nas.md are a driver's file but for the region.
-func TestNASExamples(t *testing.T) {
-	text, err := os.ReadFile("../../docs/nas.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "```toml\n")
-	tables, _, found := strings.Cut(rest, "```")
-	cfg, err := Parse("docs/nas.md", []byte("region = \"ap-northeast-1\"\n"+tables))
-	if err != nil || !found || len(cfg.NAS) != 3 {
-		t.Errorf("%v, %v", cfg, err)
+// The tables of these documents are a driver's file but for the region.
+func TestDocumentExamples(t *testing.T) {
+	tests := []struct {
+		document     string
+		nas, volumes int
+	}{{"docs/nas.md", 3, 0}, {"docs/volumes.md", 0, 3}}
+	for _, tt := range tests {
+		t.Run(tt.document, func(t *testing.T) {
+			text, err := os.ReadFile("../../" + tt.document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rest, _ := strings.Cut(string(text), "```toml\n")
+			tables, _, found := strings.Cut(rest, "```")
+			cfg, err := Parse(tt.document, []byte("region = \"ap-northeast-1\"\n"+tables))
+			if err != nil || !found || len(cfg.NAS) != tt.nas || len(cfg.Volumes) != tt.volumes {
+				t.Errorf("%v, %v", cfg, err)
+			}
+		})
 	}
 }

@@ -44,6 +44,7 @@ func (v *validator) validate() {
 	v.sizes()
 	v.pull()
 	v.nas()
+	v.volumes()
 	v.registries()
 	v.capacity()
 	v.spot()
@@ -57,7 +58,6 @@ func (v *validator) validate() {
 // later refuses what is known and still to come.
 func (v *validator) later() {
 	c := v.cfg
-	v.notYet("volume", len(c.Volumes) > 0)
 	v.notYet("image_cache.images", len(c.ImageCache.Images) > 0)
 	v.notYet("group.log_service", len(c.Group.LogService) > 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")

@@ -166,18 +166,16 @@ func (c *checker) mountPath(before []Mount, m Mount, buildsDir string) {
 		c.add("mount_path", "must not be /")
 		return
 	}
-	for _, dir := range []string{ReservedDir, "/dev", "/proc", "/sys"} {
-		if overlap(m.MountPath, dir) {
-			c.add("mount_path", "%q overlaps %s, which is reserved", m.MountPath, dir)
-		}
+	if dir := Reserved(m.MountPath); dir != "" {
+		c.add("mount_path", "%q overlaps %s, which is reserved", m.MountPath, dir)
 	}
 	if m.MountPath == buildsDir {
 		c.builds(m)
-	} else if buildsDir != "" && overlap(m.MountPath, buildsDir) {
+	} else if buildsDir != "" && Overlap(m.MountPath, buildsDir) {
 		c.add("mount_path", "%q overlaps builds_dir %q, which has a volume of its own", m.MountPath, buildsDir)
 	}
 	for j, o := range before {
-		if overlap(m.MountPath, o.MountPath) && shareContainer(m, o) {
+		if Overlap(m.MountPath, o.MountPath) && shareContainer(m, o) {
 			c.add("mount_path", "%q overlaps mount_path %q of table %d", m.MountPath, o.MountPath, j+1)
 		}
 	}
@@ -245,4 +243,16 @@ func within(p, dir string) bool {
 	return p == dir || strings.HasPrefix(p, strings.TrimSuffix(dir, "/")+"/")
 }
 
-func overlap(a, b string) bool { return within(a, b) || within(b, a) }
+// Overlap tells whether two directories are one, or one lies below the other.
+func Overlap(a, b string) bool { return within(a, b) || within(b, a) }
+
+// Reserved is the directory of a container that nothing of the operator's may overlap
+// and that p overlaps, "" when there is none.
+func Reserved(p string) string {
+	for _, dir := range []string{ReservedDir, "/dev", "/proc", "/sys"} {
+		if Overlap(p, dir) {
+			return dir
+		}
+	}
+	return ""
+}

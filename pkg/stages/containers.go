@@ -2,7 +2,6 @@ package stages
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,11 +12,11 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
-// mounts are what helper and build mount, NAS directories included.
+// mounts are what the containers mount, NAS directories included.
 type mounts struct {
-	builds        eci.VolumeMount
 	helper, build []eci.VolumeMount
-	opened        []string // directories of helper that a job of any uid must be able to write to
+	service       []eci.VolumeMount // of each service
+	opened        []string          // directories of helper that a job of any uid must be able to write to
 }
 
 // setContainers adds helper, build, the services and the volumes they mount.
@@ -32,6 +31,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 	spec.Volumes = append(ownVolumes(cfg, job), nasVolumes...)
 	m := newMounts(cfg, job, nasMounts)
 	m.opened = nasmount.Opened(nas)
+	spec.Volumes = append(spec.Volumes, m.addVolumes(cfg.Volumes)...)
 	helper, err := helperOf(cfg, job, m)
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		return err
 	}
 	spec.Containers = []eci.Container{helper, build}
-	if err := setServices(spec, cfg, job, m.builds); err != nil {
+	if err := setServices(spec, cfg, job, m.service); err != nil {
 		return err
 	}
 	grow(spec)
@@ -54,14 +54,17 @@ func newMounts(cfg *config.Config, job *Job, nas map[string][]eci.VolumeMount) m
 		{Volume: volumeControl, MountPath: remote.ControlDir},
 		{Volume: volumeLogs, MountPath: remote.LogDir},
 	}
-	m := mounts{builds: eci.VolumeMount{Volume: volumeBuilds, MountPath: cfg.BuildsDir}}
+	builds := eci.VolumeMount{Volume: volumeBuilds, MountPath: cfg.BuildsDir}
 	if i := slices.IndexFunc(nas[helperContainer], func(m eci.VolumeMount) bool { return m.MountPath == cfg.BuildsDir }); i >= 0 {
-		m.builds = nas[helperContainer][i]
+		builds = nas[helperContainer][i]
 	} else {
-		common = append(common, m.builds)
+		common = append(common, builds)
 	}
-	m.helper = slices.Concat(common, nas[helperContainer])
-	m.build = slices.Concat(common, nas[buildContainer])
+	m := mounts{
+		helper:  slices.Concat(common, nas[helperContainer]),
+		build:   slices.Concat(common, nas[buildContainer]),
+		service: []eci.VolumeMount{builds},
+	}
 	if registrySecret(cfg, job) != nil {
 		m.helper = append(m.helper, eci.VolumeMount{Volume: volumeSecret, MountPath: secretDir})
 		m.build = append(m.build, eci.VolumeMount{Volume: volumeSecret, MountPath: cfg.RegistrySecret.MountPath})
@@ -143,8 +146,7 @@ func ownVolumes(cfg *config.Config, job *Job) []eci.Volume {
 		volumes = append(volumes, eci.Volume{Name: volumeSecret, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: secretSize}})
 	}
 	if cfg.Build.SHMSize > 0 {
-		size := fmt.Sprintf("%dMi", int64(math.Ceil(cfg.Build.SHMSize.GiB()*1024)))
-		volumes = append(volumes, eci.Volume{Name: volumeShm, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: size}})
+		volumes = append(volumes, eci.Volume{Name: volumeShm, EmptyDir: &eci.EmptyDir{Medium: "Memory", SizeLimit: sizeLimit(cfg.Build.SHMSize)}})
 	}
 	return volumes
 }

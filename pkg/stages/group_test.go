@@ -101,6 +101,39 @@ architecture = "arm64"
 strategy = "as-price-go"
 duration = 0
 `, someJob()},
+		{"volumes", smallDriverFile + `[build]
+shm_size = "1500MB"
+[[volume]]
+name = "scratch"
+type = "empty_dir"
+mount_path = "/scratch"
+[[volume]]
+name = "ram"
+type = "empty_dir"
+mount_path = "/ram"
+medium = "memory"
+size = "1GiB"
+containers = ["build", "service"]
+[[volume]]
+name = "maven"
+type = "secret"
+mount_path = "/etc/maven"
+files = { "settings.xml" = "/etc/eci-executor/settings.xml" }
+containers = ["build"]
+[[volume]]
+name = "netrc"
+type = "secret"
+mount_path = "/etc/netrc"
+files = { netrc = "/etc/eci-executor/netrc" }
+[[volume]]
+name = "models"
+type = "oss"
+mount_path = "/models"
+options = { bucket = "models", url = "oss-ap-northeast-1-internal.aliyuncs.com", ramRole = "ci-oss" }
+containers = ["build"]
+[capacity]
+ephemeral_storage = 100
+`, withServices},
 		{"everything", `region = "ap-northeast-1"
 vswitch_ids = ["vsw-1", "vsw-2"]
 vswitch_strategy = "random"

@@ -265,12 +265,17 @@ func (s *Stage) mountFailure(group *eci.Group, since func(eci.Event) time.Durati
 	return nil
 }
 
-// volumeOf finds the [[nas]] that a message speaks of.
+// volumeOf finds the [[nas]] or [[volume]] that a message speaks of.
 func (s *Stage) volumeOf(message string) (name, server string) {
 	for _, m := range s.Config.NAS {
 		volumes, _ := nasmount.Volumes([]nasmount.Mount{m})
 		if strings.Contains(message, `"`+volumes[0].Name+`"`) || strings.Contains(message, m.Server) {
 			return fmt.Sprintf("the NAS directory %s:%s ([[nas]] %s)", m.Server, m.Path, m.Name), m.Server
+		}
+	}
+	for _, v := range s.Config.Volumes {
+		if strings.Contains(message, `"`+volumePrefix+v.Name+`"`) {
+			return fmt.Sprintf("the volume %s ([[volume]] of type %s)", v.Name, v.Type), "of the volume"
 		}
 	}
 	return "a volume", "of the volume"

@@ -25,6 +25,9 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := sentFiles(s.Config, s.Job); err != nil {
+		return err // before anything is paid for
+	}
 	done, err := s.takeUp(ctx)
 	if err != nil {
 		return err

@@ -3,14 +3,12 @@ package stages
 import (
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 
 	"github.com/eci-executor/eci-executor/internal/config"
 )
 
 // The registry secret is the logins of the driver's [[registry]] as a config.json
-// inside build, for tools that push images. It is no parameter of the request, which
-// describe calls would show: helper's first scripts write it into a volume in memory.
+// inside build, for tools that push images. It comes there as the files of volumes do.
 const (
 	volumeSecret = "registry-secret"
 	secretDir    = "/.eci/registry" // the volume in helper
@@ -44,16 +42,4 @@ func dockerServer(server string) string {
 		return "https://index.docker.io/v1/"
 	}
 	return server
-}
-
-// withRegistrySecret is a script with the writing of the secret before it: of the
-// sub-stages that come first in every job.
-func (s *Stage) withRegistrySecret(subStage string, script []byte) []byte {
-	secret := registrySecret(s.Config, s.Job)
-	if secret == nil || subStage != "prepare_script" && subStage != "get_sources" {
-		return script
-	}
-	// No line of JSON is the one that ends the text. The file is whole or not there.
-	prologue := fmt.Appendf(nil, "(umask 022; cat >%[1]s/.new && mv %[1]s/.new %[1]s/config.json) <<'end of config.json' || exit 1\n%[2]s\nend of config.json\n", secretDir, secret)
-	return append(prologue, script...)
 }

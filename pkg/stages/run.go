@@ -35,6 +35,9 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	if err != nil {
 		return fmt.Errorf("reading the script of %s: %w", subStage, err)
 	}
+	if body, err = withFiles(s.Config, s.Job, subStage, body); err != nil {
+		return err
+	}
 	record, err := s.store().loadRecord(s.Job)
 	if err != nil {
 		return err
@@ -50,7 +53,7 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 		err = s.awaitServices(ctx, record)
 	}
 	if err == nil {
-		err = s.script(ctx, record, subStage, remote.Job{Role: role, Shell: s.Config.Shell, Body: s.withRegistrySecret(subStage, body)})
+		err = s.script(ctx, record, subStage, remote.Job{Role: role, Shell: s.Config.Shell, Body: body})
 		if role == remote.Build {
 			s.tellServices(ctx, record.GroupID)
 		}

@@ -63,6 +63,11 @@ func TestSecrets(t *testing.T) {
 	secret := func(name string) string { return name + "-" + rand.Text() }
 	masked, plain, file, token := secret("masked"), secret("plain"), secret("file"), secret("token")
 	registry, author, login := secret("registry"), secret("author"), secret("login")
+	volume, binary := secret("volume"), secret("binary")
+	paths := map[string]string{"text": filepath.Join(t.TempDir(), "text"), "binary": filepath.Join(t.TempDir(), "binary")}
+	write(t, paths["text"], volume+"\n")
+	write(t, paths["binary"], "\x00"+binary)
+	w.config.Volumes = []config.Volume{{Name: "v", Type: config.VolumeSecret, MountPath: "/etc/v", Files: paths, Containers: []string{"helper", "build"}}}
 	w.config.Endpoint = tap.url
 	w.config.Registries = []config.Registry{{Server: "registry.example.com", Username: "ci", Password: config.Secret(registry)}}
 	w.env.Custom["PUBLIC_URL"] = "https://" + masked + "@example.com"
@@ -77,9 +82,9 @@ func TestSecrets(t *testing.T) {
 		"credentials": []map[string]string{{"type": "registry", "url": "gitlab.example.com:5050", "username": "gitlab-ci-token", "password": login}},
 		"services":    []map[string]any{{"name": "host", "alias": "quay.io", "command": []string{"sleep", "600"}}, {"name": "host", "command": []string{"sleep", "600"}}},
 	})
-	secrets := []string{masked, plain, file, token, registry, author, login,
+	secrets := []string{masked, plain, file, token, registry, author, login, volume, binary, base64.StdEncoding.EncodeToString([]byte("\x00" + binary)),
 		base64.StdEncoding.EncodeToString([]byte("ci:" + registry)), base64.StdEncoding.EncodeToString([]byte("u:" + author))}
-	script := fmt.Sprintf("export SECRET=%s PLAIN=%s TOKEN=%s\necho ready\nuntil [ -e /builds/go ]; do sleep 0.05; done\ntrue # %s\n", masked, plain, token, secrets)
+	script := fmt.Sprintf("export SECRET=%s PLAIN=%s TOKEN=%s\necho ready\nuntil [ -e /builds/go ]; do sleep 0.05; done\ngrep -q %s /etc/v/text && grep -qa %s /etc/v/binary || exit 1\ntrue # %s\n", masked, plain, token, volume, binary, secrets)
 	said := w.stagesAloud(t, script, func() {
 		for name, text := range commandLines(t) {
 			holdsNone(t, name, text, secrets)

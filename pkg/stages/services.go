@@ -18,8 +18,8 @@ var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // setServices adds the job's services. They share the group's network, so every
 // name of theirs is an alias of 127.0.0.1. They mount nothing of ours but the
-// builds directory, as on Kubernetes.
-func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.VolumeMount) error {
+// builds directory, as on Kubernetes, and the volumes that name them.
+func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, mounts []eci.VolumeMount) error {
 	var names []string
 	containers := serviceNames(job)
 	for i, s := range job.Services {
@@ -28,7 +28,7 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, builds eci.V
 			return err
 		}
 		c.Name = containers[i]
-		c.VolumeMounts = []eci.VolumeMount{builds}
+		c.VolumeMounts = mounts
 		spec.Containers = append(spec.Containers, c)
 		names = append(names, serviceAliases(s)...)
 	}

@@ -1,0 +1,111 @@
+package stages
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/eci-executor/eci-executor/internal/config"
+)
+
+// sentFile is a file that helper's first scripts write into a volume in memory. It is
+// no parameter of the request, which describe calls would show.
+type sentFile struct {
+	dir, name string // dir is one of helper; name needs no quoting
+	content   []byte
+}
+
+// filesMost bounds the files of all volumes together, in bytes, as Kubernetes bounds
+// one secret: they are sent with each job.
+const filesMost = 1 << 20
+
+// sentFiles are those of a job: its registry secret, and the files of volumes, read
+// on this host.
+func sentFiles(cfg *config.Config, job *Job) ([]sentFile, error) {
+	var files []sentFile
+	if secret := registrySecret(cfg, job); secret != nil {
+		files = append(files, sentFile{secretDir, "config.json", append(secret, '\n')})
+	}
+	room := int64(filesMost)
+	for _, v := range cfg.Volumes {
+		for _, name := range sortedKeys(v.Files) {
+			content, err := readFile(v.Files[name], room)
+			if err != nil {
+				return nil, fmt.Errorf("files.%q of [[volume]] %q in the driver's file: %w", name, v.Name, err)
+			}
+			room -= int64(len(content))
+			files = append(files, sentFile{inHelper(v), name, content})
+		}
+	}
+	return files, nil
+}
+
+// readFile reads a file of at most so many bytes.
+func readFile(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a file", path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	content, err := io.ReadAll(io.LimitReader(file, most+1))
+	if err = errors.Join(err, file.Close()); err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > most {
+		return nil, fmt.Errorf("%s is too big: the files of all volumes together may have %d KiB; keep large ones on a [[nas]] or in the image", path, filesMost>>10)
+	}
+	return content, nil
+}
+
+// withFiles is a script with the writing of the job's files before it: of the
+// sub-stages that come first in every job.
+func withFiles(cfg *config.Config, job *Job, subStage string, script []byte) ([]byte, error) {
+	if subStage != "prepare_script" && subStage != "get_sources" {
+		return script, nil
+	}
+	files, err := sentFiles(cfg, job)
+	if err != nil {
+		return nil, err
+	}
+	var with []byte
+	for _, f := range files {
+		with = append(with, f.writing()...)
+	}
+	return append(with, script...), nil
+}
+
+// endOfFile is the line that ends a file in a script; "..new" no file may be called.
+const endOfFile = "end of a file of eci-executor"
+
+// writing is the shell's text that writes the file: whole, or not there.
+func (f sentFile) writing() []byte {
+	read, text := "cat", f.content
+	if !plain(text) {
+		read, text = "base64 -d", append(base64.StdEncoding.AppendEncode(nil, text), '\n')
+	}
+	dir := "'" + strings.ReplaceAll(f.dir, "'", `'\''`) + "'"
+	return fmt.Appendf(nil, "(umask 022; %[1]s >%[2]s/..new && mv %[2]s/..new %[2]s/%[3]s) <<'%[4]s' || exit 1\n%[5]s%[4]s\n",
+		read, dir, f.name, endOfFile, text)
+}
+
+// plain tells whether each shell reads the text from a script as it stands: whole
+// lines of UTF-8 without control characters, none of which ends the file.
+func plain(text []byte) bool {
+	odd := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
+	return utf8.Valid(text) && !bytes.ContainsFunc(text, odd) &&
+		(len(text) == 0 || text[len(text)-1] == '\n') &&
+		!slices.ContainsFunc(bytes.Split(text, []byte("\n")), func(line []byte) bool { return string(line) == endOfFile })
+}
