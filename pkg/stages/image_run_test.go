@@ -95,3 +95,92 @@ func TestEntrypointThatEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// kanikoImage has a shell in a place of its own and nothing else.
+func kanikoImage(t *testing.T) ecitest.Image {
+	t.Helper()
+	root := t.TempDir()
+	program, err := os.ReadFile("/usr/bin/busybox")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	for _, name := range []string{"sh", "cat", "sleep"} {
+		path := filepath.Join(root, "busybox", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, program, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ecitest.Image{Layers: []string{root}, Env: []string{"PATH=/busybox"}}
+}
+
+// What an image says of its user, directory and PATH holds in build.
+func TestImagesOfBuild(t *testing.T) {
+	host, err := ecitest.HostImage(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := host
+	elsewhere.WorkingDir = "/srv/work"
+	user := elsewhere
+	user.User = "1000:1000"
+	tests := []struct {
+		name   string
+		image  ecitest.Image
+		script string
+		want   string
+	}{
+		{"sh under an odd PATH", kanikoImage(t), "echo $PATH; cat </dev/null; exit 0", "/busybox\n"},
+		{"WORKDIR", elsewhere, "pwd", "/srv/work\n"},
+		{"WORKDIR of another user", user, "pwd; id -u; id -g", "/srv/work\n1000\n1000\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Images: map[string]ecitest.Image{"odd:1": tt.image}})
+			w.job(t, map[string]any{"image": map[string]any{"name": "odd:1"}})
+			if out, err := w.prepare(t); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			if log, err := w.run(t, "step_script", tt.script); err != nil || log != tt.want {
+				t.Errorf("log %q, %v, want %q", log, err, tt.want)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// Helper, which is root, and build, whatever its user, write in each other's files,
+// and git is content with the checkout in both.
+func TestFilesOfHelperAndBuild(t *testing.T) {
+	for _, image := range []string{"host", "user:1"} {
+		t.Run(image, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{})
+			w.job(t, map[string]any{"image": map[string]any{"name": image}})
+			if out, err := w.prepare(t); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for _, s := range []struct{ stage, script, want string }{
+				{"get_sources", "git init -q /builds/app && mkdir /builds/app/dir && echo helper >/builds/app/dir/file", ""},
+				{"step_script", "cd /builds/app && echo build >>dir/file && mkdir target && echo made >target/file && git status --short", "?? dir/\n?? target/\n"},
+				{"archive_cache", "cd /builds/app && cat dir/file && echo helper >>target/file && rm dir/file && git status --short", "helper\nbuild\n?? target/\n"},
+				{"after_script", "cat /builds/app/target/file && rm -r /builds/app/target", "made\nhelper\n"},
+			} {
+				if log, err := w.run(t, s.stage, "set -e\n"+s.script); err != nil || log != s.want {
+					t.Errorf("%s: log %q, %v, want %q", s.stage, log, err, s.want)
+				}
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
