@@ -83,11 +83,18 @@ func (s *Sync) cut(arrived int) {
 }
 
 // failed is told of an exec with that hold that brought nothing after so long: the
-// server may have lost patience with it.
+// server may have lost patience with it, or have refused an answer that is longer than
+// those before.
 func (s *Sync) failed(hold, after time.Duration) {
-	if after >= hold/2 {
-		s.learning(func(l *learned) { l.hold = min(l.hold, hold/2) })
-	}
+	s.learning(func(l *learned) {
+		switch {
+		case after >= hold/2:
+			l.hold = min(l.hold, hold/2)
+		case l.most > firstAnswer:
+			l.cap = max(l.most/2, firstAnswer)
+			l.most = firstAnswer
+		}
+	})
 }
 
 // Open takes the place of Session.Open for the commands that a Session gives it. It

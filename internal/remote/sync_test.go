@@ -171,6 +171,28 @@ func TestSyncAnswersAreShortenedWhereTheyAreCut(t *testing.T) {
 	}
 }
 
+// A server may as well refuse an answer that is too long for it.
+func TestSyncAnswersAreShortenedWhereTheyAreRefused(t *testing.T) {
+	for _, limit := range []int{64 << 10, 100_000, 200_000} {
+		g := newGroup(t, nil)
+		refused := 0
+		g.answered = func(_ int, _ []string, output string) (string, error) {
+			if len(output) > limit {
+				refused++
+				return "", errors.New("500 InternalError")
+			}
+			return output, nil
+		}
+		result, log, err := g.run(t, Build, "head -c 2000000 /dev/zero; exit 4")
+		if err != nil || result.Status != 4 || len(log) != 2_000_000 {
+			t.Errorf("%d: status %d, %d bytes of log, error %v", limit, result.Status, len(log), err)
+		}
+		if refused == 0 || refused > 2 {
+			t.Errorf("%d: %d answers were refused, want 1 or 2", limit, refused)
+		}
+	}
+}
+
 // When no answer comes in any more, the run is never said to have ended well.
 func TestSyncDeadIsNeverGreen(t *testing.T) {
 	t.Parallel()
