@@ -126,13 +126,13 @@ func (s *Stage) outOfTime(ctx context.Context, id string, group *eci.Group) erro
 
 // doctor is asked, while a script runs, whether its group can still serve it.
 type doctor struct {
-	stage   *Stage
-	watch   watcher
-	unknown bool // the last exec was refused, because the API does not know the group
+	stage *Stage
+	watch watcher
+	execs refusals
 }
 
 func (s *Stage) newDoctor(id string) *doctor {
-	return &doctor{stage: s, watch: watcher{stage: s, id: id, ask: func(ctx context.Context, f func() error) error {
+	return &doctor{stage: s, execs: refusals{clock: s.Clock}, watch: watcher{stage: s, id: id, ask: func(ctx context.Context, f func() error) error {
 		return eci.Persist(ctx, 3*time.Second, f) // short, because a log that flows waits for the answer
 	}}}
 }
@@ -148,8 +148,11 @@ func (d *doctor) diagnose(ctx context.Context) error {
 	case err != nil:
 		return nil // not known is not gone
 	case group != nil:
-		return d.stage.death(group)
-	case d.unknown:
+		if err := d.stage.death(group); err != nil {
+			return err
+		}
+		return d.execs.lasting()
+	case d.execs.unknown():
 		return d.watch.vanished()
 	}
 	return nil

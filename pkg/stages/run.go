@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/eci-executor/eci-executor/internal/remote"
-	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 // roleOf says in which container a sub-stage runs: what GitLab's own scripts do
@@ -90,13 +89,9 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, s
 
 // session runs scripts in the group of a record.
 func (s *Stage) session(record *Record, subStage string) *remote.Session {
-	open, doctor := s.opener(record), s.newDoctor(record.GroupID)
+	doctor := s.newDoctor(record.GroupID)
 	return &remote.Session{
-		Open: func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
-			stream, err := open(ctx, role, command)
-			doctor.unknown = eci.ClassOf(err) == eci.NotFound
-			return stream, err
-		},
+		Open:     s.opener(record, doctor.execs.heard),
 		Diagnose: doctor.diagnose,
 		Output:   s.Stdout,
 		Notices:  s.Stderr,

@@ -36,6 +36,7 @@ type transport struct {
 	socket opener
 	sync   *remote.Sync // nil while the WebSocket is used
 	failed int          // dials in a row
+	heard  func(error)  // is told what came of each call
 }
 
 type opener = func(context.Context, remote.Role, []string) (remote.Stream, error)
@@ -55,9 +56,10 @@ func execRequest(group string, role remote.Role, command []string) eci.ExecReque
 	return eci.ExecRequest{GroupID: group, Container: string(role), Command: command}
 }
 
-// opener opens execs in the group of a record.
-func (s *Stage) opener(record *Record) opener {
-	t := &transport{stage: s, group: record.GroupID, socket: s.socket(record.GroupID)}
+// opener opens execs in the group of a record, and tells heard what came of each call
+// of the API.
+func (s *Stage) opener(record *Record, heard func(error)) opener {
+	t := &transport{stage: s, group: record.GroupID, socket: s.socket(record.GroupID), heard: heard}
 	switch {
 	case s.Config.Exec.Transport == transportSync:
 		t.useSync()
@@ -77,6 +79,7 @@ func (t *transport) open(ctx context.Context, role remote.Role, command []string
 		return t.sync.Open(ctx, role, command)
 	}
 	stream, err := t.socket(ctx, role, command)
+	t.heard(err)
 	if err == nil {
 		t.failed = 0
 		return stream, nil
@@ -100,7 +103,9 @@ func (t *transport) useSync() {
 	settings.PollHold = min(settings.PollHold, s.Config.Timeouts.Call/3)
 	t.sync = &remote.Sync{
 		Exec: func(ctx context.Context, container remote.Role, command []string) (string, error) {
-			return s.API.ExecSync(ctx, execRequest(t.group, container, command))
+			text, err := s.API.ExecSync(ctx, execRequest(t.group, container, command))
+			t.heard(err)
+			return text, err
 		},
 		Turn:     s.execTurn,
 		Limits:   remote.CommandLimits{Words: eci.MaxCommandWords, WordBytes: eci.MaxCommandWordBytes, Bytes: eci.MaxCommandBytes},

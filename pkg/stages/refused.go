@@ -1,0 +1,64 @@
+package stages
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// refusedFor is how often in a row the API may refuse an exec before the stage ends:
+// one may pass, when a key is exchanged or a RAM policy is on its way.
+const refusedFor = 3
+
+// refusals are the execs of a stage that the API has refused in a row. Only a definite
+// refusal counts: a busy API and a lost connection are waited out.
+type refusals struct {
+	clock Clock
+
+	mu    sync.Mutex
+	asked error // what came of the last exec, whatever that was
+	last  error // the last refusal
+	n     int
+	since time.Time
+}
+
+// heard takes in what came of an exec.
+func (r *refusals) heard(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = err
+	switch class := eci.ClassOf(err); {
+	case err == nil:
+		r.last, r.n = nil, 0
+	case errors.As(err, new(*eci.Error)) && !eci.Ambiguous(err) && class != eci.Retry:
+		if r.n == 0 {
+			r.since = r.clock.Now()
+		}
+		r.last, r.n = err, r.n+1
+	}
+}
+
+// unknown tells whether the API did not know the group when it was last asked.
+func (r *refusals) unknown() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return eci.ClassOf(r.asked) == eci.NotFound
+}
+
+// lasting is why no further exec is worth its call, nil while one is: what only a
+// person can heal ends at the third refusal, what nobody knows when it lasts.
+func (r *refusals) lasting() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	class := eci.ClassOf(r.last)
+	switch {
+	case r.n < refusedFor, class == eci.NotFound:
+		return nil
+	case class != eci.Stop && class != eci.Config && r.clock.Now().Sub(r.since) < persistence:
+		return nil
+	}
+	return withAdvice(fmt.Errorf("no script can be run or followed: %w", r.last))
+}
