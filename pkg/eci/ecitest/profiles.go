@@ -85,6 +85,7 @@ func hostile() Switches {
 		OOMEndsGroup:             true,
 		NoExitCodeFields:         true,
 		ParallelContainerStart:   true,
+		EmptyDirClosed:           true,
 
 		MaxURL:                  8 << 10,
 		MaxBody:                 128 << 10,

@@ -123,6 +123,8 @@ type Switches struct {
 	// NFSMissingPathCreated creates a missing NFSVolume.Path; otherwise the
 	// group stays Pending with a FailedMount event.
 	NFSMissingPathCreated bool
+	// EmptyDirClosed lets root alone write to a new EmptyDir; otherwise any user may.
+	EmptyDirClosed bool
 	// SpotDegrades makes a pay-as-you-go group, with a SpotDegraded event, of a
 	// spot group that can't be had, unless StrictSpot is set; otherwise the create
 	// is refused.

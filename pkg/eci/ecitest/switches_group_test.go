@@ -193,6 +193,17 @@ func groupSwitchTests() []switchTest {
 				return "FailedMount"
 			},
 		},
+		{
+			thrown: ecitest.Switches{EmptyDirClosed: true}, off: "777 777\n", on: "755 755\n",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("exec sleep 60", "Volume.1.Name", "disk", "Volume.1.Type", "EmptyDirVolume",
+					"Volume.2.Name", "memory", "Volume.2.Type", "EmptyDirVolume", "Volume.2.EmptyDirVolume.Medium", "Memory",
+					"Container.1.VolumeMount.1.Name", "disk", "Container.1.VolumeMount.1.MountPath", "/disk",
+					"Container.1.VolumeMount.2.Name", "memory", "Container.1.VolumeMount.2.MountPath", "/memory"))
+				await(t, s, id, status("Running"))
+				return syncOutput(t, s, id, "echo $(stat -c %a /disk /memory)")
+			},
+		},
 	}
 }
 

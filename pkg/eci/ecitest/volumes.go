@@ -61,8 +61,12 @@ func (s *Server) makeVolume(dir string, v volumeSpec) (volume, error) {
 		return volume{}, err
 	}
 	if v.Type == "EmptyDirVolume" {
+		mode := os.FileMode(0o777)
+		if s.opts.Switches.EmptyDirClosed {
+			mode = 0o755
+		}
 		if v.Medium == "Memory" {
-			data := "mode=0777"
+			data := fmt.Sprintf("mode=%#o", mode)
 			if v.SizeBytes > 0 {
 				data += ",size=" + strconv.FormatInt(v.SizeBytes, 10)
 			}
@@ -71,7 +75,7 @@ func (s *Server) makeVolume(dir string, v volumeSpec) (volume, error) {
 				return volume{dir: dir}, nil
 			}
 		}
-		return volume{dir: dir}, os.Chmod(dir, 0o777) // past the umask
+		return volume{dir: dir}, os.Chmod(dir, mode) // past the umask
 	}
 	for _, f := range v.Files {
 		path := filepath.Join(dir, f.Path)
