@@ -164,6 +164,14 @@ func brokenHost() []broken {
 		}, check: "state-dir", status: check.Failed, says: "not a directory", advises: "state_dir"},
 		{name: "nowhere", do: func(w *world) { w.replace(w.path("state"), w.path("eci-executor.toml/state")) }, check: "state-dir", status: check.Failed,
 			says: "can't be made", advises: "mode 0700"},
+		{name: "missing", do: func(w *world) { w.volumeFile("settings.xml") }, check: "files", status: check.Failed,
+			says: `files."settings.xml" of [[volume]] "maven"`, advises: "Put it there"},
+		{name: "there", do: func(w *world) {
+			w.volumeFile("settings.xml")
+			if err := os.WriteFile(w.path("settings.xml"), []byte("<settings/>\n"), 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+		}, check: "files", status: check.OK, says: "1, readable"},
 		{name: "not installed", do: func(w *world) {
 			w.commands["systemctl show eci-executor-reap.timer --property=LoadState,UnitFileState,ActiveState"] = "LoadState=not-found\nUnitFileState=\nActiveState=inactive\n"
 		}, check: "timer", status: check.Warning, says: "not installed", advises: "packaging/systemd"},

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
 // file reads the driver's file; every mistake in it is a line.
@@ -58,6 +59,19 @@ func openToOthers(path string, cfg *config.Config) (bool, string) {
 		return false, ""
 	}
 	return true, fmt.Sprintf("holds a secret and has mode %04o", info.Mode().Perm())
+}
+
+// files reads the files of volumes as each prepare does.
+func files(_ context.Context, w *world) []Line {
+	const advice = "Put it there, readable for the user that the runner runs as, or correct files of that [[volume]]."
+	n, err := stages.ReadVolumeFiles(w.cfg)
+	switch {
+	case err != nil:
+		return []Line{failed(advice, "%v", err)}
+	case n == 0:
+		return nil
+	}
+	return []Line{ok("%d, readable for this user", n)}
 }
 
 // Free space of state_dir below which something should be done, and below which

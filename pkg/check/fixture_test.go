@@ -225,6 +225,11 @@ func (w *world) replace(old, with string) {
 	w.driver = strings.ReplaceAll(w.driver, old, with)
 }
 
+// volumeFile gives jobs a file of this host, which is not made here.
+func (w *world) volumeFile(name string) {
+	w.replace("[[nas]]\n", fmt.Sprintf("[[volume]]\nname = \"maven\"\ntype = \"secret\"\nmount_path = \"/etc/maven\"\nfiles = { %q = %q }\n[[nas]]\n", name, w.path(name)))
+}
+
 // deny makes the API refuse an action to the caller.
 func (w *world) deny(actions ...string) {
 	w.faults(ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "User not authorized to operate on the specified resource, or this API doesn't support RAM."}, actions...)

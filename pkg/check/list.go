@@ -26,6 +26,7 @@ func List() []Check {
 		Check{Name: "stock", What: "zones that have each size or instance type", Needs: []string{"credentials"}, After: []string{"helper"}, Limit: callLimit, look: stock},
 		Check{Name: "websocket", What: "the host of exec's connections can be reached", Needs: []string{"file"}, Limit: callLimit, look: execHost},
 		Check{Name: "nas", What: "each `[[nas]]` mount target, spoken to in NFSv3: export, a file written and removed, round-trip time", Needs: []string{"file"}, Limit: callLimit, look: nas},
+		Check{Name: "files", What: "files of this host that each job gets by `[[volume]]`: there, readable, not too big", Needs: []string{"file"}, Limit: 5 * time.Second, look: files},
 		Check{Name: "helper", What: "`[helper] image` against the runner's version", Needs: []string{"file"}, Limit: 10 * time.Second, look: helper},
 		Check{Name: "registry", What: "each registry of the driver's file: its API, the credentials, the images of helper and build", Needs: []string{"file"}, After: []string{"helper"}, Limit: callLimit, look: registries},
 		Check{Name: "runner", What: "the runner's `config.toml`: `[runners.custom]`, timeouts and their relations, what both files say", Needs: []string{"file"}, Limit: 5 * time.Second, look: runner},

@@ -33,6 +33,19 @@ func sentFiles(cfg *config.Config, job *Job) ([]sentFile, error) {
 	if secret := registrySecret(cfg, job); secret != nil {
 		files = append(files, sentFile{secretDir, "config.json", append(secret, '\n')})
 	}
+	more, err := volumeFiles(cfg)
+	return append(files, more...), err
+}
+
+// ReadVolumeFiles reads the files of volumes as each job does, and counts them.
+func ReadVolumeFiles(cfg *config.Config) (int, error) {
+	files, err := volumeFiles(cfg)
+	return len(files), err
+}
+
+// volumeFiles are the files of volumes, or the first that can't be read.
+func volumeFiles(cfg *config.Config) ([]sentFile, error) {
+	var files []sentFile
 	room := int64(filesMost)
 	for _, v := range cfg.Volumes {
 		for _, name := range sortedKeys(v.Files) {
