@@ -60,9 +60,7 @@ func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 	if len(awaited) == 0 || record.Awaited {
 		return nil
 	}
-	waiting, cancel := context.WithTimeoutCause(ctx, s.Config.Timeouts.Ready, errNotHealthy)
-	defer cancel()
-	waiting, giveUp := context.WithCancelCause(waiting)
+	waiting, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	go s.watchAwaited(waiting, record.GroupID, awaited, giveUp)
 
@@ -114,8 +112,10 @@ func (s *Stage) awaited() error {
 	return err
 }
 
-// watchAwaited gives the wait up when a service that is awaited has ended.
+// watchAwaited gives the wait up when a service that is awaited has ended, or time is
+// over.
 func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaitedService, giveUp context.CancelCauseFunc) {
+	over := s.Clock.After(s.Config.Timeouts.Ready)
 	for {
 		groups, err := s.API.DescribeContainerGroups(ctx, eci.Query{IDs: []string{group}})
 		if err == nil && len(groups) > 0 {
@@ -128,6 +128,9 @@ func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaite
 		}
 		select {
 		case <-ctx.Done():
+			return
+		case <-over:
+			giveUp(errNotHealthy)
 			return
 		case <-s.Clock.After(slowPause):
 		}

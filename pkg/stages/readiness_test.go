@@ -72,14 +72,14 @@ func TestServiceIsNeverReady(t *testing.T) {
 	tests := []struct {
 		name, script string
 		variable     string // of the job
-		ready        time.Duration
+		ends         bool
 		want         []string // of the error
 	}{
-		{"it has ended", "echo no such database >&2; exit 7", "", 20 * time.Second,
+		{"it has ended", "echo no such database >&2; exit 7", "", true,
 			[]string{"service db (image host) did not open port 7001: it has ended with exit code 7", "its HEALTHCHECK_TCP_PORT"}},
-		{"it listens elsewhere", "echo no such database; sleep 600", "", 500 * time.Millisecond,
+		{"it listens elsewhere", "echo no such database; sleep 600", "", false,
 			[]string{"service db (image host) did not open port 7001: [timeouts] ready is over"}},
-		{"by a variable of the job", "echo no such database; sleep 600", "7001", 500 * time.Millisecond,
+		{"by a variable of the job", "echo no such database; sleep 600", "7001", false,
 			[]string{"service db (image host) did not open port 7001: [timeouts] ready is over"}},
 	}
 	for _, tt := range tests {
@@ -96,8 +96,16 @@ func TestServiceIsNeverReady(t *testing.T) {
 			}
 			w.serviceLog(t, "db", "no such database\n")
 			w.await(t, "cache", 7002)
-			w.config.Timeouts.Ready = tt.ready
-			out, err := w.run(t, "step_script", "echo script")
+			if tt.ends {
+				w.awaitContainerEnd(t, "db")
+			}
+			file := filepath.Join(t.TempDir(), "script")
+			write(t, file, "echo script")
+			tries := &waiter{text: "dialing localhost:7001...\n", seen: make(chan struct{})}
+			stage := w.stage(t, new(bytes.Buffer))
+			stage.Stdout, stage.Clock = struct{ *waiter }{tries}, outOfTime{after: w.config.Timeouts.Ready, when: tries.seen}
+			err := stage.Run(w.context(t), file, "step_script")
+			out := tries.String()
 			wantError(t, err, tt.want...)
 			var build *stages.BuildError
 			if !errors.As(err, &build) || strings.Contains(err.Error(), "cache") {
@@ -116,6 +124,22 @@ func TestServiceIsNeverReady(t *testing.T) {
 			}
 		})
 	}
+}
+
+// outOfTime is a clock on which one time is over when something has happened.
+type outOfTime struct {
+	stages.SystemClock
+	after time.Duration
+	when  <-chan struct{}
+}
+
+func (c outOfTime) After(d time.Duration) <-chan time.Time {
+	if d != c.after {
+		return c.SystemClock.After(d)
+	}
+	over := make(chan time.Time, 1)
+	go func() { <-c.when; over <- time.Now() }()
+	return over
 }
 
 // await waits until a service listens.
