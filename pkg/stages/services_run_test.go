@@ -2,12 +2,14 @@ package stages_test
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
 // service is one of a job response that runs a script in the image "host".
@@ -68,5 +70,33 @@ func (w *world) awaitContainerEnd(t *testing.T, name string) {
 			t.Fatalf("container %s does not end: %v", name, err)
 		}
 		time.Sleep(20 * time.Millisecond) // ECI tells of states only when asked
+	}
+}
+
+// What can't work is refused before anything is asked for.
+func TestServicesThatCannotWorkAreRefused(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	tests := []struct {
+		name     string
+		services []map[string]any
+		want     string
+	}{
+		{"docker in docker", []map[string]any{{"name": "docker:28-dind", "alias": "docker"}}, "build images with kaniko or buildah"},
+		{"one port twice", []map[string]any{{"name": "host", "alias": "a", "ports": []map[string]any{{"number": 80, "protocol": "http"}}},
+			service("b", "true", map[string]string{"HEALTHCHECK_TCP_PORT": "80"})}, `the services a ("host") and b ("host") both declare port 80`},
+		{"a port of ECI's", []map[string]any{service("a", "true", map[string]string{"HEALTHCHECK_TCP_PORT": "$P", "P": "10255"})}, "port 10255, which ECI uses itself"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w.job(t, map[string]any{"services": tt.services})
+			_, err := w.prepare(t)
+			var build *stages.BuildError
+			if wantError(t, err, tt.want); !errors.As(err, &build) || w.calls()["CreateContainerGroup"] != 0 {
+				t.Errorf("%T, and %d groups asked for, want a build failure and none", err, w.calls()["CreateContainerGroup"])
+			}
+		})
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -68,7 +68,7 @@ func TestRealServers(t *testing.T) {
 		},
 	}))
 	for _, text := range []string{
-		"waiting for TCP connection to localhost on [6379 5432]", "dial succeeded on localhost:6379", "dial succeeded on localhost:5432",
+		"waiting for TCP connection to localhost on [6379 5432]", "dial succeeded on localhost:6379. Exiting...", "dial succeeded on localhost:5432. Exiting...",
 		"\nredis has a greeting\n", "\nredis says PONG\n", "\npostgres has 42\n", "\npostgres says user app\n",
 		"[service:db] initialized as postgres for app with password [MASKED]", "[service:cache] ",
 	} {
