@@ -89,10 +89,13 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.demo(), commands.sim(), commands.version(),
+		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.imageCache(), commands.demo(), commands.sim(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
+		for _, sub := range c.Subcommands {
+			sub.OnUsageError = app.OnUsageError
+		}
 	}
 	app.Action = func(c *cli.Context) error {
 		if c.Args().Present() {

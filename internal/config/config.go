@@ -140,7 +140,7 @@ func (v Volume) Opened() bool {
 type ImageCache struct {
 	AutoMatch  bool     `toml:"auto_match"`
 	SnapshotID string   `toml:"snapshot_id"` // "imc-..."; wins over AutoMatch
-	Images     []string `toml:"images"`      // not yet
+	Images     []string `toml:"images"`      // of what image-cache builds, beside the helper
 }
 
 // Registry is one pull credential: user and password, or an ACR instance of the same

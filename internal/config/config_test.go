@@ -143,7 +143,9 @@ func TestParseRefuses(t *testing.T) {
 		{"control character in a key", minimal + "\"a\\nb\" = 1\n", `f:2: "a\nb": unknown key`},
 		{"policy outside the allowed", minimal + "pull.policy = [\"never\"]\n", `f:2: pull.policy[0]: "never" is not in allowed_policies`},
 		{"secret on a NAS", minimal + "registry_secret.mount_path = \"root\"\n", "f:2: registry_secret.mount_path: \"root\" must be an absolute path"},
-		{"images of a cache", minimal + "image_cache.images = [\"a\"]\n", "f:2: image_cache.images: is not yet supported"},
+		{"image of a cache", minimal + "image_cache.images = [\"a\", \"B:1\"]\n", "f:2: image_cache.images[1]: \"B:1\" is not an image reference"},
+		{"image of a cache twice", minimal + "image_cache.images = [\"a\", \"a\"]\n", "f:2: image_cache.images[1]: \"a\" is given twice"},
+		{"images of a cache", minimal + "image_cache.images = [" + `"` + strings.Join(strings.Split("abcdefghijklmnopqrst", ""), `","`) + `"` + "]\n", "f:2: image_cache.images: has 20 items, ECI takes 19"},
 		{"log service", minimal + "group.log_service = { a = 1 }\n", "f:2: group.log_service: is not yet supported"},
 		{"textfile", minimal + "metrics.textfile = \"/a\"\n", "f:2: metrics.textfile: is not yet supported"},
 	}

@@ -116,7 +116,7 @@ func TestDriverExampleUncommented(t *testing.T) {
 		got = append(got, p.Key)
 	}
 	slices.Sort(got)
-	want := []string{"group.log_service", "image_cache.images"}
+	want := []string{"group.log_service"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

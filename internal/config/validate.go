@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/distribution/reference"
 
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
@@ -46,6 +47,7 @@ func (v *validator) validate() {
 	v.nas()
 	v.volumes()
 	v.registries()
+	v.imageCache()
 	v.capacity()
 	v.spot()
 	v.network()
@@ -58,7 +60,6 @@ func (v *validator) validate() {
 // later refuses what is known and still to come.
 func (v *validator) later() {
 	c := v.cfg
-	v.notYet("image_cache.images", len(c.ImageCache.Images) > 0)
 	v.notYet("group.log_service", len(c.Group.LogService) > 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
 	v.oneOf("exec.transport", c.Exec.Transport, "auto", "websocket", "sync")
@@ -238,6 +239,19 @@ func (v *validator) nas() {
 			v.add(index("nas", e.Index)+"."+e.Key, "%s", e.Text)
 		} else {
 			v.add("nas", "%v", err)
+		}
+	}
+}
+
+// cacheImagesMax is the 20 images of a cache (eci-api.md, 4) but the helper's.
+const cacheImagesMax = 19
+
+func (v *validator) imageCache() {
+	const key = "image_cache.images"
+	v.list(key, v.cfg.ImageCache.Images, cacheImagesMax)
+	for i, image := range v.cfg.ImageCache.Images {
+		if _, err := reference.ParseDockerRef(image); err != nil {
+			v.add(index(key, i), "%q is not an image reference: %v", image, err)
 		}
 	}
 }

@@ -9,5 +9,7 @@
 // need rights that a user namespace does not have. What two images have in common
 // is therefore unpacked twice.
 //
+// It also asks registries what a tag stands for (Digest), for image-cache refresh.
+//
 // Errors of a pull have the words of containerd, which ECI shows in its events.
 package images

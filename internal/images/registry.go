@@ -60,18 +60,43 @@ func (s *Store) Pull(ctx context.Context, ref string, from Registries) (*Image, 
 
 // resolve asks the registry for the manifest.
 func resolve(ctx context.Context, ref name.Reference, wire http.RoundTripper, login *Login) (v1.Image, error) {
-	options := []remote.Option{
-		remote.WithContext(ctx), remote.WithTransport(wire), remote.WithPlatform(platform()), remote.WithUserAgent("ecitest"),
-		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes(), // Steps 1 is a single try
-	}
-	if login != nil {
-		options = append(options, remote.WithAuth(&authn.Basic{Username: login.Username, Password: login.Password}))
-	}
-	img, err := remote.Image(ref, options...)
+	img, err := remote.Image(ref, options(ctx, wire, login)...)
 	if err != nil {
 		return nil, explain(ref, login != nil, err)
 	}
 	return img, nil
+}
+
+// Digest asks a registry which manifest a reference stands for, sha256:..., by one
+// HEAD: for a tag of several platforms that of its index. A reference by digest is
+// not asked for. The errors are those of a pull.
+func Digest(ctx context.Context, ref string, from Registries) (string, error) {
+	full, err := name.ParseReference(ref)
+	if err != nil {
+		return "", fmt.Errorf("failed to parse reference %q: %w", ref, ErrName)
+	}
+	if d, ok := full.(name.Digest); ok {
+		return d.DigestStr(), nil
+	}
+	host := full.Context().RegistryStr()
+	wire, login := from.transport(host), from.login(host)
+	defer wire.CloseIdleConnections()
+	descriptor, err := remote.Head(full, options(ctx, wire, login)...)
+	if err != nil {
+		return "", explain(full, login != nil, err)
+	}
+	return descriptor.Digest.String(), nil
+}
+
+func options(ctx context.Context, wire http.RoundTripper, login *Login) []remote.Option {
+	o := []remote.Option{
+		remote.WithContext(ctx), remote.WithTransport(wire), remote.WithPlatform(platform()), remote.WithUserAgent("eci-executor"),
+		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes(), // Steps 1 is a single try
+	}
+	if login != nil {
+		o = append(o, remote.WithAuth(&authn.Basic{Username: login.Username, Password: login.Password}))
+	}
+	return o
 }
 
 // explain says a registry's refusal in containerd's words. What a registry writes

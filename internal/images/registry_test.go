@@ -41,6 +41,10 @@ func TestPull(t *testing.T) {
 		r.Push(t, "a/b:1", img)
 	}
 	open.Push(t, "foreign:1", foreign)
+	want, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
 	refuses := func(status int) string {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/v2/" {
@@ -84,6 +88,9 @@ func TestPull(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s, _ := newStore(t)
 			got, err := s.Pull(context.Background(), tt.ref, tt.from)
+			if digest, err := images.Digest(context.Background(), tt.ref, tt.from); tt.want == "" && (err != nil || digest != want.String()) {
+				t.Errorf("digest %q, %v", digest, err)
+			}
 			if err != nil && strings.Contains(err.Error(), password) {
 				t.Errorf("the error tells the password: %v", err)
 			}
