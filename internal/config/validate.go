@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
-	"github.com/distribution/reference"
 
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
@@ -239,19 +238,6 @@ func (v *validator) nas() {
 			v.add(index("nas", e.Index)+"."+e.Key, "%s", e.Text)
 		} else {
 			v.add("nas", "%v", err)
-		}
-	}
-}
-
-// cacheImagesMax is the 20 images of a cache (eci-api.md, 4) but the helper's.
-const cacheImagesMax = 19
-
-func (v *validator) imageCache() {
-	const key = "image_cache.images"
-	v.list(key, v.cfg.ImageCache.Images, cacheImagesMax)
-	for i, image := range v.cfg.ImageCache.Images {
-		if _, err := reference.ParseDockerRef(image); err != nil {
-			v.add(index(key, i), "%q is not an image reference: %v", image, err)
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/distribution/reference"
 )
 
 // strategies are the values of [spot] strategy and of [allow] spot.
@@ -15,6 +17,19 @@ func (v *validator) capacity() {
 	v.list("capacity.instance_types", c.InstanceTypes, 5)
 	v.storage("capacity.ephemeral_storage", c.EphemeralStorage)
 	v.oneOf("capacity.architecture", c.Architecture, "amd64", "arm64")
+}
+
+// cacheImagesMax is the 20 images of a cache (eci-api.md, 4) but the helper's.
+const cacheImagesMax = 19
+
+func (v *validator) imageCache() {
+	const key = "image_cache.images"
+	v.list(key, v.cfg.ImageCache.Images, cacheImagesMax)
+	for i, image := range v.cfg.ImageCache.Images {
+		if _, err := reference.ParseDockerRef(image); err != nil {
+			v.add(index(key, i), "%q is not an image reference: %v", image, err)
+		}
+	}
 }
 
 func (v *validator) spot() {

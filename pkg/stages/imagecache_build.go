@@ -47,6 +47,9 @@ func (k *ImageCaches) build(ctx context.Context, p *cachePlan) (string, error) {
 			k.say("  What %s stands for is not known here, so refresh can't tell whether that has changed: %v", image.name, image.doubt)
 		}
 	}
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("interrupted before anything was asked for: %w", context.Cause(ctx))
+	}
 	var id string
 	err := eci.Persist(ctx, k.Config.Timeouts.Ready, func() (err error) {
 		id, _, err = k.API.CreateImageCache(ctx, spec)

@@ -269,6 +269,32 @@ func TestImageCacheInterrupted(t *testing.T) {
 	w.awaitNoGroups(t, 10*time.Second)
 }
 
+// TestImageCacheInterruptedEarly: before the create call nothing is made, and during it
+// nobody knows.
+func TestImageCacheInterruptedEarly(t *testing.T) {
+	asked := make(chan struct{})
+	w := newCacheWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action != "CreateImageCache" {
+			return ecitest.CallFault{}
+		}
+		close(asked)
+		return ecitest.CallFault{DelayAfter: time.Second}
+	}}})
+	ctx, cancel := context.WithCancel(w.context(t))
+	cancel()
+	wantError(t, w.imageCaches(t, io.Discard).Create(ctx, nil, stages.CacheOptions{}), "interrupted before anything was asked for")
+	if n := w.calls()["CreateImageCache"]; n != 0 {
+		t.Errorf("%d create calls", n)
+	}
+	ctx, cancel = context.WithCancel(w.context(t))
+	go func() {
+		<-asked
+		cancel()
+	}()
+	wantError(t, w.imageCaches(t, io.Discard).Create(ctx, nil, stages.CacheOptions{}),
+		"interrupted while image cache ci-cache-any-", "may be built all the same: eci-executor image-cache list shows it")
+}
+
 // TestImageCacheGone: a cache that is deleted while it is waited for.
 func TestImageCacheGone(t *testing.T) {
 	w := newCacheWorld(t, ecitest.Options{Delays: ecitest.Delays{Cache: time.Hour}})
