@@ -101,6 +101,13 @@ func (p *person) sees(pattern string) string {
 	}
 }
 
+// screen is what the person has not read yet.
+func (p *person) screen() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shown.String()
+}
+
 func (p *person) resize(rows, columns uint16) {
 	p.t.Helper()
 	if err := pty.Setsize(p.master, &pty.Winsize{Rows: rows, Cols: columns}); err != nil {
@@ -237,7 +244,7 @@ func TestShellCommandAtATerminal(t *testing.T) {
 	p.sees("tty\r\n")
 	p.types("\x03")
 	p.leaves(130)
-	if out := p.shown.String(); strings.Contains(out, "ERROR") {
+	if out := p.screen(); strings.Contains(out, "ERROR") {
 		t.Errorf("shown: %s", out)
 	}
 	out, err := w.run(t, "shell", "8", "--", "sh", "-c", "test -t 0 || echo none")
