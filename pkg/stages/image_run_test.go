@@ -132,18 +132,21 @@ func TestImagesOfBuild(t *testing.T) {
 	tests := []struct {
 		name   string
 		image  ecitest.Image
+		user   string // that the job asks for
 		script string
 		want   string
 	}{
-		{"sh under an odd PATH", kanikoImage(t), "echo $PATH; cat </dev/null; exit 0", "/busybox\n"},
-		{"WORKDIR", elsewhere, "pwd", "/srv/work\n"},
-		{"WORKDIR of another user", user, "pwd; id -u; id -g", "/srv/work\n1000\n1000\n"},
+		{"sh under an odd PATH", kanikoImage(t), "", "echo $PATH; cat </dev/null; exit 0", "/busybox\n"},
+		{"WORKDIR", elsewhere, "", "pwd", "/srv/work\n"},
+		{"WORKDIR of another user", user, "", "pwd; id -u; id -g", "/srv/work\n1000\n1000\n"},
+		{"a user of the job's", user, "12345:100", "id -u; id -g; touch /builds/its", "12345\n100\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, ecitest.Options{Images: map[string]ecitest.Image{"odd:1": tt.image}})
-			w.job(t, map[string]any{"image": map[string]any{"name": "odd:1"}})
+			w.config.Allow.Users = []string{"12345:100"}
+			w.job(t, map[string]any{"image": map[string]any{"name": "odd:1", "executor_opts": map[string]any{"kubernetes": map[string]any{"user": tt.user}}}})
 			if out, err := w.prepare(t); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}

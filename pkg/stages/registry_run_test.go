@@ -109,3 +109,22 @@ func TestImagePushedFromAJob(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// An image of the hub comes through the mirror that the driver's file names for it.
+func TestImageThroughAMirror(t *testing.T) {
+	t.Parallel()
+	w, registry := authedWorld(t)
+	registry.Push(t, "hub/app:1", testimage.Busybox(t, map[string]string{"/etc/motd": "mirrored\n"}, nil))
+	w.config.Pull.Mirrors = map[string]string{"docker.io/team/": registry.Host + "/hub/"}
+	w.config.Registries = []config.Registry{{Server: registry.Host, Username: "ci", Password: registryPassword}}
+	w.job(t, map[string]any{"image": map[string]any{"name": "team/app:1"}})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || log != "mirrored\n" {
+		t.Errorf("the image says %q, %v", log, err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
