@@ -108,6 +108,7 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 	if err := errors.Join(configErr, jobErr); err != nil {
 		return nil, err
 	}
+	job.AddServices(cfg)
 	client, err := newClient(cfg)
 	if err != nil {
 		return nil, err

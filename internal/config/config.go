@@ -25,6 +25,7 @@ type Config struct {
 	Build          Build            `toml:"build"`
 	Helper         Helper           `toml:"helper"`
 	Service        Service          `toml:"service"`
+	RunnerServices []RunnerService  `toml:"runner_service"`
 	Pull           Pull             `toml:"pull"`
 	NAS            []nasmount.Mount `toml:"nas"`
 	Volumes        []Volume         `toml:"volume"`
@@ -95,6 +96,16 @@ type Helper struct {
 type Service struct {
 	CPU    float64 `toml:"cpu"`
 	Memory Size    `toml:"memory"`
+}
+
+// RunnerService is a service that every job has beside its own: the [[runners.services]]
+// of a runner's file reach no custom executor.
+type RunnerService struct {
+	Name       string            `toml:"name"`  // image
+	Alias      string            `toml:"alias"` // several are parted by commas or spaces
+	Entrypoint []string          `toml:"entrypoint"`
+	Command    []string          `toml:"command"`
+	Variables  map[string]string `toml:"variables"`
 }
 
 // Pull says how images are pulled. Policies: always, if-not-present, never.

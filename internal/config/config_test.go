@@ -142,6 +142,8 @@ func TestParseRefuses(t *testing.T) {
 		{"own parameter", minimal + "group.request.\"Tag.1.Key\" = \"a\"\n", "f:2: group.request.Tag.1.Key: is the driver's own parameter and can't be overlaid"},
 		{"control character in a key", minimal + "\"a\\nb\" = 1\n", `f:2: "a\nb": unknown key`},
 		{"policy outside the allowed", minimal + "pull.policy = [\"never\"]\n", `f:2: pull.policy[0]: "never" is not in allowed_policies`},
+		{"runner service without an image", minimal + "[[runner_service]]\nalias = \"db\"\n", `f:2: runner_service[0].name: "" is no image`},
+		{"variable of a runner service", minimal + "[[runner_service]]\nname = \"redis\"\nvariables = { \"A-B\" = \"c\" }\n", "f:4: runner_service[0].variables.A-B: ECI takes names"},
 		{"secret on a NAS", minimal + "registry_secret.mount_path = \"root\"\n", "f:2: registry_secret.mount_path: \"root\" must be an absolute path"},
 		{"image of a cache", minimal + "image_cache.images = [\"a\", \"B:1\"]\n", "f:2: image_cache.images[1]: \"B:1\" is not an image reference"},
 		{"image of a cache twice", minimal + "image_cache.images = [\"a\", \"a\"]\n", "f:2: image_cache.images[1]: \"a\" is given twice"},

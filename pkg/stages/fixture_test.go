@@ -170,6 +170,7 @@ func (w *world) stage(t testing.TB, out *bytes.Buffer) *stages.Stage {
 	if err != nil {
 		t.Fatal(err)
 	}
+	job.AddServices(w.config)
 	client, err := eci.New(eci.Options{Region: w.config.Region, Endpoint: w.config.EndpointURL(), CallTimeout: w.config.Timeouts.Call,
 		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 )
 
 // checkAllowed refuses images that the operator does not allow, and services that
-// can't work here. As in the
-// Kubernetes executor the operator's own default image needs no permission.
+// can't work here. As in the Kubernetes executor what the operator has named needs no
+// permission.
 func checkAllowed(cfg *config.Config, job *Job) error {
 	image := buildImage(cfg, job)
 	switch {
@@ -21,11 +21,11 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 		return buildErrorf("the job names no image, and the runner has no default one: add `image:` to the job")
 	case image != cfg.Build.Image && !allowed(cfg.Allow.Images, image):
 		return buildErrorf("image %q is not allowed on this runner; allowed are %s", image, strings.Join(cfg.Allow.Images, ", "))
-	case len(job.Services) > cfg.Allow.MaxServices:
-		return buildErrorf("the job has %d services, this runner allows %d", len(job.Services), cfg.Allow.MaxServices)
+	case job.ownServices() > cfg.Allow.MaxServices:
+		return buildErrorf("the job has %d services, this runner allows %d", job.ownServices(), cfg.Allow.MaxServices)
 	}
 	for _, s := range job.Services {
-		if !allowed(cfg.Allow.Services, s.Name) {
+		if !s.Operator && !allowed(cfg.Allow.Services, s.Name) {
 			return buildErrorf("service %q is not allowed on this runner; allowed are %s", s.Name, strings.Join(cfg.Allow.Services, ", "))
 		}
 	}

@@ -48,6 +48,7 @@ type Image struct {
 	Variables  []Variable
 	Ports      []int
 	User       string
+	Operator   bool // named in the driver's file, not by the job's author
 }
 
 // Variable is one variable of a job or service, unexpanded in a job response.
@@ -197,12 +198,17 @@ func newImage(r responseImage) Image {
 	image := Image{
 		Name: r.Name, Entrypoint: r.Entrypoint, Command: r.Command, PullPolicy: r.PullPolicy,
 		Variables: r.Variables, User: firstOf(r.ExecutorOpts.Kubernetes.User, r.ExecutorOpts.Docker.User),
-		Aliases: strings.FieldsFunc(r.Alias, func(c rune) bool { return c == ',' || c == ' ' }),
+		Aliases: aliasesOf(r.Alias),
 	}
 	for _, p := range r.Ports {
 		image.Ports = append(image.Ports, p.Number)
 	}
 	return image
+}
+
+// aliasesOf parts the aliases that GitLab sends as one text (spec.go of the runner).
+func aliasesOf(text string) []string {
+	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 }
 
 // Variable is the value of a job variable, as the runner expanded it where it did.

@@ -164,12 +164,24 @@ func (s *Stage) ownerOf(c *eci.ContainerStatus) (blame, string) {
 	switch {
 	case c.Name == helperContainer:
 		return operator, "image of [helper] in the driver's file"
+	case s.isOperators(c.Name):
+		return operator, "name of the [[runner_service]] " + c.Name + " in the driver's file"
 	case c.Name != buildContainer:
 		return author, "the service " + c.Name + " in the job's `services:`"
 	case s.Job.Image.Name == "":
 		return operator, "image of [build] in the driver's file"
 	}
 	return author, "the job's `image:`"
+}
+
+// isOperators tells whether a container is a service that the driver's file names.
+func (s *Stage) isOperators(container string) bool {
+	for i, name := range serviceNames(s.Job) {
+		if name == container {
+			return s.Job.Services[i].Operator
+		}
+	}
+	return false
 }
 
 // registryOf is the host of an image's registry.

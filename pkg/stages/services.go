@@ -16,6 +16,30 @@ import (
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
+// AddServices puts the services that the driver's file has for every job before the
+// job's own, as the Kubernetes executor does with those of the runner's file.
+func (job *Job) AddServices(cfg *config.Config) {
+	var services []Image
+	for _, s := range cfg.RunnerServices {
+		image := Image{Name: s.Name, Entrypoint: s.Entrypoint, Command: s.Command, Operator: true, Aliases: aliasesOf(s.Alias)}
+		for _, key := range sortedKeys(s.Variables) {
+			image.Variables = append(image.Variables, Variable{Key: key, Value: s.Variables[key]})
+		}
+		services = append(services, image)
+	}
+	job.Services = append(services, job.Services...)
+}
+
+// ownServices counts those that the job's author has named.
+func (job *Job) ownServices() (n int) {
+	for _, s := range job.Services {
+		if !s.Operator {
+			n++
+		}
+	}
+	return n
+}
+
 // setServices adds the job's services. They share the group's network, so every
 // name of theirs is an alias of 127.0.0.1. They mount nothing of ours but the
 // builds directory, as on Kubernetes, and the volumes that name them.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
@@ -51,6 +52,42 @@ func TestServiceGetsItsVariables(t *testing.T) {
 	}
 	if got := w.serviceLog(t, "db", "\n"); got != "who expanded $HERE long  project 99 secret \n" {
 		t.Errorf("the service says %q", got)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The services of the driver's file come first, in every job, whatever authors may use.
+func TestRunnerServices(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.config.Allow.Services, w.config.Allow.MaxServices = nil, 0
+	w.config.RunnerServices = []config.RunnerService{{Name: "host", Alias: "proxy, cache", Command: []string{"sh", "-c", `echo "for $WHO of $CI_PIPELINE_ID"; sleep 600`},
+		Variables: map[string]string{"WHO": "everybody"}}}
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got := w.serviceLog(t, "proxy", "\n"); got != "for everybody of 99\n" {
+		t.Errorf("the service says %q", got)
+	}
+	if log, err := w.run(t, "step_script", "grep -c -w -e proxy -e cache /etc/hosts"); err != nil || log == "0\n" {
+		t.Errorf("its names are not known: %q, %v", log, err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A service of the driver's file whose image can't be had is the operator's to mend.
+func TestRunnerServiceThatCannotBePulled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.config.RunnerServices = []config.RunnerService{{Name: "registry.example.com/absent:1", Alias: "proxy"}}
+	_, err := w.prepare(t)
+	wantError(t, err, "container proxy can't be pulled", "What the runner's operator can do: correct name of the [[runner_service]] proxy")
+	if status, _ := w.env.ExitStatus(err); status != w.env.SystemFailure {
+		t.Errorf("exit status %d", status)
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
