@@ -202,7 +202,7 @@ type Group struct {
 	Tags            map[string]string `toml:"tags"`
 	Capabilities    []string          `toml:"capabilities"` // added to build's
 	Sysctls         Params            `toml:"sysctls"`
-	LogService      Params            `toml:"log_service"` // not yet
+	LogService      Params            `toml:"log_service"` // name, project, logstore, ... of ECI's log agent
 	Request         Params            `toml:"request"`     // raw parameters, laid over ours
 }
 

@@ -148,7 +148,8 @@ func TestParseRefuses(t *testing.T) {
 		{"image of a cache", minimal + "image_cache.images = [\"a\", \"B:1\"]\n", "f:2: image_cache.images[1]: \"B:1\" is not an image reference"},
 		{"image of a cache twice", minimal + "image_cache.images = [\"a\", \"a\"]\n", "f:2: image_cache.images[1]: \"a\" is given twice"},
 		{"images of a cache", minimal + "image_cache.images = [" + `"` + strings.Join(strings.Split("abcdefghijklmnopqrst", ""), `","`) + `"` + "]\n", "f:2: image_cache.images: has 20 items, ECI takes 19"},
-		{"log service", minimal + "group.log_service = { a = 1 }\n", "f:2: group.log_service: is not yet supported"},
+		{"log service", minimal + "group.log_service = { a = 1 }\n", `f:2: group.log_service.a: "a" must be one of "name", "project"`},
+		{"log service of no name", minimal + "group.log_service = { name = \"A-B\" }\n", "f:2: group.log_service.name: \"A-B\" must be at most 63"},
 		{"textfile", minimal + "metrics.textfile = \"/a\"\n", "f:2: metrics.textfile: is not yet supported"},
 	}
 	for _, tt := range tests {

@@ -61,7 +61,6 @@ func (v *validator) validate() {
 // later refuses what is known and still to come.
 func (v *validator) later() {
 	c := v.cfg
-	v.notYet("group.log_service", len(c.Group.LogService) > 0)
 	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
 	v.oneOf("exec.transport", c.Exec.Transport, "auto", "websocket", "sync")
 }

@@ -124,7 +124,25 @@ func ownParameter(name string) string {
 	return ""
 }
 
+// logServiceName keeps the names of the variables that ECI's log agent reads.
+var logServiceName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// logService checks what is known of ECI's log agent (eci-exec.md, SLS).
+func (v *validator) logService() {
+	settings := v.cfg.Group.LogService
+	for key, value := range settings {
+		at := "group.log_service." + key
+		if v.oneOf(at, key, "name", "project", "logstore", "machinegroup", "shard", "ttl", "tags") && value == "" {
+			v.add(at, "must not be empty")
+		}
+	}
+	if name, ok := settings["name"]; ok && name != "" && !logServiceName.MatchString(name) {
+		v.add("group.log_service.name", "%q must be at most 63 of a-z, 0-9 and _", name)
+	}
+}
+
 func (v *validator) allow() {
+	v.logService()
 	a := v.cfg.Allow
 	v.globs("allow.images", a.Images)
 	v.globs("allow.services", a.Services)

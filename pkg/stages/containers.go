@@ -45,6 +45,7 @@ func setContainers(spec *eci.GroupSpec, cfg *config.Config, job *Job) error {
 		return err
 	}
 	grow(spec)
+	collect(spec, cfg)
 	return nil
 }
 

@@ -93,6 +93,7 @@ func TestRequests(t *testing.T) {
 		{"mirrors", smallDriverFile + "[pull]\npolicy = [\"always\", \"if-not-present\"]\n" +
 			`mirrors = { "docker.io/" = "mirror.example.com/hub/", "docker.io/library/" = "mirror.example.com/library/", "registry.gitlab.com/" = "mirror.example.com/gitlab/" }`, mirrored},
 		{"entrypoint", smallDriverFile, entrypoint},
+		{"log-service", smallDriverFile + "[group]\nlog_service = { project = \"ci\", logstore = \"jobs\" }\n", withServices},
 		{"capacity", smallDriverFile + `[capacity]
 instance_types = ["ecs.c6.large", "2-4Gi"]
 ephemeral_storage = 20
