@@ -313,7 +313,7 @@ attach() {
 	listener='' rest=''
 	printf '#hello %s %s\n' "$run" "$exec"
 	until [ -e "$ctl/helper.ready" ]; do
-		[ -e "$eci/ready" ] && fail final "$gone"
+		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
 		sleep 0.05 || sleep 1
 	done
 	[ -e "$ctl/$run.owner" ] && supersede

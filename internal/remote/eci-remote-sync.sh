@@ -32,7 +32,7 @@ hello() {
 		command -v $tool >/dev/null || fail final "the helper image lacks $tool, which scripts need without a WebSocket; set [helper] image to a gitlab-runner-helper image"
 	done
 	until [ -e "$ctl/helper.ready" ]; do
-		[ -e "$eci/ready" ] && fail final "$gone"
+		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
 		sleep 0.05 || sleep 1
 	done
 }
