@@ -242,5 +242,5 @@ type Debug struct {
 
 // Metrics are numbers for a node exporter.
 type Metrics struct {
-	Textfile string `toml:"textfile"` // not yet
+	Textfile string `toml:"textfile"` // "" for none
 }

@@ -150,7 +150,7 @@ func TestParseRefuses(t *testing.T) {
 		{"images of a cache", minimal + "image_cache.images = [" + `"` + strings.Join(strings.Split("abcdefghijklmnopqrst", ""), `","`) + `"` + "]\n", "f:2: image_cache.images: has 20 items, ECI takes 19"},
 		{"log service", minimal + "group.log_service = { a = 1 }\n", `f:2: group.log_service.a: "a" must be one of "name", "project"`},
 		{"log service of no name", minimal + "group.log_service = { name = \"A-B\" }\n", "f:2: group.log_service.name: \"A-B\" must be at most 63"},
-		{"textfile", minimal + "metrics.textfile = \"/a\"\n", "f:2: metrics.textfile: is not yet supported"},
+		{"textfile", minimal + "metrics.textfile = \"/a\"\n", `f:2: metrics.textfile: "/a" must end with .prom`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

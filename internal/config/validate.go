@@ -31,13 +31,6 @@ func (v *validator) add(key, format string, args ...any) {
 	}
 }
 
-// notYet refuses a key whose feature is still to come.
-func (v *validator) notYet(key string, set bool) {
-	if set {
-		v.add(key, "is not yet supported; leave it out")
-	}
-}
-
 func (v *validator) validate() {
 	v.top()
 	v.credentials()
@@ -55,14 +48,19 @@ func (v *validator) validate() {
 	v.group()
 	v.allow()
 	v.timeouts()
-	v.later()
+	v.exec()
+	v.metrics()
 }
 
-// later refuses what is known and still to come.
-func (v *validator) later() {
-	c := v.cfg
-	v.notYet("metrics.textfile", c.Metrics.Textfile != "")
-	v.oneOf("exec.transport", c.Exec.Transport, "auto", "websocket", "sync")
+func (v *validator) exec() {
+	v.oneOf("exec.transport", v.cfg.Exec.Transport, "auto", "websocket", "sync")
+}
+
+func (v *validator) metrics() {
+	file := v.cfg.Metrics.Textfile
+	if file != "" && v.absolute("metrics.textfile", file) && path.Ext(file) != ".prom" {
+		v.add("metrics.textfile", "%q must end with .prom: node exporter reads no other file", file)
+	}
 }
 
 var (

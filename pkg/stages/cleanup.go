@@ -27,10 +27,12 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	}
 	doubt := s.createdUnknown()
 	// Where the state can't be written, the groups go all the same.
+	first := false // cleanup of the attempt
 	record, stateErr := s.store().update(path, func(r *Record) *Record {
 		if r == nil {
 			r = s.newRecord()
 		}
+		first = r.Over.IsZero() && !r.Kept
 		if r.Over.IsZero() {
 			r.Over = s.Clock.Now()
 		}
@@ -41,7 +43,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}
-	s.logCost(record, s.Clock.Now())
+	s.logCost(record, s.Clock.Now(), first)
 	if err != nil {
 		return errors.Join(err, stateErr)
 	}

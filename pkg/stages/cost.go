@@ -169,8 +169,8 @@ func (s *Stage) tellCost(subStage string, record *Record) {
 }
 
 // logCost writes the final figure, of a group that ends at that time, to the
-// runner's log.
-func (s *Stage) logCost(record *Record, end time.Time) {
+// runner's log, and the first time to the metrics.
+func (s *Stage) logCost(record *Record, end time.Time, first bool) {
 	if record.Cost == nil {
 		return
 	}
@@ -182,4 +182,7 @@ func (s *Stage) logCost(record *Record, end time.Time) {
 		fields["price"], fields["currency"] = math.Round(c.PerSecond*spent*1e6)/1e6, c.Currency
 	}
 	s.Logger.WithFields(fields).Info("container group's cost")
+	if first {
+		s.Count(c, spent)
+	}
 }

@@ -117,7 +117,7 @@ func (s *Stage) keeps(ctx context.Context) bool {
 		log.WithError(err).Warn("the group of the failed job can't be recorded as kept and is deleted")
 		return false
 	}
-	s.logCost(record, record.KeepUntil) // nobody comes back at that hour to tell it
+	s.logCost(record, record.KeepUntil, true) // nobody comes back at that hour to tell it
 	log.WithField("until", record.KeepUntil.UTC()).Info("container group is kept, because its job failed")
 	return true
 }
