@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,17 +57,25 @@ func (s *Stage) tellServicesOf(ctx context.Context, group *eci.Group) {
 		}
 		before := record.Services[name]
 		now := before
-		if s.Job.on("CI_DEBUG_SERVICES") {
+		if s.Job.debugs(i) {
 			now.Log = s.showServiceLog(ctx, group.ID, c, before.Log)
 		}
 		if now.Ended = c.State == "Terminated"; now.Ended && !before.Ended {
-			s.tellServiceEnd(ctx, group.ID, c, s.Job.Services[i].Name)
+			s.tellServiceEnd(ctx, group.ID, c, i)
 		}
 		if now != before {
 			seen[name] = now
 		}
 	}
 	s.noteServices(seen)
+}
+
+// debugs tells whether the log of the i-th service is to be shown: of all by the job's
+// variable, of one by its own.
+func (job *Job) debugs(i int) bool {
+	const variable = "CI_DEBUG_SERVICES"
+	own, _ := strconv.ParseBool(job.Services[i].own(variable))
+	return own || job.on(variable)
 }
 
 // noteServices records what the job's log has.
@@ -91,14 +100,14 @@ func (s *Stage) noteServices(seen map[string]ServiceSeen) {
 	}
 }
 
-// tellServiceEnd tells how a service has ended, and why as far as its log says it.
-func (s *Stage) tellServiceEnd(ctx context.Context, group string, c *eci.ContainerStatus, image string) {
+// tellServiceEnd tells how the i-th service has ended, and why as far as its log says it.
+func (s *Stage) tellServiceEnd(ctx context.Context, group string, c *eci.ContainerStatus, i int) {
 	how := fmt.Sprintf("exit code %d", c.ExitCode)
 	if c.Reason != "" && c.Reason != "Completed" && c.Reason != "Error" {
 		how += ", " + eci.OneLine(c.Reason)
 	}
-	s.printf("Service %s (image %s) has ended (%s)\n", c.Name, image, how)
-	if !s.Job.on("CI_DEBUG_SERVICES") { // else its log stands above
+	s.printf("Service %s (image %s) has ended (%s)\n", c.Name, s.Job.Services[i].Name, how)
+	if !s.Job.debugs(i) { // else its log stands above
 		s.printServiceLines(c.Name, s.lastWords(ctx, group, c.Name))
 	}
 }

@@ -51,11 +51,21 @@ func TestServiceEndIsTold(t *testing.T) {
 // With CI_DEBUG_SERVICES each stage's log ends with what is new in the services'
 // logs. Nothing of them is left in state_dir.
 func TestServiceLogsAreShown(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, ecitest.Options{})
-	w.env.Custom["CI_DEBUG_SERVICES"] = "true"
+	t.Run("of all", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t, ecitest.Options{})
+		w.env.Custom["CI_DEBUG_SERVICES"] = "true"
+		serviceLogsAreShown(t, w, nil)
+	})
+	t.Run("of one", func(t *testing.T) {
+		t.Parallel()
+		serviceLogsAreShown(t, newWorld(t, ecitest.Options{}), map[string]string{"CI_DEBUG_SERVICES": "true"})
+	})
+}
+
+func serviceLogsAreShown(t *testing.T, w *world, variables map[string]string) {
 	w.job(t, map[string]any{"services": []map[string]any{
-		service("db", `echo one; until [ -e /builds/go ]; do sleep 0.02; done; echo two; printf 'half a line'; until [ -e /builds/end ]; do sleep 0.02; done; exit 3`, nil)}})
+		service("db", `echo one; until [ -e /builds/go ]; do sleep 0.02; done; echo two; printf 'half a line'; until [ -e /builds/end ]; do sleep 0.02; done; exit 3`, variables)}})
 	out, err := w.prepare(t)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
