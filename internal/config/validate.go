@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"github.com/distribution/reference"
 	"net/netip"
 	"net/url"
 	"path"
@@ -168,23 +167,6 @@ func (v *validator) sizes() {
 	v.notNegative("service.cpu", v.cfg.Service.CPU)
 	v.notNegative("allow.max_cpu", v.cfg.Allow.MaxCPU)
 	v.notNegative("allow.max_services", float64(v.cfg.Allow.MaxServices))
-}
-
-// serviceValueMax is what ECI takes as the value of a variable (eci-api.md 2.3).
-const serviceValueMax = 256
-
-func (v *validator) runnerServices() {
-	for i, s := range v.cfg.RunnerServices {
-		at := index("runner_service", i)
-		if _, err := reference.ParseDockerRef(s.Name); err != nil {
-			v.add(at+".name", "%q is no image, such as \"postgres:16\"", s.Name)
-		}
-		for name, value := range s.Variables {
-			if !envName.MatchString(name) || len(value) > serviceValueMax {
-				v.add(at+".variables."+name, "ECI takes names of letters, digits and _, and values of at most %d characters", serviceValueMax)
-			}
-		}
-	}
 }
 
 // storageMax is what the API's machine description allows, in GiB (eci-api.md 2.1).

@@ -1,0 +1,20 @@
+package config
+
+import "github.com/distribution/reference"
+
+// serviceValueMax is what ECI takes as the value of a variable (eci-api.md 2.3).
+const serviceValueMax = 256
+
+func (v *validator) runnerServices() {
+	for i, s := range v.cfg.RunnerServices {
+		at := index("runner_service", i)
+		if _, err := reference.ParseDockerRef(s.Name); err != nil {
+			v.add(at+".name", "%q is no image, such as \"postgres:16\"", s.Name)
+		}
+		for name, value := range s.Variables {
+			if !envName.MatchString(name) || len(value) > serviceValueMax {
+				v.add(at+".variables."+name, "ECI takes names of letters, digits and _, and values of at most %d characters", serviceValueMax)
+			}
+		}
+	}
+}
