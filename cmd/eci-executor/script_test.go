@@ -36,7 +36,7 @@ image = "host"
 [helper]
 image = "helper:1"
 [timeouts]
-ready = "15s"
+ready = "60s"
 call = "2s"
 `
 
