@@ -42,8 +42,7 @@ func (s *Stage) keepTime() time.Duration {
 // for that. What after_script returns does not decide about a job.
 func (s *Stage) recordFailure(subStage string, role remote.Role, failure error) error {
 	var build *BuildError
-	keep := s.keepTime()
-	if keep == 0 || role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) {
+	if role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) || s.keepTime() == 0 {
 		return nil
 	}
 	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
@@ -61,13 +60,13 @@ func (s *Stage) tellKept(subStage string) {
 	if subStage != "cleanup_file_variables" {
 		return
 	}
-	keep := s.keepTime()
-	if keep == 0 {
-		return
+	record, err := s.store().loadRecord(s.Job)
+	if err != nil || record == nil || record.Failed == nil {
+		return // as with most jobs, whose record needs no other writing
 	}
-	record, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+	record, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 		if r != nil && r.Failed != nil && r.KeepUntil.IsZero() {
-			r.KeepUntil = r.keptFrom(s.Clock.Now(), keep)
+			r.KeepUntil = r.keptFrom(s.Clock.Now(), s.keepTime())
 		}
 		return r
 	})
