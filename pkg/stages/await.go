@@ -65,7 +65,10 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tal
 		}
 		tale.look(group)
 		prices.ask(ctx, c.spec, group.CPU, group.MemoryGiB)
-		if err := errors.Join(s.judge(group, watch.seenFor), s.impatience(group, c)); err != nil {
+		if err := s.judge(group, watch.seenFor); err != nil {
+			return nil, err
+		}
+		if err := s.impatience(group, c); err != nil {
 			return nil, err
 		}
 		if ready(group) {
