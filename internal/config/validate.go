@@ -136,8 +136,13 @@ func (v *validator) credentials() {
 	}
 }
 
-// envName is what ECI takes as the name of a variable (eci-api.md 2.3).
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+
+// EnvName tells whether ECI takes the name of a variable (eci-api.md 2.3).
+func EnvName(name string) bool { return envName.MatchString(name) }
+
+// EnvValueMax is how many characters it takes as the value of one.
+const EnvValueMax = 256
 
 func (v *validator) build() {
 	b := v.cfg.Build
@@ -149,7 +154,7 @@ func (v *validator) build() {
 	}
 	v.oneOf("build.builds_medium", b.BuildsMedium, "disk", "memory")
 	for name := range b.Environment {
-		if !envName.MatchString(name) {
+		if !EnvName(name) {
 			v.add("build.environment."+name, "the name must be at most 128 of A-Z, a-z, 0-9 and _, with no digit first")
 		}
 	}

@@ -2,9 +2,6 @@ package config
 
 import "github.com/distribution/reference"
 
-// serviceValueMax is what ECI takes as the value of a variable (eci-api.md 2.3).
-const serviceValueMax = 256
-
 func (v *validator) runnerServices() {
 	for i, s := range v.cfg.RunnerServices {
 		at := index("runner_service", i)
@@ -12,8 +9,8 @@ func (v *validator) runnerServices() {
 			v.add(at+".name", "%q is no image, such as \"postgres:16\"", s.Name)
 		}
 		for name, value := range s.Variables {
-			if !envName.MatchString(name) || len(value) > serviceValueMax {
-				v.add(at+".variables."+name, "ECI takes names of letters, digits and _, and values of at most %d characters", serviceValueMax)
+			if !EnvName(name) || len(value) > EnvValueMax {
+				v.add(at+".variables."+name, "ECI takes names of letters, digits and _, and values of at most %d characters", EnvValueMax)
 			}
 		}
 	}

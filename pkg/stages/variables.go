@@ -4,22 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
 	"unicode/utf8"
-)
 
-// What a container's environment can hold (eci-api.md, 2.3).
-const (
-	maxEnvKey   = 128 // bytes
-	maxEnvValue = 256 // characters
+	"github.com/eci-executor/eci-executor/internal/config"
 )
-
-var envKey = regexp.MustCompile(`^[A-Za-z_][0-9A-Za-z_]*$`)
 
 // inEnv tells whether ECI takes a variable into a container's environment.
 func inEnv(v Variable) bool {
-	return len(v.Key) <= maxEnvKey && envKey.MatchString(v.Key) && utf8.RuneCountInString(v.Value) <= maxEnvValue
+	return config.EnvName(v.Key) && utf8.RuneCountInString(v.Value) <= config.EnvValueMax
 }
 
 // publicVariables are those of the job that services may see, expanded as the
@@ -125,7 +118,7 @@ func leftOut(job *Job) (lines []string) {
 	for _, s := range job.Services {
 		for _, v := range s.Variables {
 			if !inEnv(v) {
-				lines = append(lines, fmt.Sprintf("the variable %s of service %s is left out: ECI takes values of at most %d characters, and names of letters, digits and _", v.Key, s.Name, maxEnvValue))
+				lines = append(lines, fmt.Sprintf("the variable %s of service %s is left out: ECI takes values of at most %d characters, and names of letters, digits and _", v.Key, s.Name, config.EnvValueMax))
 			}
 		}
 	}
