@@ -272,13 +272,9 @@ func (c *call) exit() int { return c.cmd.ProcessState.ExitCode() }
 
 // call runs a process of the driver, and kills it at a random time or not.
 func (c *chaos) call(random *rand.Rand, env []string, args ...string) *call {
-	program, err := os.Executable()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	called := &call{}
-	called.cmd = &exec.Cmd{Path: program, Args: append([]string{"eci-executor"}, args...), Stdout: &called.stdout, Stderr: &called.stderr,
-		Env: append(append(os.Environ(), "ECI_EXECUTOR_CONFIG="+filepath.Join(c.dir, "eci-executor.toml"), "SYSTEM_FAILURE_EXIT_CODE=42", "CUSTOM_ENV_CI_RUNNER_VERSION=19.4.0"), env...)}
+	called := &call{cmd: c.command(c.t, args...)}
+	called.cmd.Stdout, called.cmd.Stderr = &called.stdout, &called.stderr
+	called.cmd.Env = append(called.cmd.Env, env...)
 	if err := called.cmd.Start(); err != nil {
 		c.t.Error(err)
 		return called

@@ -72,15 +72,21 @@ type driver struct {
 	err    error // once ended
 }
 
-func (w *killWorld) start(t *testing.T, args ...string) *driver {
+// command is a process of the driver that is not started yet.
+func (w *killWorld) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &driver{ended: make(chan struct{})}
-	d.cmd = &exec.Cmd{Path: program, Args: append([]string{"eci-executor"}, args...), Stdout: &d.output, Stderr: &d.output,
+	return &exec.Cmd{Path: program, Args: append([]string{"eci-executor"}, args...),
 		Env: append(os.Environ(), "ECI_EXECUTOR_CONFIG="+filepath.Join(w.dir, "eci-executor.toml"), "SYSTEM_FAILURE_EXIT_CODE=42", "CUSTOM_ENV_CI_RUNNER_VERSION=19.4.0")}
+}
+
+func (w *killWorld) start(t *testing.T, args ...string) *driver {
+	t.Helper()
+	d := &driver{cmd: w.command(t, args...), ended: make(chan struct{})}
+	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
 	if err := d.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
