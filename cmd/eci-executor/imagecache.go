@@ -8,7 +8,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
-	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -120,11 +119,7 @@ func (c commands) imageCaches(ctx *cli.Context, withArgs bool) (*stages.ImageCac
 			return nil, fmt.Errorf("--%s %d: must not be negative", flag, n)
 		}
 	}
-	cfg, err := config.Load(ctx.String("config"))
-	if err != nil {
-		return nil, err
-	}
-	client, err := newClient(cfg)
+	cfg, client, err := c.account(ctx)
 	if err != nil {
 		return nil, err
 	}

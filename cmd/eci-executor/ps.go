@@ -6,7 +6,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
@@ -34,12 +33,8 @@ func (c commands) ps() *cli.Command {
 // operator is what ps, logs and shell work with. No API call is made here.
 func (c commands) operator(ctx *cli.Context) (*stages.Operator, error) {
 	logger, logErr := c.logger(ctx)
-	cfg, err := config.Load(ctx.String("config"))
+	cfg, client, err := c.account(ctx)
 	if err := errors.Join(logErr, err); err != nil {
-		return nil, err
-	}
-	client, err := newClient(cfg)
-	if err != nil {
 		return nil, err
 	}
 	return &stages.Operator{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, Stderr: c.stderr,

@@ -5,7 +5,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -28,11 +27,7 @@ func (c commands) reap() *cli.Command {
 			if d := ctx.Duration("older-than"); d < 0 {
 				return fmt.Errorf("--older-than %s: must not be negative", d)
 			}
-			cfg, err := config.Load(ctx.String("config"))
-			if err != nil {
-				return err
-			}
-			client, err := newClient(cfg)
+			cfg, client, err := c.account(ctx)
 			if err != nil {
 				return err
 			}

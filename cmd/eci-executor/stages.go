@@ -119,6 +119,17 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 	}, nil
 }
 
+// account is the driver's file and a client of its account, for commands that need no
+// job. No API call is made here.
+func (c commands) account(ctx *cli.Context) (*config.Config, *eci.Client, error) {
+	cfg, err := config.Load(ctx.String("config"))
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := newClient(cfg)
+	return cfg, client, err
+}
+
 func newClient(cfg *config.Config) (*eci.Client, error) {
 	return eci.New(eci.Options{
 		Region:   cfg.Region,
