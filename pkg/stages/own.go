@@ -34,20 +34,35 @@ type Operator struct {
 // answer.
 const askingLimit = 10 * time.Second
 
-// own lists the driver's groups in the region, those of all runners, by job and
-// age, and tells the server's time: zero where the server tells none.
-func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time, error) {
-	q.Tags = map[string]string{tagManagedBy: DriverName}
-	var listing eci.Listing
-	err := eci.Persist(ctx, askingLimit, func() (err error) {
-		listing, err = o.API.ListContainerGroups(ctx, q)
+// list asks for groups, again for so long where no usable answer comes.
+func list(ctx context.Context, api API, q eci.Query, limit time.Duration) (listing eci.Listing, err error) {
+	err = eci.Persist(ctx, limit, func() (err error) {
+		listing, err = api.ListContainerGroups(ctx, q)
 		return err
 	})
+	return listing, err
+}
+
+// listOwn is list for the driver's groups in a region, those of all runners.
+func listOwn(ctx context.Context, api API, region string, q eci.Query, limit time.Duration) (eci.Listing, error) {
+	q.Tags = map[string]string{tagManagedBy: DriverName}
+	listing, err := list(ctx, api, q, limit)
 	if err != nil {
-		return nil, time.Time{}, withAdvice(fmt.Errorf("looking for container groups in %s: %w", o.Config.Region, err))
+		return listing, fmt.Errorf("looking for container groups in %s: %w", region, err)
 	}
 	// A server that filters nothing lists others' groups.
-	groups := slices.DeleteFunc(listing.Groups, func(g eci.Group) bool { return g.Tags[tagManagedBy] != DriverName })
+	listing.Groups = slices.DeleteFunc(listing.Groups, func(g eci.Group) bool { return g.Tags[tagManagedBy] != DriverName })
+	return listing, nil
+}
+
+// own lists the driver's groups by job and age, and tells the server's time: zero
+// where the server tells none.
+func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time, error) {
+	listing, err := listOwn(ctx, o.API, o.Config.Region, q, askingLimit)
+	if err != nil {
+		return nil, time.Time{}, withAdvice(err)
+	}
+	groups := listing.Groups
 	slices.SortStableFunc(groups, func(a, b eci.Group) int {
 		return cmp.Or(cmp.Compare(jobOf(&a), jobOf(&b)), a.CreationTime.Compare(b.CreationTime), cmp.Compare(a.ID, b.ID))
 	})

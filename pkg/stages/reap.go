@@ -124,28 +124,18 @@ func (r *reaping) readOver(path string) *Record {
 }
 
 func (r *reaping) list(ctx context.Context) error {
-	listing, err := r.describe(ctx, eci.Query{Tags: map[string]string{tagManagedBy: DriverName}, WithEvent: true}, persistence)
+	listing, err := listOwn(ctx, r.API, r.Config.Region, eci.Query{WithEvent: true}, persistence)
 	if err != nil {
-		return fmt.Errorf("looking for container groups in %s: %w", r.Config.Region, err)
+		return err
 	}
 	r.date = listing.Date
 	if r.date.IsZero() {
 		r.failed(errors.New("the API's answer carries no Date, by which alone ages are reckoned: no group is deleted for its age"))
 	}
 	for _, g := range listing.Groups {
-		if g.Tags[tagManagedBy] == DriverName { // a server that filters nothing lists others' groups
-			r.groups = append(r.groups, reaped{Group: g})
-		}
+		r.groups = append(r.groups, reaped{Group: g})
 	}
 	return nil
-}
-
-func (r *reaping) describe(ctx context.Context, q eci.Query, limit time.Duration) (listing eci.Listing, err error) {
-	err = eci.Persist(ctx, limit, func() (err error) {
-		listing, err = r.API.ListContainerGroups(ctx, q)
-		return err
-	})
-	return listing, err
 }
 
 // group judges one group and deletes it where that is the verdict.
@@ -179,7 +169,7 @@ func (r *reaping) group(ctx context.Context, g *reaped, over map[string]*Record)
 // remove reads the group again, since the listing may be old by now, and deletes
 // it if the verdict still holds.
 func (r *reaping) remove(ctx context.Context, g *reaped, over bool) {
-	listing, err := r.describe(ctx, eci.Query{IDs: []string{g.ID}, WithEvent: true}, r.Config.Timeouts.Delete)
+	listing, err := list(ctx, r.API, eci.Query{IDs: []string{g.ID}, WithEvent: true}, r.Config.Timeouts.Delete)
 	switch {
 	case eci.ClassOf(err) == eci.NotFound, err == nil && len(listing.Groups) == 0:
 		g.action = actionGone
