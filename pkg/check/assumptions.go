@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -47,7 +48,7 @@ func (l *live) assume(ctx context.Context, a Assumption) Line {
 
 func (l *live) judged(a Assumption, ask func(*live) (verdict, error)) Line {
 	v, err := ask(l)
-	name := firstOf(a.Switch, a.Name)
+	name := cmp.Or(a.Switch, a.Name)
 	line := skipped("%s is not told: %v", name, err)
 	if err == nil {
 		line = ok("%s = %s: %s", name, shown(v.value), v.says)

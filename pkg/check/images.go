@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -30,8 +31,8 @@ func helper(ctx context.Context, w *world) []Line {
 	}
 	w.runnerVersion = version
 	needed := strings.Contains(w.cfg.Helper.Image, "{runner_version}")
-	w.job = stages.TrialJob(firstOf(version, noVersion), w.Clock.Now())
-	image := w.cfg.Helper.ImageFor(w.cfg.Capacity.Architecture, firstOf(version, noVersion))
+	w.job = stages.TrialJob(cmp.Or(version, noVersion), w.Clock.Now())
+	image := w.cfg.Helper.ImageFor(w.cfg.Capacity.Architecture, cmp.Or(version, noVersion))
 	w.trial = trial(w.cfg, image)
 	switch {
 	case version == "" && needed:
@@ -46,7 +47,7 @@ func helper(ctx context.Context, w *world) []Line {
 // does, which has a shell; and nothing is kept for a look.
 func trial(cfg *config.Config, image string) *config.Config {
 	c := *cfg
-	c.Build.Image = firstOf(c.Build.Image, image)
+	c.Build.Image = cmp.Or(c.Build.Image, image)
 	c.Debug.KeepOnFailure = 0
 	return &c
 }
@@ -63,15 +64,6 @@ func sameVersion(image, version string) Line {
 			"%s is not of the runner's version %s: cache and artifacts may fail", image, version)
 	}
 	return ok("%s, runner %s", image, version)
-}
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // registries looks at each registry that the driver's file names or pulls from.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -207,7 +208,7 @@ func (l *live) awaitGone(ctx context.Context) (string, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("container group %s may still be running: delete it in the console, or let reap do it", firstOf(l.api.id(), l.job.Attempt))
+			return "", fmt.Errorf("container group %s may still be running: delete it in the console, or let reap do it", cmp.Or(l.api.id(), l.job.Attempt))
 		case <-l.Clock.After(endPause):
 		}
 	}

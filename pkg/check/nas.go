@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (w *world) mount(ctx context.Context, m nasmount.Mount) Line {
 		if !errors.As(err, &probe) {
 			return failed("Try again.", "%s:%s: %v", target.Server, target.Path, err)
 		}
-		return failed(firstOf(probe.Advice, "See what the NAS console says of the mount target")+".", "%s:%s: %v: %v", target.Server, target.Path, probe.Kind, probe.Err)
+		return failed(cmp.Or(probe.Advice, "See what the NAS console says of the mount target")+".", "%s:%s: %v: %v", target.Server, target.Path, probe.Kind, probe.Err)
 	}
 	text := fmt.Sprintf("%s:%s", target.Server, target.Path)
 	if report.Path != target.Path {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -229,7 +230,7 @@ func (r *registry) login(ctx context.Context, t http.RoundTripper, challenge, re
 		line := warning("Try again.", "its token service %s answers with no token", realm.Host)
 		return "", &line
 	}
-	return "Bearer " + firstOf(answer.Token, answer.AccessToken), nil
+	return "Bearer " + cmp.Or(answer.Token, answer.AccessToken), nil
 }
 
 // found looks for the images that are pulled from the registry.

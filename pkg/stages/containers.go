@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -152,7 +153,7 @@ func ownVolumes(cfg *config.Config, job *Job) []eci.Volume {
 	return volumes
 }
 
-func buildImage(cfg *config.Config, job *Job) string { return firstOf(job.Image.Name, cfg.Build.Image) }
+func buildImage(cfg *config.Config, job *Job) string { return cmp.Or(job.Image.Name, cfg.Build.Image) }
 
 func helperImage(cfg *config.Config, job *Job) (string, error) {
 	if strings.Contains(cfg.Helper.Image, "{runner_version}") && job.RunnerVersion == "" {

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -50,7 +51,7 @@ func groupName(cfg *config.Config, job *Job) string {
 }
 
 func runnerName(cfg *config.Config, job *Job) string {
-	return firstOf(cfg.RunnerName, job.RunnerID)
+	return cmp.Or(cfg.RunnerName, job.RunnerID)
 }
 
 // label makes a-z0-9- out of any text, never empty.
@@ -64,7 +65,7 @@ func label(s string) string {
 			b.WriteByte('-')
 		}
 	}
-	return firstOf(strings.Trim(b.String(), "-"), "x")
+	return cmp.Or(strings.Trim(b.String(), "-"), "x")
 }
 
 // attemptTags are the tags that find the groups of one attempt.

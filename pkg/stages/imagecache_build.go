@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ func (k *ImageCaches) Create(ctx context.Context, given []string, o CacheOptions
 func (k *ImageCaches) build(ctx context.Context, p *cachePlan) (string, error) {
 	spec := p.request
 	spec.ClientToken = randomHex(16)
-	spec.Name = "ci-cache-" + label(firstOf(k.Config.RunnerName, "any")) + k.Clock.Now().UTC().Format("-20060102-150405")
+	spec.Name = "ci-cache-" + label(cmp.Or(k.Config.RunnerName, "any")) + k.Clock.Now().UTC().Format("-20060102-150405")
 	k.announce(ctx, &spec)
 	for _, image := range p.images {
 		if image.doubt != nil {

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -176,13 +177,13 @@ func (job *Job) identify(r response, first map[string]string) {
 	if repo == nil {
 		repo = &url.URL{}
 	}
-	job.Instance = firstOf(first["CI_SERVER_HOST"], repo.Hostname(), "unknown")
-	job.RunnerID = firstOf(first["CI_RUNNER_ID"], "0")
+	job.Instance = cmp.Or(first["CI_SERVER_HOST"], repo.Hostname(), "unknown")
+	job.RunnerID = cmp.Or(first["CI_RUNNER_ID"], "0")
 	job.PipelineID = first["CI_PIPELINE_ID"]
 	if r.JobInfo.PipelineID > 0 {
 		job.PipelineID = fmt.Sprint(r.JobInfo.PipelineID)
 	}
-	job.ProjectPath = firstOf(r.JobInfo.ProjectFullPath,
+	job.ProjectPath = cmp.Or(r.JobInfo.ProjectFullPath,
 		strings.TrimSuffix(strings.Trim(repo.Path, "/"), ".git"), r.JobInfo.ProjectName)
 	job.RefProtected = first["CI_COMMIT_REF_PROTECTED"] == "true"
 	if r.GitInfo.Protected != nil {
@@ -197,7 +198,7 @@ func (job *Job) identify(r response, first map[string]string) {
 func newImage(r responseImage) Image {
 	image := Image{
 		Name: r.Name, Entrypoint: r.Entrypoint, Command: r.Command, PullPolicy: r.PullPolicy,
-		Variables: r.Variables, User: firstOf(r.ExecutorOpts.Kubernetes.User, r.ExecutorOpts.Docker.User),
+		Variables: r.Variables, User: cmp.Or(r.ExecutorOpts.Kubernetes.User, r.ExecutorOpts.Docker.User),
 		Aliases: aliasesOf(r.Alias),
 	}
 	for _, p := range r.Ports {
@@ -222,12 +223,3 @@ func (job *Job) on(flag string) bool {
 
 // cleared tells whether an entrypoint is [""], which stands for an image that has none.
 func cleared(entrypoint []string) bool { return len(entrypoint) == 1 && entrypoint[0] == "" }
-
-func firstOf(values ...string) string {
-	for _, v := range values {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
-}

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -152,7 +153,7 @@ func (s *Stage) bootProblemOf(group *eci.Group, c *eci.ContainerStatus, said str
 
 // bootFailure is why helper or build has ended, perhaps before it served.
 func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus) error {
-	if err := s.bootProblemOf(group, c, firstOf(c.Message, startEvent(group, c).Message)); err != nil {
+	if err := s.bootProblemOf(group, c, cmp.Or(c.Message, startEvent(group, c).Message)); err != nil {
 		return err
 	}
 	e := &startError{what: ended(group, c), event: lastWarning(group)}
@@ -177,7 +178,7 @@ func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since fu
 		return nil
 	}
 	event := startEvent(group, c)
-	said := firstOf(c.Message, event.Message)
+	said := cmp.Or(c.Message, event.Message)
 	if err := s.bootProblemOf(group, c, said); err != nil || since(event) < patience {
 		return err
 	}

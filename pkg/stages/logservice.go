@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -21,7 +22,7 @@ func collect(spec *eci.GroupSpec, cfg *config.Config) {
 	if len(settings) == 0 {
 		return
 	}
-	key := logServicePrefix + firstOf(settings["name"], logServiceName)
+	key := logServicePrefix + cmp.Or(settings["name"], logServiceName)
 	for i := range spec.Containers {
 		c := &spec.Containers[i]
 		what := "stdout"
