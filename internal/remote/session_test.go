@@ -39,12 +39,13 @@ func TestScriptOutcomes(t *testing.T) {
 		{"descriptors", "ls /proc/self/fd | tr '\\n' ' '", 0, "0 1 2 3 "}, // 3 is ls's own
 		{"git trusts every checkout", "git config --get safe.directory", 0, "*\n"},
 		{"home", "echo $HOME", 0, "/root\n"},
-		{"stops what carries its output", "echo a; for f in /.eci/control/*.cat; do kill -STOP $(cat $f); done 2>/dev/null; echo b; exit 3", 3, "a\nb\n"},
+		{"stops what carries its output", "echo a; for f in /.eci/control/ROLE.*.cat; do kill -STOP $(cat $f); done 2>/dev/null; echo b; exit 3", 3, "a\nb\n"},
 	}
 	for _, role := range []Role{Helper, Build} {
 		for _, tt := range tests {
 			t.Run(string(role)+"/"+tt.name, func(t *testing.T) {
-				result, log, err := g.run(t, role, tt.script)
+				// A pid means something in its own container alone.
+				result, log, err := g.run(t, role, strings.ReplaceAll(tt.script, "ROLE", string(role)))
 				if err != nil {
 					t.Fatal(err)
 				}
