@@ -20,7 +20,7 @@ import (
 )
 
 // A guest is a Linux kernel under qemu (no KVM needed) with busybox and the modules
-// of NFSv3, which runs a script as init and talks over its serial line. It reaches
+// of NFSv3 and 4, which runs a script as init and talks over its serial line. It reaches
 // this host's loopback addresses as 10.0.2.2.
 type guest struct {
 	in  io.Writer
@@ -134,6 +134,7 @@ busybox mount -t devtmpfs dev /dev
 busybox --install /bin
 export PATH=/bin
 stty -echo
+echo # what the firmware left on the line
 for module in /modules/*; do insmod "$module" || echo "no $module"; done
 ifconfig lo up
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
@@ -156,7 +157,7 @@ func writeInitrd(path string, programs map[string]string, script string) error {
 	if err != nil {
 		return err
 	}
-	order, err := withDependencies(modules, "virtio_pci", "virtio_net", "nfsv3")
+	order, err := withDependencies(modules, "virtio_pci", "virtio_net", "nfsv3", "nfsv4", "nfsd")
 	if err != nil {
 		return err
 	}

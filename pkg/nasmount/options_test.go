@@ -83,7 +83,10 @@ func TestDocumentedOptions(t *testing.T) {
 		DefaultOptions, port, number, optionsScript), "testdata/lock")
 
 	mounted, _ := g.await(t, "WRITE documented")
-	checkMounts(t, mounted)
+	wantMounted(t, mounted, strings.Split(strings.Replace(DefaultOptions, "nolock", "local_lock=all", 1), ","),
+		"documented", "resvport", "small", "hard", "soft")
+	wantPorts(t, mounted, "documented", false)
+	wantPorts(t, mounted, "resvport", true)
 	// So eci-remote.sh finds out, as root, whether a NAS directory may be written to.
 	for _, want := range []string{"TOUCH documented 0", "TOUCH readonly 1"} {
 		if !slices.Contains(mounted, want) {
@@ -130,43 +133,37 @@ func TestDocumentedOptions(t *testing.T) {
 	}
 }
 
-// checkMounts looks at what /proc/mounts and /proc/net/tcp of the guest say.
-func checkMounts(t *testing.T, lines []string) {
+// wantMounted tells whether the lines that the guest said before it wrote show the
+// directories as mounted, the first of them with these options of the kernel.
+func wantMounted(t *testing.T, lines, options []string, dirs ...string) {
 	t.Helper()
-	all := strings.Join(lines, "\n")
-	for _, line := range lines {
-		if options, ok := strings.CutPrefix(line, "MOUNT /documented "); ok {
-			fields := strings.Split(strings.Fields(options)[3], ",")
-			for _, want := range strings.Split(DefaultOptions, ",") {
-				if want == "nolock" {
-					want = "local_lock=all"
-				}
-				if !slices.Contains(fields, want) {
-					t.Errorf("the kernel did not take %s: %s", want, options)
-				}
-			}
-		}
-	}
-	for _, dir := range []string{"documented", "resvport", "small", "hard", "soft"} {
-		if !strings.Contains(all, "MOUNT /"+dir+" ") {
+	for i, dir := range dirs {
+		at := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, "MOUNT /"+dir+" ") })
+		if at < 0 {
 			t.Fatalf("/%s is not mounted", dir)
 		}
-	}
-	for _, c := range []struct {
-		name       string
-		privileged bool
-	}{{"documented", false}, {"resvport", true}} {
-		n := 0
-		for _, line := range lines {
-			if hex, ok := strings.CutPrefix(line, "PORT "+c.name+" "); ok {
-				n++
-				if port, err := strconv.ParseUint(hex, 16, 16); err != nil || (port < 1024) != c.privileged {
-					t.Errorf("%s: local port %d, %v", c.name, port, err)
-				}
+		shown := strings.Split(strings.Fields(lines[at])[5], ",")
+		for _, want := range options {
+			if i == 0 && !slices.Contains(shown, want) {
+				t.Errorf("the kernel did not take %s: %s", want, lines[at])
 			}
 		}
-		if n == 0 {
-			t.Errorf("%s: no connection seen", c.name)
+	}
+}
+
+// wantPorts looks at the local ports of connections, from /proc/net/tcp of the guest.
+func wantPorts(t *testing.T, lines []string, name string, privileged bool) {
+	t.Helper()
+	n := 0
+	for _, line := range lines {
+		if hex, ok := strings.CutPrefix(line, "PORT "+name+" "); ok {
+			n++
+			if port, err := strconv.ParseUint(hex, 16, 16); err != nil || (port < 1024) != privileged {
+				t.Errorf("%s: local port %d, %v", name, port, err)
+			}
 		}
+	}
+	if n == 0 {
+		t.Errorf("%s: no connection seen", name)
 	}
 }
