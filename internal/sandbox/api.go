@@ -26,6 +26,7 @@ type ContainerConfig struct {
 	Dir                    string   // working directory, created if absent; "" = /
 	User                   string   // "", "0", "1000:1000" or a name from the image's /etc/passwd; "" = root
 	Capabilities           []string // beside ECI's default ones: NET_ADMIN, SYS_PTRACE; any other name adds nothing
+	Privileged             bool     // every capability of this process, mounts too; devices and /proc stay as they are
 	Mounts                 []Mount
 	Log                    io.Writer `json:"-"` // what PID 1 and its children write to stdout and stderr
 	TerminationMessagePath string    // "" = /dev/termination-log; a 0666 file whose first 4 KiB become Status.Message

@@ -40,10 +40,16 @@ type credentials struct {
 // drop gives the calling thread, and what it forks or execs, the rights of a
 // container for good: bounding set, ids, capability sets, no_new_privs, seccomp.
 // Raw system calls throughout: the syscall package's setters act on all threads
-// of the process. asked are capabilities beside the default ones, which root alone
-// gets to use. With userNS set, setgroups may be refused.
-func (c credentials) drop(asked []string, userNS bool) error {
-	set := capabilities(asked)
+// of the process. Capabilities are root's alone to use. A privileged container keeps
+// what this process has, and is not filtered. With userNS set, setgroups may be refused.
+func (c credentials) drop(cfg ContainerConfig, userNS bool) error {
+	set := capabilities(cfg.Capabilities)
+	if cfg.Privileged {
+		var err error
+		if set, err = ownCapabilities(); err != nil {
+			return err
+		}
+	}
 	for n := uintptr(0); n <= 63; n++ {
 		if set&(1<<n) != 0 {
 			continue
@@ -70,6 +76,9 @@ func (c credentials) drop(asked []string, userNS bool) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
+	if cfg.Privileged {
+		return nil
+	}
 	return installSeccomp()
 }
 
@@ -90,6 +99,16 @@ func (c credentials) setIDs(userNS bool) error {
 		return fmt.Errorf("set user id %d: %w", c.UID, e)
 	}
 	return nil
+}
+
+// ownCapabilities is the calling thread's permitted set.
+func ownCapabilities() (uint64, error) {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return 0, fmt.Errorf("get capabilities: %w", err)
+	}
+	return uint64(data[1].Permitted)<<32 | uint64(data[0].Permitted), nil
 }
 
 // setCapabilities makes set the permitted and effective sets; inheritable is empty.

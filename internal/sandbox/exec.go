@@ -79,7 +79,7 @@ func (c *Container) forkInside(args, env []string, files []*os.File, tty bool) (
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(c.cfg.Dir, path) // os.StartProcess takes no view of our thread's directory
 	}
-	if err := c.started.User.drop(c.cfg.Capabilities, c.group.host.userNS); err != nil {
+	if err := c.started.User.drop(c.cfg, c.group.host.userNS); err != nil {
 		return nil, err
 	}
 	p, err := os.StartProcess(path, args, &os.ProcAttr{

@@ -104,7 +104,7 @@ func runInit(in *os.File, report *json.Encoder) error {
 		}
 	}
 	unix.Umask(0o022)
-	if err := user.drop(cfg.Capabilities, spec.UserNS); err != nil {
+	if err := user.drop(cfg, spec.UserNS); err != nil {
 		return err
 	}
 	// The kernel forgets it with a change of ids. Should the parent have died in

@@ -268,6 +268,24 @@ func TestCapabilities(t *testing.T) {
 	})
 }
 
+// A privileged container may mount, and so may an exec; one beside it may not.
+func TestPrivileged(t *testing.T) {
+	g := newTestGroup(t, GroupConfig{})
+	const mount = "mount -t tmpfs x /tmp && grep -c '^x /tmp ' /proc/mounts; umount /tmp"
+	cfg := shell(mount + "; exec sleep 1000")
+	cfg.Privileged = true
+	c, log := start(t, g, cfg)
+	if log.await(t, "\n"); log.String() != "1\n" {
+		t.Errorf("mounting: %q", log.String())
+	}
+	if out, code := execOutput(t, c, mount); out != "1\n" || code != 0 {
+		t.Errorf("mounting by an exec: %d %q", code, out)
+	}
+	if _, out := run(t, g, shell(mount+" 2>&1")); !strings.Contains(out, "denied") && !strings.Contains(out, "not permitted") {
+		t.Errorf("mounting without: %q", out)
+	}
+}
+
 // A set-user-id program must not give root back.
 func TestNoNewPrivileges(t *testing.T) {
 	g := newTestGroup(t, GroupConfig{})

@@ -79,6 +79,47 @@ func TestPrivateImage(t *testing.T) {
 	}
 }
 
+// Registries without TLS, and those whose certificate nobody knows, are spoken to where
+// the driver's file names them, by the login for them, and nowhere else.
+func TestInsecureRegistries(t *testing.T) {
+	tests := []struct {
+		name      string
+		tls       bool
+		configure func(p *config.Pull, host string)
+		refused   string // the runtime's words; "" where the image is pulled
+	}{
+		{"plain HTTP", false, func(p *config.Pull, host string) { p.PlainHTTP = []string{host} }, ""},
+		{"plain HTTP that is not named", false, func(*config.Pull, string) {}, "server gave HTTP response to HTTPS client"},
+		{"plain HTTP that is named insecure", false, func(p *config.Pull, host string) { p.Insecure = []string{host} }, "server gave HTTP response to HTTPS client"},
+		{"unknown certificate", true, func(p *config.Pull, host string) { p.Insecure = []string{host} }, ""},
+		{"unknown certificate that is not named", true, func(*config.Pull, string) {}, "certificate"},
+		{"another one is named", true, func(p *config.Pull, _ string) { p.Insecure = []string{"other.example.com:5000"} }, "certificate"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			registry := testimage.NewRegistry(t, tt.tls, "ci", registryPassword)
+			w := newWorld(t, ecitest.Options{Pull: true})
+			tt.configure(&w.config.Pull, registry.Host)
+			w.config.Registries = []config.Registry{{Server: registry.Host, Username: "ci", Password: registryPassword}}
+			image := registry.Push(t, "team/app:1", testimage.Busybox(t, map[string]string{"/etc/motd": "pulled\n"}, nil))
+			w.job(t, map[string]any{"image": map[string]any{"name": image}})
+			out, err := w.prepare(t)
+			switch {
+			case tt.refused != "":
+				wantError(t, err, "container build can't be pulled", tt.refused, registry.Host)
+			case err != nil:
+				t.Errorf("%v\n%s", err, out)
+			default:
+				if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || log != "pulled\n" {
+					t.Errorf("the image says %q, %v", log, err)
+				}
+			}
+			w.mustCleanup(t)
+		})
+	}
+}
+
 // A job pushes an image without a daemon, with the registry secret.
 func TestImagePushedFromAJob(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package stages_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,46 @@ func (w *world) awaitContainerEnd(t *testing.T, name string) {
 			t.Fatalf("container %s does not end: %v", name, err)
 		}
 		time.Sleep(20 * time.Millisecond) // ECI tells of states only when asked
+	}
+}
+
+// dind is a service of the image docker:28-dind, which does what its daemon needs to be
+// privileged for, and then answers at its port.
+func dind() map[string]any {
+	s := service("docker", `mount -t tmpfs layers /tmp || exit 1
+exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPort => 2375, ReuseAddr => 1) or die "$!"; while ($c = $s->accept) { print $c "daemon\n"; close $c }'`,
+		map[string]string{"HEALTHCHECK_TCP_PORT": "2375"})
+	s["name"] = "docker:28-dind"
+	return s
+}
+
+// The driver's file makes a service privileged where the account is admitted to it, the
+// job's build is not, and says what is missing where it is not admitted.
+func TestPrivilegedService(t *testing.T) {
+	for _, admitted := range []bool{true, false} {
+		t.Run(fmt.Sprintf("admitted %v", admitted), func(t *testing.T) {
+			t.Parallel()
+			image, err := ecitest.HostImage(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorld(t, ecitest.Options{Privileged: admitted, Images: map[string]ecitest.Image{"docker:28-dind": image}})
+			w.config.Group.Request = map[string]string{"Container.3.SecurityContextPrivileged": "true"}
+			w.job(t, map[string]any{"services": []map[string]any{dind()}})
+			out, err := w.prepare(t)
+			if !admitted {
+				wantError(t, err, "FeatureAccessRestricted", "have it enabled by a ticket, or take it out of [group] request")
+				w.wantSystemFailure(t, err)
+			} else if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			} else {
+				log, err := w.run(t, "step_script", `bash -c 'cat </dev/tcp/docker/2375'; mount -t tmpfs x /tmp 2>/dev/null || echo "build may not"`)
+				if want := "daemon\nbuild may not\n"; err != nil || !strings.HasSuffix(log, want) {
+					t.Errorf("log %q, %v, want %q at its end", log, err, want)
+				}
+			}
+			w.mustCleanup(t)
+		})
 	}
 }
 

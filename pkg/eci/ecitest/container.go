@@ -106,7 +106,7 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	g.event("Normal", "Created", c.spec.Name, "Created container "+c.spec.Name)
 	cfg := sandbox.ContainerConfig{
 		Name: c.spec.Name, Layers: image.Layers, Args: c.argv(image), Env: c.env(image),
-		Dir: image.WorkingDir, User: c.user(image), Capabilities: c.spec.Capabilities, Mounts: mounts,
+		Dir: image.WorkingDir, User: c.user(image), Capabilities: c.spec.Capabilities, Privileged: c.spec.Privileged, Mounts: mounts,
 		Log:                    c.openLog(),
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),

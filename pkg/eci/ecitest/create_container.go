@@ -37,7 +37,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 			Mounts:                 p.mounts(prefix, g.Volumes),
 		}
 		c.MessageFromLog = p.oneOf(prefix+".TerminationMessagePolicy", "File", "File", "FallbackToLogsOnError") != "File"
-		if p.boolean(prefix+".SecurityContextPrivileged", false) {
+		if c.Privileged = p.boolean(prefix+".SecurityContextPrivileged", false); c.Privileged && !s.opts.Privileged {
 			p.refuse(forbidden("FeatureAccessRestricted", "Access to this feature:[privileged] is restricted. Please contact Alibaba Cloud ECI support to request access."))
 		}
 		if p.boolean(prefix+".SecurityContextRunAsNonRoot", false) {

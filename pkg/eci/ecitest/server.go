@@ -58,6 +58,10 @@ type Options struct {
 	AccessKeyID     string // default "local"
 	AccessKeySecret string // default "local-secret"
 
+	// Privileged admits the account to privileged containers, which may then do to
+	// this machine what this process may. Without it a request for one is refused.
+	Privileged bool
+
 	// Forward names TCP addresses on the host's loopback, such as
 	// "127.0.0.1:8929", that each group reaches under the same address.
 	Forward []string

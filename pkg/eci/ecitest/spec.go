@@ -60,6 +60,7 @@ type containerSpec struct {
 	CPU, MemoryGiB         float64 // 0 = the group's
 	User, Group            string  // uid, "" = the image's; gid, "" = the user's
 	Capabilities           []string
+	Privileged             bool
 	Stdin, StdinOnce, TTY  bool // shown alone
 	TerminationMessagePath string
 	MessageFromLog         bool // FallbackToLogsOnError
