@@ -138,6 +138,11 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("%T is no *Error", err)
 			}
+			for _, inner := range []string{"&{", "*errors.", "*url.", "*net.", "errors.ServerError", "goroutine"} {
+				if text := err.Error() + e.Advice(); strings.Contains(text, inner) {
+					t.Errorf("%q, of Go alone, is in the error: %.300s", inner, text)
+				}
+			}
 			text := fmt.Sprintf("%v %+v %#v %s %v", err, err, *e, e.Advice(), errors.Unwrap(err))
 			for _, secret := range []string{"AccessKeyId", "Signature=", "Signature%", testKey, testSecret, testToken, "pull-pass", "job-secret"} {
 				if strings.Contains(text, secret) {
