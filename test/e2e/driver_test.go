@@ -82,6 +82,7 @@ type driverSetup struct {
 	keys       string // more keys of the driver's file, ...
 	file       string // ... and more tables of it
 	grace      int    // the runner's graceful_kill_timeout in seconds, 0 = 60
+	secure     bool   // GitLab has an https URL and a CA of its own
 
 	runnerKeys, runnerTables string                   // more of the runner's file, as runnerConfig has it
 	images                   map[string]ecitest.Image // more of them
@@ -92,9 +93,9 @@ type driverSetup struct {
 // no container group may be left.
 func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	t.Helper()
-	e := newGitLab(t)
+	e := newGitLab(t, setup.secure)
 	dir := t.TempDir()
-	e.server = startECI(t, strings.TrimPrefix(e.url, "http://"), setup.profile, setup.images)
+	e.server = startECI(t, e.address(), setup.profile, setup.images)
 	e.cache, e.cacheDir = "/cache", e.server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
 	text := fmt.Appendf([]byte(setup.keys), driverFile, e.server.URL(), filepath.Join(dir, "state"))

@@ -28,6 +28,7 @@ type env struct {
 	git   *gate
 	repos string // the directory of the repositories
 	url   string // of coordinator and git server
+	ca    string // the file with the CA of an https URL
 	sha   string // the only commit of demo/app
 
 	cacheDir string // the host directory behind the jobs' /cache
@@ -53,9 +54,9 @@ func repoFiles(t *testing.T) map[string]string {
 	return files
 }
 
-// newGitLab starts coordinator and git server on one address. On failure the
-// test prints all that is known.
-func newGitLab(t *testing.T) *env {
+// newGitLab starts coordinator and git server on one address, which is https with a
+// CA of its own where secure is set. On failure the test prints all that is known.
+func newGitLab(t *testing.T, secure bool) *env {
 	t.Helper()
 	root := t.TempDir()
 	sha, err := gitserver.CreateRepository(filepath.Join(root, "demo", "app.git"), repoFiles(t))
@@ -70,7 +71,13 @@ func newGitLab(t *testing.T) *env {
 	mux := http.NewServeMux()
 	mux.Handle("/api/v4/", e.coord)
 	mux.Handle("/", e.git)
-	server := httptest.NewServer(mux)
+	server := httptest.NewUnstartedServer(mux)
+	if secure {
+		server.TLS, e.ca = ownCA(t)
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
 	t.Cleanup(server.Close)
 	e.url = server.URL
 	t.Cleanup(e.report)
@@ -80,7 +87,7 @@ func newGitLab(t *testing.T) *env {
 // newLocalEnv is an env whose executor is testdata/local.sh.
 func newLocalEnv(t *testing.T, concurrent int) *env {
 	t.Helper()
-	e := newGitLab(t)
+	e := newGitLab(t, false)
 	dir := t.TempDir()
 	script, err := filepath.Abs(filepath.Join("testdata", "local.sh"))
 	if err != nil {
@@ -96,8 +103,17 @@ func newLocalEnv(t *testing.T, concurrent int) *env {
 func (e *env) startRunner(dir string, cfg runnerConfig) {
 	e.Helper()
 	cfg.URL = e.url
+	if e.ca != "" {
+		cfg.Keys += "\ntls-ca-file = " + tomlString(e.ca)
+	}
 	e.runner = startRunner(e.T, dir, cfg)
 	e.diagnose = append(e.diagnose, func() string { return "runner log:\n" + e.runner.log() })
+}
+
+// address is the host and port of GitLab.
+func (e *env) address() string {
+	_, address, _ := strings.Cut(e.url, "://")
+	return address
 }
 
 // enqueue adds a job and remembers it for the report.
@@ -178,7 +194,8 @@ func indent(s string) string {
 	return "  | " + strings.ReplaceAll(strings.ReplaceAll(s, "\r", "\n"), "\n", "\n  | ")
 }
 
-// gate stands before the git server and can refuse requests, or keep them waiting.
+// gate stands before the git server, where it wants a job's token as a private project
+// of GitLab does. It can refuse requests, or keep them waiting.
 type gate struct {
 	next http.Handler
 
@@ -221,9 +238,18 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		<-r.Context().Done()
 	case no:
 		http.Error(w, "refused by the test", http.StatusServiceUnavailable)
+	case !hasJobToken(r):
+		w.Header().Set("WWW-Authenticate", `Basic realm="GitLab"`)
+		http.Error(w, "a job token is needed", http.StatusUnauthorized)
 	default:
 		g.next.ServeHTTP(w, r)
 	}
+}
+
+// hasJobToken tells whether a request carries what the coordinator gives to jobs.
+func hasJobToken(r *http.Request) bool {
+	user, password, _ := r.BasicAuth()
+	return user == "gitlab-ci-token" && strings.HasPrefix(password, "job-token-")
 }
 
 // cacheFile reads a file of the jobs' cache directory from the host.

@@ -209,6 +209,7 @@ func TestSent(t *testing.T) {
 	t.Parallel()
 	e := newDriverEnv(t, driverSetup{
 		concurrent:   4,
+		secure:       true,
 		runnerKeys:   "pre_get_sources_script = \"printf '%s-%s\\\\n' before sources\"\npost_build_script = \"printf '%s-%s\\\\n' after build\"",
 		runnerTables: "[runners.custom_build_dir]\nenabled = true",
 	})

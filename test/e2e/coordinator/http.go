@@ -79,6 +79,9 @@ func (c *Coordinator) requestJob(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	base := &url.URL{Scheme: "http", Host: r.Host}
+	if r.TLS != nil {
+		base.Scheme = "https"
+	}
 	body := mustJSON(j.spec.response(base, c.dependencies(j)))
 	writeJSON(w, http.StatusCreated, body)
 }
