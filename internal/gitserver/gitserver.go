@@ -2,8 +2,8 @@
 // small ones whose commit is the same on every machine. The end-to-end tests
 // and the demo command clone from it, as a job clones from GitLab.
 //
-// It is no GitLab: it serves reads only, to anybody, and ignores the
-// credentials in a URL. It needs git with its http-backend on the machine.
+// It is no GitLab: it serves reads only, LFS objects among them, to anybody, and
+// ignores the credentials in a URL. It needs git with its http-backend on the machine.
 package gitserver
 
 import (
@@ -47,14 +47,14 @@ func Handler(root string) (http.Handler, error) {
 	if _, err := os.Stat(backend); err != nil {
 		return nil, fmt.Errorf("git server: git is installed without its http-backend: %w", err)
 	}
-	return &cgi.Handler{
+	return lfs(root, &cgi.Handler{
 		Path: backend,
 		Dir:  root,
 		Env:  serverEnv(root),
 		// A client that goes away ends the backend with a broken pipe; that
 		// is its own affair and none of the test output's.
 		Stderr: io.Discard,
-	}, nil
+	}), nil
 }
 
 // serverEnv is what http-backend needs beyond the CGI variables. The owner

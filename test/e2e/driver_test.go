@@ -86,6 +86,7 @@ type driverSetup struct {
 
 	runnerKeys, runnerTables string                   // more of the runner's file, as runnerConfig has it
 	images                   map[string]ecitest.Image // more of them
+	forward                  []string                 // addresses of this machine that containers reach, beside GitLab's
 }
 
 // newDriverEnv is an env whose executor is the built driver, and a local ECI. A
@@ -95,7 +96,7 @@ func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	t.Helper()
 	e := newGitLab(t, setup.secure)
 	dir := t.TempDir()
-	e.server = startECI(t, e.address(), setup.profile, setup.images)
+	e.server = startECI(t, append(setup.forward, e.address()), setup.profile, setup.images)
 	e.cache, e.cacheDir = "/cache", e.server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
 	text := fmt.Appendf([]byte(setup.keys), driverFile, e.server.URL(), filepath.Join(dir, "state"))
@@ -139,9 +140,11 @@ func (e *env) stagesOf(id int64) string {
 	return strings.Join(stages, " ")
 }
 
+const busybox = "/usr/bin/busybox"
+
 // startECI serves images above the host's own root; helper has the real runner
 // under the name that GitLab's helper image gives it.
-func startECI(t *testing.T, forward, profile string, more map[string]ecitest.Image) *ecitest.Server {
+func startECI(t *testing.T, forward []string, profile string, more map[string]ecitest.Image) *ecitest.Server {
 	t.Helper()
 	if profile == "" {
 		profile = ecitest.ProfileDocs
@@ -168,10 +171,10 @@ func startECI(t *testing.T, forward, profile string, more map[string]ecitest.Ima
 			t.Fatal(err)
 		}
 	}
-	images := map[string]ecitest.Image{"build:1": build, "helper:1": helper, "busybox:1": busyboxImage(t)}
+	images := map[string]ecitest.Image{"build:1": build, "helper:1": helper, "busybox:1": toolsImage(t, busybox)}
 	maps.Copy(images, more)
 	server, err := ecitest.Start(ecitest.Options{
-		Dir: t.TempDir(), Forward: []string{forward}, Switches: switches, Images: images,
+		Dir: t.TempDir(), Forward: forward, Switches: switches, Images: images,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -184,8 +187,8 @@ func startECI(t *testing.T, forward, profile string, more map[string]ecitest.Ima
 	return server
 }
 
-// busyboxImage has no bash on PATH, and busybox as sh.
-func busyboxImage(t *testing.T) ecitest.Image {
+// toolsImage has no bash on PATH, shell as sh, and some of busybox's tools.
+func toolsImage(t *testing.T, shell string) ecitest.Image {
 	t.Helper()
 	top := t.TempDir()
 	image, err := ecitest.HostImage(top)
@@ -196,8 +199,10 @@ func busyboxImage(t *testing.T) ecitest.Image {
 	if err := os.MkdirAll(tools, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"sh", "cat", "mkdir", "rm", "sleep", "setsid"} {
-		if err := os.Symlink("/usr/bin/busybox", filepath.Join(tools, name)); err != nil {
+	for name, target := range map[string]string{
+		"sh": shell, "cat": busybox, "mkdir": busybox, "rm": busybox, "sleep": busybox, "setsid": busybox,
+	} {
+		if err := os.Symlink(target, filepath.Join(tools, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -36,6 +36,8 @@ type job struct {
 	reports   []Result
 	result    Result
 	done      chan struct{} // closed at the final state
+	retriedAs int64         // the id of the job that takes its place, 0 = none
+	direct    int           // downloads of its archive from object storage
 }
 
 // rule is what happens, once, when the trace holds marker.
@@ -78,6 +80,11 @@ func New() *Coordinator {
 func (c *Coordinator) Enqueue(spec Job) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.enqueue(spec)
+}
+
+// enqueue is Enqueue with c.mu held.
+func (c *Coordinator) enqueue(spec Job) int64 {
 	if spec.ID == 0 {
 		c.nextID++
 		spec.ID = c.nextID
@@ -168,6 +175,22 @@ func (c *Coordinator) Artifacts(id int64) []Artifact {
 	return append([]Artifact(nil), c.mustJob(id).artifacts...)
 }
 
+// RetriedAs is the id of the job that Retry has made of one that failed, 0 where it
+// has made none.
+func (c *Coordinator) RetriedAs(id int64) int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mustJob(id).retriedAs
+}
+
+// DirectDownloads is how often the archive of a job was fetched from object storage,
+// where the runner is sent to if it asks for that, and not through GitLab.
+func (c *Coordinator) DirectDownloads(id int64) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mustJob(id).direct
+}
+
 // Reports are the final states that the runner reported for a job, without traces.
 // For one that was aborted they are what GitLab does not care for any more.
 func (c *Coordinator) Reports(id int64) []Result {
@@ -254,6 +277,20 @@ func (j *job) finish(result Result) {
 	}
 	j.result = result
 	close(j.done)
+}
+
+// retry puts another job with an id of its own into the queue, as GitLab does, where
+// the keyword retry of a job that has failed asks for it. c.mu must be held.
+func (c *Coordinator) retry(j *job, result Result) {
+	retry := j.spec.Retry
+	asked := len(retry.When) == 0 || slices.Contains(retry.When, "always") || slices.Contains(retry.When, result.FailureReason)
+	if result.State != "failed" || retry.Max == 0 || j.retriedAs != 0 || !asked {
+		return
+	}
+	again := j.spec
+	again.ID, again.Token = 0, ""
+	again.Retry.Max--
+	j.retriedAs = c.enqueue(again)
 }
 
 func (j *job) problem(format string, args ...any) {

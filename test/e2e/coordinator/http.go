@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const (
@@ -17,6 +19,8 @@ const (
 	// trace; the default of 3 makes every test wait longer for no gain.
 	traceInterval = "1"
 	maxBody       = 256 << 20
+	objectsPath   = "/objects/" // of what stands for GitLab's object storage
+	signature     = "of-the-coordinator"
 )
 
 // ServeHTTP answers the calls that a runner makes; all others get 404.
@@ -33,6 +37,7 @@ func (c *Coordinator) mux() *http.ServeMux {
 	mux.HandleFunc("PUT "+apiPrefix+"/jobs/{id}", c.withJob(c.updateJob))
 	mux.HandleFunc("POST "+apiPrefix+"/jobs/{id}/artifacts", c.withJob(c.uploadArtifacts))
 	mux.HandleFunc("GET "+apiPrefix+"/jobs/{id}/artifacts", c.withJob(c.downloadArtifacts))
+	mux.HandleFunc("GET "+apiPrefix+objectsPath+"{id}", c.downloadObject)
 	return mux
 }
 
@@ -78,12 +83,17 @@ func (c *Coordinator) requestJob(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	body := mustJSON(j.spec.response(baseURL(r), c.dependencies(j)))
+	writeJSON(w, http.StatusCreated, body)
+}
+
+// baseURL is the coordinator's URL as a client reached it.
+func baseURL(r *http.Request) *url.URL {
 	base := &url.URL{Scheme: "http", Host: r.Host}
 	if r.TLS != nil {
 		base.Scheme = "https"
 	}
-	body := mustJSON(j.spec.response(base, c.dependencies(j)))
-	writeJSON(w, http.StatusCreated, body)
+	return base
 }
 
 // patchTrace appends to the trace. A range that does not start at its end, or
@@ -176,6 +186,7 @@ func (c *Coordinator) updateJob(w http.ResponseWriter, r *http.Request, j *job) 
 		result.ExitCode, result.HasExitCode = *u.ExitCode, true
 	}
 	j.reports = append(j.reports, result)
+	c.retry(j, result) // first: who waits for the end may ask for it
 	j.finish(result)
 	writeJSON(w, http.StatusOK, []byte(`"`+u.State+`"`))
 }
@@ -201,7 +212,34 @@ func (c *Coordinator) uploadArtifacts(w http.ResponseWriter, r *http.Request, j 
 	writeJSON(w, http.StatusCreated, []byte("{}"))
 }
 
-func (c *Coordinator) downloadArtifacts(w http.ResponseWriter, _ *http.Request, j *job) {
+// downloadArtifacts sends the archive of a job, or to where it lies: GitLab answers
+// with such a URL, good for itself and of another host, where artifacts are in object
+// storage and the runner asks for it.
+func (c *Coordinator) downloadArtifacts(w http.ResponseWriter, r *http.Request, j *job) {
+	if r.URL.Query().Get("direct_download") == "true" {
+		http.Redirect(w, r, fmt.Sprintf("%s%s%s%d?signature=%s", baseURL(r), apiPrefix, objectsPath, j.spec.ID, signature), http.StatusFound)
+		return
+	}
+	c.sendArchive(w, r, j)
+}
+
+// downloadObject is the object storage.
+func (c *Coordinator) downloadObject(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+	c.mu.Lock()
+	j := c.jobs[id]
+	if j != nil {
+		j.direct++
+	}
+	c.mu.Unlock()
+	if err != nil || j == nil || r.URL.Query().Get("signature") != signature {
+		http.Error(w, "no such object", http.StatusForbidden)
+		return
+	}
+	c.sendArchive(w, r, j)
+}
+
+func (c *Coordinator) sendArchive(w http.ResponseWriter, r *http.Request, j *job) {
 	c.mu.Lock()
 	archive, ok := j.archive()
 	c.mu.Unlock()
@@ -210,8 +248,7 @@ func (c *Coordinator) downloadArtifacts(w http.ResponseWriter, _ *http.Request, 
 		return
 	}
 	w.Header().Set("Content-Type", "application/zip")
-	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write(archive.Content) // a client that went away says so itself
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(archive.Content)) // ranges too
 }
 
 func writeJSON(w http.ResponseWriter, code int, body []byte) {

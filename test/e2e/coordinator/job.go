@@ -28,7 +28,9 @@ type Job struct {
 	Script      []string
 	AfterScript []string
 	Steps       []Step // further ones, between script and after_script
-	Depth       int    // of the clone, 0 = all
+	Hooks       []Hook
+	Retry       Retry
+	Depth       int // of the clone, 0 = all
 	Timeout     time.Duration
 	Cache       []Cache
 	Artifacts   []Artifacts
@@ -60,27 +62,42 @@ type Variable struct {
 
 // Cache is one entry of the keyword cache.
 type Cache struct {
-	Key    string   `json:"key"`
-	Paths  []string `json:"paths"`
-	Policy string   `json:"policy"` // pull-push, pull, push
-	When   string   `json:"when"`   // on_success, on_failure, always
+	Key          string   `json:"key"`
+	FallbackKeys []string `json:"fallback_keys,omitempty"`
+	Paths        []string `json:"paths"`
+	Untracked    bool     `json:"untracked"`
+	Policy       string   `json:"policy"` // pull-push, pull, push
+	When         string   `json:"when"`   // on_success, on_failure, always
 }
 
 // Artifacts is one entry of the keyword artifacts.
 type Artifacts struct {
-	Name     string   `json:"name,omitempty"`
-	Paths    []string `json:"paths"`
-	Exclude  []string `json:"exclude,omitempty"`
-	When     string   `json:"when,omitempty"`
-	Type     string   `json:"artifact_type"`
-	Format   string   `json:"artifact_format"`
-	ExpireIn string   `json:"expire_in,omitempty"`
+	Name      string   `json:"name,omitempty"`
+	Paths     []string `json:"paths"`
+	Exclude   []string `json:"exclude,omitempty"`
+	Untracked bool     `json:"untracked"`
+	When      string   `json:"when,omitempty"`
+	Type      string   `json:"artifact_type"`
+	Format    string   `json:"artifact_format"`
+	ExpireIn  string   `json:"expire_in,omitempty"`
 }
 
 // Step is a step of a job beyond script and after_script, such as release.
 type Step struct {
 	Name   string
 	Script []string
+}
+
+// Hook is a script of the keyword hooks, pre_get_sources_script alone so far.
+type Hook struct {
+	Name   string   `json:"name"`
+	Script []string `json:"script"`
+}
+
+// Retry is the keyword retry, which GitLab keeps to itself.
+type Retry struct {
+	Max  int      // 2 at most in GitLab
+	When []string // failure reasons, or always; none = always
 }
 
 // Credential is a registry login of the job response.
@@ -102,6 +119,7 @@ type response struct {
 	RunnerInfo    runnerInfo   `json:"runner_info"`
 	Variables     []Variable   `json:"variables"`
 	Steps         []step       `json:"steps"`
+	Hooks         []Hook       `json:"hooks,omitempty"`
 	Image         Image        `json:"image"`
 	Services      []Image      `json:"services"`
 	Artifacts     []Artifacts  `json:"artifacts"`
@@ -215,6 +233,7 @@ func (j Job) response(base *url.URL, deps []dependency) response {
 		RunnerInfo:   runnerInfo{Timeout: int64(j.Timeout / time.Second)},
 		Variables:    j.variables(base, repo, sha),
 		Steps:        j.steps(),
+		Hooks:        j.Hooks,
 		Image:        j.Image,
 		Services:     j.Services,
 		Artifacts:    j.artifacts(),
