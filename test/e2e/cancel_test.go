@@ -208,7 +208,8 @@ func TestRunnerGetsSIGTERM(t *testing.T) {
 		traces: []string{"stopped on request", "aborted: terminated"},
 	}
 	inSources := cut{
-		name: "in get_sources", job: coordinator.Job{SHA: "1111111111111111111111111111111111111111"}, state: "failed unknown_failure",
+		name: "in get_sources", state: "failed runner_interrupted",
+		job:    coordinator.Job{SHA: "1111111111111111111111111111111111111111", Reasons: []string{"runner_interrupted"}},
 		stages: "config prepare prepare_script get_sources=2 cleanup",
 		traces: []string{"stopped on request", "aborted: terminated"},
 	}

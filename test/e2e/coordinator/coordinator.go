@@ -283,7 +283,8 @@ func (j *job) finish(result Result) {
 // the keyword retry of a job that has failed asks for it. c.mu must be held.
 func (c *Coordinator) retry(j *job, result Result) {
 	retry := j.spec.Retry
-	asked := len(retry.When) == 0 || slices.Contains(retry.When, "always") || slices.Contains(retry.When, result.FailureReason)
+	asked := len(retry.When)+len(retry.ExitCodes) == 0 || slices.Contains(retry.When, result.FailureReason) ||
+		result.HasExitCode && slices.Contains(retry.ExitCodes, result.ExitCode)
 	if result.State != "failed" || retry.Max == 0 || j.retriedAs != 0 || !asked {
 		return
 	}

@@ -30,7 +30,8 @@ type Job struct {
 	Steps       []Step // further ones, between script and after_script
 	Hooks       []Hook
 	Retry       Retry
-	Depth       int // of the clone, 0 = all
+	Reasons     []string // failure reasons that GitLab knows beside those of every release
+	Depth       int      // of the clone, 0 = all
 	Timeout     time.Duration
 	Cache       []Cache
 	Artifacts   []Artifacts
@@ -96,8 +97,9 @@ type Hook struct {
 
 // Retry is the keyword retry, which GitLab keeps to itself.
 type Retry struct {
-	Max  int      // 2 at most in GitLab
-	When []string // failure reasons, or always; none = always
+	Max       int      // 2 at most in GitLab
+	When      []string // failure reasons
+	ExitCodes []int    // without either: always
 }
 
 // Credential is a registry login of the job response.
@@ -242,7 +244,7 @@ func (j Job) response(base *url.URL, deps []dependency) response {
 		Dependencies: deps,
 		Features: features{
 			TraceSections:     true,
-			FailureReasons:    []string{"unknown_failure", "script_failure", "runner_system_failure", "job_execution_timeout", "job_canceled"},
+			FailureReasons:    append([]string{"unknown_failure", "script_failure", "runner_system_failure", "job_execution_timeout", "job_canceled"}, j.Reasons...),
 			TokenMaskPrefixes: []string{"glpat-"},
 		},
 	}
