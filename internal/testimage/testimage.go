@@ -1,4 +1,4 @@
-// Package testimage builds tiny images out of the host's busybox, OCI layouts of
+// Package testimage builds tiny images out of the host's busybox, roots of Debian's packages, OCI layouts of
 // them, and registries that serve them, for the tests of several packages.
 package testimage
 
