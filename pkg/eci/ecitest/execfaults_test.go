@@ -224,6 +224,20 @@ func TestHandshakeRefusedSoOften(t *testing.T) {
 	}
 }
 
+func TestSlowHandshake(t *testing.T) {
+	s := start(t, ecitest.Options{Faults: ecitest.Faults{Rules: rules(t, "exec:dial=150ms")}})
+	uri := execURI(t, s, running(t, s), nil, "true")["WebSocketUri"].(string)
+	begun := time.Now()
+	conn, _, err := websocket.Dial(t.Context(), uri, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.CloseNow()
+	if took := time.Since(begun); took < 150*time.Millisecond {
+		t.Errorf("answered after %s", took)
+	}
+}
+
 func TestExecStart(t *testing.T) {
 	for _, tt := range []struct {
 		name, rule string

@@ -42,6 +42,8 @@ type ExecFault struct {
 	Expired         bool   // the address has expired when it is dialled: 403
 	RefuseHandshake bool   // answer 502; the address is used up
 
+	Dial time.Duration // from the arrival of the handshake to its answer
+
 	// Drop cuts the TCP connection once DropAfter bytes of stdout were sent
 	// (0 = before the first); with HalfOpen it stays open, but nothing is sent or
 	// heard any more, pings included. With DropFrom, DropAfter counts from the first
@@ -73,12 +75,16 @@ type ExecFault struct {
 // After counts from the moment at which the group is Running.
 type GroupFault struct {
 	HiddenFor      time.Duration     // in place of Switches.NewGroupHiddenFor; 0 = as that says
+	Schedule       time.Duration     // in place of Delays.Schedule; 0 = as that says
 	ScheduleFailed string            // reason of the event with which ECI gives the group up, e.g. NoStock
 	Message        string            // of that event
 	PendingForever bool              // no container is ever started
 	Pull           map[string]string // image, or "*" for each -> why it can't be pulled, as the container runtime says it
 	Mount          string            // why a volume can't be mounted
-	Events         []GroupEvent      // further events, told once the group is Pending
+
+	PullTime map[string]time.Duration // image -> in place of Delays.Pull
+
+	Events []GroupEvent // further events, told once the group is Pending
 
 	Kill    string // name of a container that gets SIGKILL
 	OOM     bool   // Kill is shown as one for memory

@@ -36,6 +36,7 @@ type group struct {
 	mu         sync.Mutex
 	shown      time.Time // in describe answers from then on; zero = the fault is not known yet
 	phase      string    // all but Terminating
+	placed     time.Time // when it was Pending first
 	end        string    // phase that it ends in when ctx ends; "" = Failed
 	deleting   bool
 	abrupt     bool // it ends by KILL alone
@@ -75,7 +76,11 @@ func newGroup(s *Server, seq int, spec *groupSpec) *group {
 func (g *group) run() {
 	defer close(g.gone)
 	defer g.cancel()
-	if !g.s.pause(g.ctx, g.s.opts.Delays.Schedule) {
+	schedule := g.s.opts.Delays.Schedule
+	if g.fault.Schedule > 0 {
+		schedule = g.fault.Schedule
+	}
+	if !g.s.pause(g.ctx, schedule) {
 		g.finish("Failed")
 		return
 	}
@@ -92,6 +97,9 @@ func (g *group) run() {
 	g.placementEvents()
 	g.s.matchCache(g)
 	g.setPhase("Pending")
+	g.mu.Lock()
+	g.placed = time.Now()
+	g.mu.Unlock()
 	g.event("Normal", "Scheduled", "", "Successfully assigned "+g.spec.Name+" to local machine")
 	for _, e := range g.fault.Events {
 		g.event(e.Type, e.Reason, e.Name, e.Message)

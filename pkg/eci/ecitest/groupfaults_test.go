@@ -72,6 +72,25 @@ func TestReclaimGivesNotice(t *testing.T) {
 	}
 }
 
+// A group's own times go before those of the server, and are told of it afterwards.
+func TestSlowGroup(t *testing.T) {
+	s := start(t, ecitest.Options{Faults: ecitest.Faults{Rules: rules(t, "group:schedule=200ms,pull-time=host 300ms")}})
+	id := create(t, s, script("exec sleep 60"))
+	await(t, s, id, status("Running"))
+	g := s.Groups()[0]
+	if waited := g.Placed.Sub(g.Created); waited < 200*time.Millisecond {
+		t.Errorf("placed after %s", waited)
+	}
+	for name, started := range g.Started {
+		if pulled := started.Sub(g.Placed); pulled < 300*time.Millisecond {
+			t.Errorf("%s started %s after it was placed", name, pulled)
+		}
+	}
+	if len(g.Started) != 1 {
+		t.Errorf("%d containers have started: %v", len(g.Started), g.Started)
+	}
+}
+
 func TestHiddenGroup(t *testing.T) {
 	begun := time.Now()
 	s, id := afflicted(t, "group:hidden=300ms", script("exec sleep 60"))

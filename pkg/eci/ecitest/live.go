@@ -11,6 +11,9 @@ type GroupInfo struct {
 	ID, Name, Status string
 	Tags             map[string]string
 	Containers       map[string]string // name -> Waiting, Running or Terminated
+
+	Created, Placed time.Time            // Placed is the end of Scheduling, from which it is billed
+	Started         map[string]time.Time // containers that run
 }
 
 // Groups lists all groups that a describe call could show, oldest first.
@@ -20,12 +23,16 @@ func (s *Server) Groups() []GroupInfo {
 		g.mu.Lock()
 		info := GroupInfo{
 			ID: g.id, Name: g.spec.Name, Status: g.status(), Tags: map[string]string{}, Containers: map[string]string{},
+			Created: g.created, Placed: g.placed, Started: map[string]time.Time{},
 		}
 		for _, t := range g.spec.Tags {
 			info.Tags[t.Key] = t.Value
 		}
 		for _, c := range g.containers {
 			info.Containers[c.spec.Name] = c.current.State
+			if c.current.State == "Running" {
+				info.Started[c.spec.Name] = c.current.Start
+			}
 		}
 		g.mu.Unlock()
 		infos = append(infos, info)

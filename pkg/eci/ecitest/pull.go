@@ -109,7 +109,11 @@ func (c *container) tryPull() (Image, error) {
 	}
 	g.event("Normal", "Pulling", c.spec.Name, fmt.Sprintf("Pulling image %q", ref))
 	begun := time.Now()
-	if !present && !g.s.pause(g.ctx, g.s.opts.Delays.Pull) {
+	takes, set := g.fault.PullTime[ref]
+	if !set {
+		takes = g.s.opts.Delays.Pull
+	}
+	if !present && !g.s.pause(g.ctx, takes) {
 		return Image{}, g.ctx.Err()
 	}
 	if why, fails := g.fault.pullFailure(ref); fails {

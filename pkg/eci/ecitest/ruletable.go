@@ -114,6 +114,7 @@ func execKeys() []ruleKey {
 		flagKey(kindExec, "unreachable", "the socket's host does not answer", func(r *Rule) *bool { return &r.Exec.Unreachable }),
 		flagKey(kindExec, "expired", "the address is used too late", func(r *Rule) *bool { return &r.Exec.Expired }),
 		flagKey(kindExec, "refuse", "answer the handshake with 502", func(r *Rule) *bool { return &r.Exec.RefuseHandshake }),
+		timeKey(kindExec, "dial", "answer the handshake so late", 1, func(r *Rule) *time.Duration { return &r.Exec.Dial }),
 		drop("drop", "lose the connection after so much of stdout", false),
 		drop("half-open", "go silent after so much of stdout, the connection open", true),
 		textKey(kindExec, "drop-from", "TEXT", "for these two: counted from that text in stdout", "", func(r *Rule) *string { return &r.Exec.DropFrom }),
@@ -151,10 +152,11 @@ func execKeys() []ruleKey {
 func groupKeys() []ruleKey {
 	return []ruleKey{
 		timeKey(kindGroup, "hidden", "not listed for so long", 1, func(r *Rule) *time.Duration { return &r.Group.HiddenFor }),
+		timeKey(kindGroup, "schedule", "Scheduling for so long", 1, func(r *Rule) *time.Duration { return &r.Group.Schedule }),
 		flagKey(kindGroup, "pending", "Pending for ever", func(r *Rule) *bool { return &r.Group.PendingForever }),
 		textKey(kindGroup, "schedule-failed", "REASON", "ScheduleFailed, with an event of that reason", "", func(r *Rule) *string { return &r.Group.ScheduleFailed }),
 		textKey(kindGroup, "message", "TEXT", "of that event", "", func(r *Rule) *string { return &r.Group.Message }),
-		pullKey(),
+		pullKey(), pullTimeKey(),
 		textKey(kindGroup, "mount", "WHY", "a volume can't be mounted", defaultMountFailure, func(r *Rule) *string { return &r.Group.Mount }),
 		eventKey(),
 		textKey(kindGroup, "kill", "CONTAINER", "SIGKILL to its PID 1", "", func(r *Rule) *string { return &r.Group.Kill }),
@@ -186,6 +188,33 @@ func pullKey() ruleKey {
 		get: func(r Rule) (values []string, set bool) {
 			for _, image := range slices.Sorted(maps.Keys(r.Group.Pull)) {
 				values = append(values, image+" "+r.Group.Pull[image])
+			}
+			return values, len(values) > 0
+		},
+	}
+}
+
+func pullTimeKey() ruleKey {
+	return ruleKey{
+		kind: kindGroup, name: "pull-time", value: "IMAGE TIME", repeats: true, help: "pulling the image takes so long",
+		set: func(r *Rule, v string) error {
+			image, text, _ := strings.Cut(v, " ")
+			d, err := time.ParseDuration(text)
+			if err != nil || d < 0 || image == "" {
+				return fmt.Errorf("%q is not an image and a time", v)
+			}
+			if _, twice := r.Group.PullTime[image]; twice {
+				return fmt.Errorf("%s is given twice", image)
+			}
+			if r.Group.PullTime == nil {
+				r.Group.PullTime = map[string]time.Duration{}
+			}
+			r.Group.PullTime[image] = d
+			return nil
+		},
+		get: func(r Rule) (values []string, set bool) {
+			for _, image := range slices.Sorted(maps.Keys(r.Group.PullTime)) {
+				values = append(values, image+" "+r.Group.PullTime[image].String())
 			}
 			return values, len(values) > 0
 		},

@@ -32,6 +32,9 @@ func TestParseRules(t *testing.T) {
 		{"half-open", "exec:half-open=7", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Drop: true, DropAfter: 7, HalfOpen: true}}},
 		{"the life of a socket", "exec:start=call,drop-every=2s,idle=1s", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Start: "call", DropEvery: 2 * time.Second, Idle: time.Second}}},
 		{"addresses", "exec:unreachable,expired", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Unreachable: true, Expired: true}}},
+		{"a slow handshake", "exec:dial=80ms", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{Dial: 80 * time.Millisecond}}},
+		{"slow groups", "group:schedule=12s,pull-time=a:1 30s,pull-time=b:1 0s", "", ecitest.Rule{Target: "group", Group: ecitest.GroupFault{
+			Schedule: 12 * time.Second, PullTime: map[string]time.Duration{"a:1": 30 * time.Second, "b:1": 0}}}},
 		{"frames", "exec:split=1,merge,text,unprefixed,empty-frames,swallow=40", "",
 			ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{MaxFrame: 1, Merge: true, Text: true, Unprefixed: true, EmptyFrames: true, SwallowFinal: 40}}},
 		{"stdin", "exec:stdin-stop=1,stdin-lose=2,stdin-cut=3", "", ecitest.Rule{Target: "exec", Exec: ecitest.ExecFault{
@@ -81,8 +84,8 @@ func TestParseRulesTellsEveryMistake(t *testing.T) {
 			"refuse takes no value", "split needs a value: split=N", `after: "soon" is not a time such as`}},
 		{"a status without a code", []string{"*:error=404"}, []string{"404 needs a code of ECI, such as 404/Throttling.User"}},
 		{"probability", []string{"*:cut=after,probability=1.5", "*:cut=after,probability=NaN"}, []string{`"1.5" is not a number above 0`, `"NaN" is not`}},
-		{"twice", []string{"exec:drop=1,drop=2", "exec:drop=1,half-open=2", "group:pull=a,pull=a"}, []string{
-			"drop is given twice", "drop and half-open exclude each other", "a is given twice"}},
+		{"twice", []string{"exec:drop=1,drop=2", "exec:drop=1,half-open=2", "group:pull=a,pull=a", "group:pull-time=a 1s,pull-time=a 2s"}, []string{
+			"drop is given twice", "drop and half-open exclude each other", "a is given twice", "a is given twice"}},
 		{"nothing", []string{"exec:times=1"}, []string{"names nothing that goes wrong"}},
 		{"alone", []string{"*:delay=1s,message=x", "group:pending,message=x", "group:pending,after=1s", "group:delete,notice=1s", "group:oom"}, []string{
 			"message needs error", "message needs schedule-failed", "after needs kill, reclaim or delete", "notice needs reclaim", "oom needs kill"}},
@@ -90,7 +93,8 @@ func TestParseRulesTellsEveryMistake(t *testing.T) {
 			"drop-from needs drop or half-open", "drop-from-skip needs drop-from"}},
 		{"excluded", []string{"*:error=503,cut=after"}, []string{"error, cut and truncate exclude each other"}},
 		{"quotes", []string{`group:mount="x`, `group:mount="x"y`, "exec:,refuse"}, []string{"the quotes do not end", `"y" follows the quotes`, "a key is empty"}},
-		{"values", []string{"exec:where=x,start=soon,swallow=0", "group:event=Warning x,kill=,pending"}, []string{
+		{"values", []string{"exec:where=x,start=soon,swallow=0", "group:event=Warning x,kill=,pending,pull-time=a soon"}, []string{
+			`pull-time: "a soon" is not an image and a time`,
 			`"x" is not NAME=PATTERN`, `start: "soon" is not call or connect`, `swallow: "0" is not`, `event: "Warning x" is not Normal or Warning`, "kill: the value is empty"}},
 	}
 	for _, tt := range tests {

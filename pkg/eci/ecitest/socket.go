@@ -35,6 +35,10 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 	x.expiry.Stop()
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
+	if !s.pause(ctx, x.fault.Dial) {
+		x.abandon()
+		return
+	}
 	switch {
 	case x.fault.RefuseHandshake:
 		x.abandon()
