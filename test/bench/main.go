@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/sandbox"
+)
+
+// options are the flags.
+type options struct {
+	profiles string
+	hosts    int
+	jobs     int
+	pull     time.Duration
+	seed     uint64
+	shared   bool
+	crowd    int
+	stream   int
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.profiles, "profile", "zero,cloud", "`PROFILES` to measure: zero, cloud")
+	flag.IntVar(&o.hosts, "hosts", 6, "runners' hosts that work at the same time in cloud, each with one job at a time")
+	flag.IntVar(&o.jobs, "jobs", 6, "jobs of each host, one after the other")
+	flag.DurationVar(&o.pull, "pull", 4*time.Second, "what pulling each image takes in cloud")
+	flag.Uint64Var(&o.seed, "seed", 1, "of what is drawn")
+	flag.BoolVar(&o.shared, "shared-connection", false, "with [exec] shared_connection")
+	flag.IntVar(&o.crowd, "crowd", 50, "jobs at the same time on one host, with the documented limits of each action in cloud; 0 for none")
+	flag.IntVar(&o.stream, "stream", 20, "jobs that print at the same time, for memory and lag; 0 for none")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := bench(ctx, o)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err) //nolint:errcheck // nowhere left to say it
+		os.Exit(1)
+	}
+}
+
+// bench takes each profile through its jobs and prints the table.
+func bench(ctx context.Context, o options) (err error) {
+	if err := sandbox.Supported(); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "eci-executor-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	driver, err := build(ctx, dir)
+	if err != nil {
+		return err
+	}
+	t := newTable(os.Stdout)
+	if err := t.driver(ctx, driver); err != nil {
+		return err
+	}
+	for _, name := range strings.Split(o.profiles, ",") {
+		p, known := profiles(o)[name]
+		if !known {
+			return fmt.Errorf("unknown profile %q: it is zero or cloud", name)
+		}
+		if err := measure(ctx, p, o, driver, filepath.Join(dir, name), t); err != nil {
+			return fmt.Errorf("profile %s: %w", name, err)
+		}
+	}
+	if o.stream > 0 {
+		if err := measureStreams(ctx, o, driver, filepath.Join(dir, "stream"), t); err != nil {
+			return fmt.Errorf("streaming: %w", err)
+		}
+	}
+	return t.flush()
+}
+
+// measure takes a profile's jobs through their stages: alone, and as a crowd.
+func measure(ctx context.Context, p profile, o options, driver, dir string, t *table) (err error) {
+	hosts, jobs := 1, 5*o.jobs
+	if p.name == "cloud" {
+		hosts, jobs = o.hosts, o.jobs
+	}
+	w, err := newWorld(p, o, driver, filepath.Join(dir, "alone"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	results, err := w.alone(ctx, hosts, jobs)
+	if err != nil {
+		return err
+	}
+	if err := t.alone(ctx, p, w, results); err != nil {
+		return err
+	}
+	if o.crowd == 0 || p.name != "cloud" {
+		return nil
+	}
+	many, err := newWorld(p.limited(), o, driver, filepath.Join(dir, "crowd"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, many.close()) }()
+	begun := time.Now()
+	if results, err = many.crowd(ctx, o.crowd); err != nil {
+		return err
+	}
+	t.crowd(many, results, time.Since(begun))
+	return nil
+}
+
+// quantile is the q-th of values, which it sorts; 0 where there are none.
+func quantile[T int | float64 | time.Duration](values []T, q float64) (v T) {
+	if len(values) == 0 {
+		return v
+	}
+	slices.Sort(values)
+	return values[min(len(values)-1, int(q*float64(len(values))))]
+}

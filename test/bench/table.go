@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// table is what is printed: what, ours, the floor, the ratio, and the target.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(out io.Writer) *table {
+	t := &table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t.line("", "ours", "floor", "ratio", "target")
+	return t
+}
+
+func (t *table) flush() error { return t.w.Flush() }
+
+func (t *table) line(cells ...string) {
+	fmt.Fprintln(t.w, strings.Join(cells, "\t")) //nolint:errcheck // flush tells it
+}
+
+// row is one figure; floor and target may be empty.
+func (t *table) row(what, ours, floor, target string) { t.line(what, ours, floor, "", target) }
+
+// beside is one time beside its floor.
+func (t *table) beside(what string, ours, floor time.Duration, target string) {
+	t.line(what, ms(ours), ms(floor), fmt.Sprintf("%.1f", float64(ours)/float64(max(floor, 1))), target)
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
+
+func inSeconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+
+func fields(s string) []string { return strings.Fields(s) }
+
+// driver has the size of the binary and the time of a start that does nothing.
+func (t *table) driver(ctx context.Context, driver string) error {
+	info, err := os.Stat(driver)
+	if err != nil {
+		return err
+	}
+	starts, cpu, err := repeated(ctx, 40, driver, "version")
+	if err != nil {
+		return err
+	}
+	bare, _, err := repeated(ctx, 40, "/bin/true")
+	if err != nil {
+		return err
+	}
+	t.row("binary, stripped", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), "", "< 20 MB")
+	t.beside("start-up", starts, bare, "< 8 ms")
+	t.row("start-up, CPU", ms(cpu), "", "")
+	return nil
+}
+
+// repeated is the median time and CPU of a command.
+func repeated(ctx context.Context, n int, name string, args ...string) (whole, cpu time.Duration, err error) {
+	var times, cpus []time.Duration
+	for range n {
+		command := exec.CommandContext(ctx, name, args...) //nolint:gosec // the benchmark's own choice
+		begun := time.Now()
+		if err := command.Run(); err != nil {
+			return 0, 0, err
+		}
+		times = append(times, time.Since(begun))
+		cpus = append(cpus, command.ProcessState.UserTime()+command.ProcessState.SystemTime())
+	}
+	return quantile(times, 0.5), quantile(cpus, 0.5), nil
+}
+
+// hostFloor is a stage of a driver that does nothing but run `bash "$1"` on the host,
+// but for the script itself.
+func hostFloor(ctx context.Context, dir string) (time.Duration, error) {
+	file := dir + "/floor"
+	if err := os.WriteFile(file, []byte(script), 0o700); err != nil { //nolint:gosec // a script
+		return 0, err
+	}
+	var times []time.Duration
+	for range 40 {
+		begun := time.Now()
+		out, err := exec.CommandContext(ctx, "bash", file).Output() //nolint:gosec // the benchmark's own script
+		if err != nil {
+			return 0, err
+		}
+		one, err := timesOf(string(out), begun, time.Now())
+		if err != nil {
+			return 0, err
+		}
+		times = append(times, one.own())
+	}
+	return quantile(times, 0.5), nil
+}
+
+// alone has the rows of jobs that are the only ones of their host.
+func (t *table) alone(ctx context.Context, p profile, w *world, results []result) error {
+	prices := 0
+	for _, c := range w.server.Calls() {
+		if c.Action == "DescribeContainerGroupPrice" {
+			prices++
+		}
+	}
+	results[0].calls["DescribeContainerGroupPrice"] = prices // for all, as a host asks once a day
+	onHost, err := hostFloor(ctx, w.dir)
+	if err != nil {
+		return err
+	}
+	var own, bare, toBegin, cpu, both, prepare, toDelete, billed, idle []time.Duration
+	perJob, mostPolls := 0.0, 0
+	for _, r := range results {
+		for _, one := range r.runs {
+			own, toBegin, cpu = append(own, one.own()), append(toBegin, one.toBegin), append(cpu, one.cpu)
+		}
+		bare, both = append(bare, r.floor...), append(both, r.config+r.cleanup)
+		prepare, toDelete = append(prepare, r.prepare), append(toDelete, r.toDelete)
+		billed, idle = append(billed, r.billed), append(idle, r.idle)
+		mostPolls = max(mostPolls, r.polls)
+		perJob += float64(sum(r.calls)-r.polls) / float64(len(results))
+	}
+	t.line(fmt.Sprintf("%s, %d jobs of %d stages, each alone on its host", p.name, len(results), len(subStages())))
+	t.row("  API calls a job besides polling", fmt.Sprintf("%.2f: %s", perJob, actions(results)), "", "<= 10")
+	t.row("  polls a job, at most", fmt.Sprint(mostPolls), "", "<= 15")
+	t.beside("  run, beyond its script, over bash on the host", quantile(own, 0.5), onHost, "")
+	t.beside("  run, beyond its script, over a bare exec in the container", quantile(own, 0.5), quantile(bare, 0.5), "")
+	limit := map[string]string{"zero": "<= 20 ms", "cloud": "<= 25 ms"}[p.name]
+	t.row("  run, of our own", ms(quantile(own, 0.5)-quantile(bare, 0.5)), "", limit)
+	t.row("  run, from its start to the script's", ms(quantile(toBegin, 0.5)), "", "")
+	t.row("  run, CPU", ms(quantile(cpu, 0.5)), "", "<= 40 ms")
+	t.row("  config and cleanup", ms(quantile(both, 0.5)-2*p.call), "", "<= 25 ms, API calls not counted")
+	t.row("  prepare's delay after the group can be used, p50", inSeconds(quantile(prepare, 0.5)), "", "<= 0.4 s")
+	t.row("  prepare's delay after the group can be used, p95", inSeconds(quantile(prepare, 0.95)), "", "<= 1 s")
+	t.row("  from the job's last line to the delete call", ms(quantile(toDelete, 0.95)), "", "< 300 ms")
+	t.row("  billed a job", inSeconds(quantile(billed, 0.5)), "", "")
+	t.row("  of that idle", inSeconds(quantile(idle, 0.5)), "", "")
+	return nil
+}
+
+func sum(counts map[string]int) (n int) {
+	for _, v := range counts {
+		n += v
+	}
+	return n
+}
+
+// actions are the calls of a job by action, polls apart.
+func actions(results []result) string {
+	total := map[string]int{}
+	for _, r := range results {
+		for action, n := range r.calls {
+			total[action] += n
+		}
+		total["DescribeContainerGroups"] -= r.polls
+	}
+	var parts []string
+	for _, action := range slices.Sorted(maps.Keys(total)) {
+		if total[action] > 0 {
+			parts = append(parts, fmt.Sprintf("%s %.3g", action, float64(total[action])/float64(len(results))))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// perMinute are the documented limits of the actions that a job makes (eci-api.md, 5.4).
+func perMinute() map[string]float64 {
+	return map[string]float64{"CreateContainerGroup": 1000, "DeleteContainerGroup": 1000, "DescribeContainerGroups": 2000,
+		"DescribeContainerGroupPrice": 1000, "ExecContainerCommand": 500, "DescribeContainerLog": 500}
+}
+
+// crowd has the rows of jobs that one host does at the same time.
+func (t *table) crowd(w *world, results []result, took time.Duration) {
+	failed, polls := 0, 0
+	for _, r := range results {
+		if r.failed != nil {
+			failed++
+			fmt.Fprintln(os.Stderr, r.failed) //nolint:errcheck // the table counts it
+		}
+		polls += r.polls
+	}
+	total, refused := map[string]float64{}, 0
+	for _, c := range w.server.Calls() {
+		if strings.HasPrefix(c.Code, "Throttling") {
+			refused++
+		}
+		total[c.Action]++
+	}
+	shared := total["DescribeContainerGroupStatus"]
+	jobs, narrowest := math.Inf(1), ""
+	for action, limit := range perMinute() {
+		if n := limit / (total[action] / float64(len(results))); n < jobs {
+			jobs, narrowest = n, action
+		}
+	}
+	t.line(fmt.Sprintf("%s, %d jobs at once on one host, within the documented limits", w.name, len(results)))
+	t.row("  failed", fmt.Sprint(failed), "", "0")
+	t.row("  calls refused by the limits", fmt.Sprint(refused), "", "0")
+	t.row("  polls a job", fmt.Sprintf("%.1f, %.2f of them shared", (float64(polls)+shared)/float64(len(results)), shared/float64(len(results))), "", "<= 5")
+	t.row("  jobs a minute within the limits", fmt.Sprintf("%.0f (%s)", jobs, narrowest), "", "")
+	t.row("  took", inSeconds(took), "", "")
+}
+
+// streams has the rows of jobs that print at the same time.
+func (t *table) streams(s streamed) {
+	t.line(fmt.Sprintf("%d jobs that print at the same time", s.jobs))
+	t.row("  failed", fmt.Sprint(s.failed), "", "0")
+	t.row("  run's private memory, at most", fmt.Sprintf("%.1f MiB of %.1f resident", quantile(s.private, 1), quantile(s.resident, 1)), "", "<= 10 MB")
+	t.row("  run's CPU for 10 s and 100 lines", ms(quantile(s.cpu, 0.5)), "", "<= 40 ms")
+	t.row("  a line's lag, p50", ms(quantile(s.lags, 0.5)), "", "")
+	t.row("  a line's lag, p99", ms(quantile(s.lags, 0.99)), "", "< 1 s")
+}
