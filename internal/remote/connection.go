@@ -19,6 +19,9 @@ type connection struct {
 	outbox  chan []byte
 	heard   atomic.Int64 // when the last bytes came, in Unix nanoseconds
 
+	loan   Loan   // nil for an exec of the run's own
+	waited string // id of the exec that a shared one must answer by, "" once it has
+
 	mu  sync.Mutex
 	err error
 }

@@ -69,27 +69,32 @@ settled() {
 }
 
 # words: stdin after the script, of which upload may have left $rest, up to the nonce.
-# stop asks for a stop; bye, or its end, ends this exec.
+# stop asks for a stop; bye, the next run's attach where bye was damaged, or the end of
+# stdin ends this exec's work for the run.
 words() {
 	while read -r word; do
 		case $rest$word in
 		script*"$nonce") rest='' ;;
 		stop) true >"$ctl/$run.stopping" && wake tail.wake ;;
-		bye) break ;;
+		bye | attach\ *) break ;;
 		esac
 	done
 	[ $sleeper = read ] && echo "bye $exec" >&7
 }
 
-# supersede: an exec whose connection is lost does not die by itself.
+# supersede: an exec whose connection is lost does not die by itself. A shared one has
+# its id before the - of those of its runs, and the next run has another.
 supersede() {
+	older=''
+	read -r older <"$ctl/$run.owner"
+	older=${older%%-*}
 	for proc in /proc/[0-9]*; do
 		[ "${proc#/proc/}" = $$ ] && continue
 		line=''
 		read -r line 2>/dev/null <"$proc/cmdline"
 		case $line in
 		*"$exec"*) ;;
-		*attach*"$run"*) kill -s KILL "${proc#/proc/}" 2>/dev/null ;;
+		*attach*"$run"* | *share*"${older:-none}"*) kill -s KILL "${proc#/proc/}" 2>/dev/null ;;
 		esac
 	done
 }
@@ -291,40 +296,72 @@ ending() {
 }
 
 # farewell: output sent just before an exec exits is cut off by some servers, so
-# the driver says bye first; a minute later nobody will.
+# the driver says bye first; a minute later nobody will, and it is false.
 farewell() {
 	[ -n "$listener" ] || return 0
 	if [ $sleeper = read ]; then
 		until [ "$word" = "bye $exec" ]; do read -r -t 60 word <&7 || break; done
 		kill "$listener"
-		return 0
+		[ "$word" = "bye $exec" ]
+		return
 	fi
 	sleep 60 <&- >/dev/null 2>&1 6<&- &
 	napper=$!
 	trap : CHLD # ends a wait for the one when the other has ended
 	while kill -0 "$listener" && kill -0 "$napper"; do wait "$listener"; done
-	kill "$napper" "$listener"
+	trap - CHLD
+	kill "$listener"
+	kill "$napper"
 }
 
 attach() {
-	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	exec 6<&0 </dev/null 2>/dev/null
 	umask 0
+	shared=''
+	carry "$@"
+}
+
+# share: carries one run after the other. Two equal lines before the script ask for each
+# in the words of an attach: bytes lost or doubled on the way make them differ. After
+# any doubt this exec ends, and the driver goes on by one of the run's own.
+share() {
+	exec 6<&0 </dev/null 2>/dev/null
+	umask 0
+	shared=yes listener=''
+	while read -r line <&6; do
+		again=''
+		read -r again <&6
+		case $line in
+		attach\ *) [ "$line" = "$again" ] || fail again "the command arrived damaged" ;;
+		*) fail again "the command arrived damaged" ;;
+		esac
+		# shellcheck disable=SC2086 # they are its words
+		carry ${line#attach } || return
+		listener=''
+	done
+}
+
+# carry: an attach's work for its run; false where the driver has not said bye.
+carry() {
+	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	listener='' rest=''
 	printf '#hello %s %s\n' "$run" "$exec"
 	until [ -e "$ctl/helper.ready" ]; do
 		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
 		sleep 0.05 || sleep 1
 	done
-	[ -e "$ctl/$run.owner" ] && supersede
-	echo "$exec" >"$ctl/$run.owner"
+	if ! claim "$ctl/$run.owner" "$exec"; then
+		# A driver that has given the shared exec up has opened another one meanwhile.
+		[ -n "$shared" ] && return 1
+		supersede
+		echo "$exec" >"$ctl/$run.owner"
+	fi
 	[ "$size" -gt 0 ] && upload
 	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
 	printf '#up\n'
 	waits
 	words <&6 &
 	listener=$!
-	exec 6<&-
 	tail_log
 	farewell
 }

@@ -6,6 +6,7 @@
 #   eci-remote build                PID 1 of build: shell builtins alone
 #   eci-remote warm ROLE SLOT       a shell of either that waits to become a script's
 #   eci-remote attach RUN EXEC ROLE SHELL SIZE OFFSET NONCE BEAT_MS
+#   eci-remote share ID             attach, for one run after the other: stdin has the words
 #   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
 #   eci-remote sync ...             the same in pieces, for Sync execs: eci-remote-sync.sh
 #
@@ -68,7 +69,7 @@ wake() {
 }
 
 # A shell parses as it goes: an attach, whose start a job waits for, needs no more.
-[ "$1" = attach ] && shift && . "$0-attach" && attach "$@" && exit
+case $1 in attach | share) . "$0-attach" && "$@"; exit ;; esac
 
 # ---------------------------------------------------------------- processes
 

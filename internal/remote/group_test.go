@@ -138,6 +138,20 @@ func (s *execStream) Stderr() string              { return "" }
 func (s *execStream) Close() error                { return errors.Join(s.in.Close(), s.out.Close()) }
 
 func (g *group) open(_ context.Context, role Role, command []string) (Stream, error) {
+	stream, err := g.exec(role, command)
+	if err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.faulty != nil {
+		return g.faulty(g.execs-1, stream), nil
+	}
+	return stream, nil
+}
+
+// exec starts a process and counts it.
+func (g *group) exec(role Role, command []string) (*execStream, error) {
 	inR, inW, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -153,13 +167,8 @@ func (g *group) open(_ context.Context, role Role, command []string) (Stream, er
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	stream := &execStream{in: inW, out: outR}
-	n := g.execs
 	g.execs++
-	if g.faulty != nil {
-		return g.faulty(n, stream), nil
-	}
-	return stream, nil
+	return &execStream{in: inW, out: outR}, nil
 }
 
 // diagnose is what the API would say.

@@ -36,6 +36,7 @@ type record struct {
 	offset  int64  // data: of its first byte
 	payload []byte // data; good until the record after the next one is read
 	run     string // hello, end
+	exec    string // hello: the exec's id
 	role    Role   // hello of a log's reader: whose PID 1 has the run
 	status  string // end: a number, or "lost"
 	length  int64  // end: of the whole log; left: processes
@@ -131,7 +132,7 @@ func parseHeader(line string) (record, error) {
 	var err error
 	switch rec.kind {
 	case kindHello:
-		rec.run = args[0]
+		rec.run, rec.exec = args[0], args[1]
 		role, _, _ := strings.Cut(args[1], ".") // the exec's id in a hello of eci-remote
 		rec.role = Role(role)
 	case kindData:

@@ -20,7 +20,7 @@ func TestDecoderReadsRecords(t *testing.T) {
 		input string
 		want  record
 	}{
-		{"hello", "#hello r1 e1\n", record{kind: kindHello, run: "r1", role: "e1"}},
+		{"hello", "#hello r1 e1\n", record{kind: kindHello, run: "r1", exec: "e1", role: "e1"}},
 		{"up", "#up\n", record{kind: kindUp}},
 		{"data", "#data 7 3\na\x00\xff\n#ok 10\n", record{kind: kindData, offset: 7, length: 3, payload: []byte("a\x00\xff")}},
 		{"data that looks like records", "#data 0 8\n#end\n#ok\n#ok 8\n", record{kind: kindData, length: 8, payload: []byte("#end\n#ok")}},

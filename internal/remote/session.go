@@ -41,6 +41,8 @@ type Result struct {
 type Session struct {
 	// Open starts an exec of command in the container and connects to it.
 	Open func(ctx context.Context, container Role, command []string) (Stream, error)
+	// Borrow, where it is set, is asked first, once for each run: see Loan.
+	Borrow func(ctx context.Context) (Loan, error)
 	// Diagnose is asked when something looks dead: nil while the group and both
 	// of its containers run, otherwise the reason, which ends the run.
 	Diagnose func(ctx context.Context) error
@@ -63,6 +65,8 @@ type run struct {
 	digest   string // of the script
 	offset   int64  // bytes of log written out
 	sum      hash.Hash
+	begun    bool // a shared exec was asked for
+	borrowed bool // it is the one in use
 	uploaded bool // the script is known to be there
 	doubted  bool // an end record's digest disagreed once
 	execs    int
@@ -85,6 +89,10 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 		var lost *lostError
 		if !errors.As(err, &lost) {
 			return result, err
+		}
+		if r.borrowed { // which says nothing about the group
+			r.Logger.WithError(err).WithFields(logrus.Fields{"run": r.id, "offset": r.offset}).Info("shared exec lost, opening one of the stage's own")
+			continue
 		}
 		r.Logger.WithError(err).WithFields(logrus.Fields{"run": r.id, "offset": r.offset}).Warn("exec lost, opening another one")
 		if err := r.diagnose(ctx); err != nil {
@@ -127,33 +135,53 @@ func (r *run) notice() {
 	}
 }
 
-// command is the exec that uploads the script unless it is there, and tails.
-func (r *run) command() []string {
+// attach is what asks for the script to be taken in unless it is there, and to be
+// followed, by an exec with that id.
+func (r *run) attach(exec string) []string {
 	size := len(r.job.Body)
 	if r.uploaded {
 		size = 0
 	}
-	r.execs++
-	return []string{"sh", scriptPath, "attach", r.id, randomHex(4), string(r.job.Role), r.job.Shell,
+	return []string{"attach", r.id, exec, string(r.job.Role), r.job.Shell,
 		fmt.Sprint(size), fmt.Sprint(r.offset), r.nonce, fmt.Sprint(r.Settings.Heartbeat.Milliseconds())}
+}
+
+// connect opens the run's own exec, or takes one that is shared.
+func (r *run) connect(ctx context.Context) (*connection, error) {
+	conn, err := r.borrow(ctx)
+	r.borrowed = conn != nil
+	if conn == nil && err == nil {
+		r.execs++
+		var stream Stream
+		if stream, err = r.Open(ctx, Helper, append([]string{"sh", scriptPath}, r.attach(randomHex(4))...)); err == nil {
+			conn = newConnection(stream)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening an exec in helper: %w", err)
+	}
+	if !r.uploaded {
+		conn.write(append(bytes.Clone(r.job.Body), r.nonce+"\n"...))
+	}
+	return conn, nil
 }
 
 // attempt is one exec, from its opening to its loss or to the end of the run.
 func (r *run) attempt(ctx context.Context) (Result, error) {
-	command := r.command()
-	stream, err := r.Open(ctx, Helper, command)
+	conn, err := r.connect(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
 			return Result{}, r.stop(nil)
 		}
-		return Result{}, &lostError{fmt.Errorf("opening an exec in helper: %w", err)}
+		return Result{}, &lostError{err}
 	}
-	conn := newConnection(stream)
 	defer conn.close()
-	if !r.uploaded {
-		conn.write(append(bytes.Clone(r.job.Body), r.nonce+"\n"...))
-	}
-	idle := time.NewTimer(r.Settings.Idle)
+	return r.follow(ctx, conn)
+}
+
+// follow takes in what comes over a connection until that is lost or the run has ended.
+func (r *run) follow(ctx context.Context, conn *connection) (Result, error) {
+	idle := time.NewTimer(conn.patience(r.Settings))
 	defer idle.Stop()
 	diagnose := time.NewTicker(r.Settings.Diagnose)
 	defer diagnose.Stop()
@@ -162,11 +190,12 @@ func (r *run) attempt(ctx context.Context) (Result, error) {
 		case <-ctx.Done():
 			return Result{}, r.stop(conn)
 		case <-idle.C:
-			if left := r.Settings.Idle - conn.silence(); left > 0 {
+			limit := conn.patience(r.Settings)
+			if left := limit - conn.silence(); left > 0 {
 				idle.Reset(left)
 				continue
 			}
-			return Result{}, &lostError{fmt.Errorf("nothing came for %s", r.Settings.Idle)}
+			return Result{}, &lostError{fmt.Errorf("nothing came for %s", limit)}
 		case <-diagnose.C:
 			if err := r.diagnose(ctx); err != nil {
 				return Result{}, err
@@ -175,8 +204,14 @@ func (r *run) attempt(ctx context.Context) (Result, error) {
 			if !open {
 				return Result{}, &lostError{conn.failure()}
 			}
+			if err := conn.greet(rec, r.id); err != nil {
+				return Result{}, &lostError{err}
+			}
 			if result, over, err := r.handle(ctx, rec); over || err != nil {
 				conn.bye()
+				if err == nil {
+					conn.giveBack()
+				}
 				return result, err
 			}
 		}

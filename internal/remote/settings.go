@@ -6,6 +6,7 @@ import "time"
 type Settings struct {
 	Heartbeat   time.Duration // eci-remote sends a record at least this often
 	Idle        time.Duration // without a byte for this long, a connection is given up
+	Greeting    time.Duration // without a word for this long after it was asked for a run, a shared exec is given up
 	BackoffMin  time.Duration // pause before an exec that replaces a lost one ...
 	BackoffMax  time.Duration // ... which doubles up to this
 	Diagnose    time.Duration // how often the caller is asked whether the group still lives
@@ -27,6 +28,7 @@ func DefaultSettings() Settings {
 	return Settings{
 		Heartbeat:   15 * time.Second,
 		Idle:        50 * time.Second,
+		Greeting:    3 * time.Second,
 		BackoffMin:  time.Second,
 		BackoffMax:  30 * time.Second,
 		Diagnose:    time.Minute,
@@ -44,7 +46,7 @@ func DefaultSettings() Settings {
 // Scaled divides every time by n.
 func (s Settings) Scaled(n int) Settings {
 	d := time.Duration(n)
-	return Settings{s.Heartbeat / d, s.Idle / d, s.BackoffMin / d, s.BackoffMax / d,
+	return Settings{s.Heartbeat / d, s.Idle / d, s.Greeting / d, s.BackoffMin / d, s.BackoffMax / d,
 		s.Diagnose / d, s.Death / d, s.StopConfirm / d, s.StopLimit / d, s.Notice / d,
 		s.PollMin / d, s.PollBusy / d, s.PollMax / d, s.PollHold / d}
 }

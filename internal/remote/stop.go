@@ -14,7 +14,7 @@ import (
 func (r *run) stop(conn *connection) error {
 	ctx, cancel := context.WithTimeout(context.Background(), r.Settings.StopLimit)
 	defer cancel()
-	if conn != nil && r.stopThroughStream(ctx, conn) {
+	if conn != nil && conn.waited == "" && r.stopThroughStream(ctx, conn) {
 		return ErrStopped
 	}
 	pause := r.Settings.BackoffMin
