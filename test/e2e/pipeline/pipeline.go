@@ -176,7 +176,7 @@ func (j job) expand(name string, common defaults, variables map[string]string) c
 }
 
 func (c cache) expand() coordinator.Cache {
-	out := coordinator.Cache(c)
+	out := coordinator.Cache{Key: c.Key, Paths: c.Paths, Policy: c.Policy, When: c.When}
 	for field, value := range map[*string]string{&out.Key: "default", &out.Policy: "pull-push", &out.When: "on_success"} {
 		if *field == "" {
 			*field = value
