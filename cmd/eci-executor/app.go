@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -89,7 +88,7 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.imageCache(), commands.demo(), commands.sim(), commands.version(),
+		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.imageCache(), commands.demo(), commands.sim(), commands.completion(), commands.man(), commands.version(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError
@@ -137,23 +136,4 @@ func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
 		return nil, fmt.Errorf("--log-format %q: must be text or json", format)
 	}
 	return logger, nil
-}
-
-// version is that of the module as the go command stamped it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
-func (c commands) version() *cli.Command {
-	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version",
-		Action: func(*cli.Context) error {
-			_, err := fmt.Fprintf(c.stdout, "eci-executor %s\n", version())
-			return err
-		},
-	}
 }
