@@ -1,5 +1,58 @@
-# What the driver costs, beside the floor, as one table: docs/performance.md.
-bench:
-	go run ./test/bench $(BENCHFLAGS)
+# What a contributor runs; CONTRIBUTING.md says when. `make` alone lists it.
+GOTOOL = go tool -modfile=tools/go.mod
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+.PHONY: build
+build: ## the binary, ./eci-executor
+	CGO_ENABLED=0 go build -o eci-executor ./cmd/eci-executor
+
+.PHONY: demo
+demo: ## the main job on the local ECI
+	go run ./cmd/eci-executor demo
+
+.PHONY: test
+test: ## all tests but those in a guest kernel
+	go test ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet and golangci-lint
+	test -z "$$(git ls-files '*.go' | xargs gofmt -l | tee /dev/stderr)"
+	go vet -tags qemu ./...
+	$(GOTOOL) golangci-lint run ./...
+
+.PHONY: golden
+golden: ## rewrite the golden files that tests compare with; look at the diff
+	go test ./internal/config -run TestManyMistakesAtOnce -update
+	go test ./pkg/eci -run TestParamsGolden -update
+	go test ./pkg/stages -run 'TestRequests|TestStories|TestErrorsDocument' -update
+	go test ./pkg/check -run TestDocument -update
+	go test ./test/messages -run TestTroubleshooting -update
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for a minute
+	@for package in $$(grep -rl --include=*_test.go '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$package/*_test.go); do \
+			go test $$package -run xxx -fuzz "^$$target$$" -fuzztime 1m || exit 1; done; done
+
+.PHONY: ci
+ci: ## everything that must hold before a change lands, as CI runs it
+	.ci/run
 
 .PHONY: bench
+bench: ## what the driver costs, beside the floor, as one table: docs/performance.md
+	go run ./test/bench $(BENCHFLAGS)
+
+.PHONY: licences
+licences: ## the licences of all that is linked into the binary
+	$(GOTOOL) go-licenses report ./cmd/eci-executor
+
+.PHONY: vulnerabilities
+vulnerabilities: ## known ones that the program reaches; needs vuln.go.dev
+	$(GOTOOL) govulncheck ./...
+
+.PHONY: release
+release: ## binaries, packages, SBOM and checksums for amd64 and arm64, in dist/
+	packaging/release

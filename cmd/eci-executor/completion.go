@@ -24,7 +24,7 @@ func (c commands) completion() *cli.Command {
 		UsageText: "eci-executor completion bash >/etc/bash_completion.d/eci-executor\n   eci-executor completion zsh >DIRECTORY-OF-FPATH/_eci-executor\n   eci-executor completion fish >~/.config/fish/completions/eci-executor.fish",
 		ArgsUsage: "SHELL",
 		Action: func(ctx *cli.Context) error {
-			text := ""
+			var text string
 			switch shell := ctx.Args().First(); shell {
 			case "bash":
 				text = bashCompletion
