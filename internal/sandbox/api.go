@@ -32,6 +32,7 @@ type ContainerConfig struct {
 	TerminationMessagePath string    // "" = /dev/termination-log; a 0666 file whose first 4 KiB become Status.Message
 	CPU                    float64
 	MemoryBytes            int64
+	Rootless               bool // user namespaces, mounts inside them, and /dev/fuse where the host has it
 }
 
 // Mount is a bind mount of a host path, or a tmpfs where Tmpfs is set.

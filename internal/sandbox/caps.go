@@ -41,7 +41,9 @@ type credentials struct {
 // container for good: bounding set, ids, capability sets, no_new_privs, seccomp.
 // Raw system calls throughout: the syscall package's setters act on all threads
 // of the process. Capabilities are root's alone to use. A privileged container keeps
-// what this process has, and is not filtered. With userNS set, setgroups may be refused.
+// what this process has, and is not filtered; nor is a Rootless one: what the filter
+// would refuse takes CAP_SYS_ADMIN, which is had in a user namespace alone. With
+// userNS set, setgroups may be refused.
 func (c credentials) drop(cfg ContainerConfig, userNS bool) error {
 	set := capabilities(cfg.Capabilities)
 	if cfg.Privileged {
@@ -76,7 +78,7 @@ func (c credentials) drop(cfg ContainerConfig, userNS bool) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
 	}
-	if cfg.Privileged {
+	if cfg.Privileged || cfg.Rootless {
 		return nil
 	}
 	return installSeccomp()

@@ -138,6 +138,9 @@ type tree struct {
 	optional bool // leave out where the place for it can't be made
 }
 
+// fuseDevice is what Rootless containers have beside the devices of all.
+const fuseDevice = "/dev/fuse"
+
 // cloneTrees clones all that comes from the host, in the order of attaching.
 func cloneTrees(spec initSpec) ([]tree, error) {
 	var trees []tree
@@ -156,6 +159,13 @@ func cloneTrees(spec initSpec) ([]tree, error) {
 		p := "/dev/" + name
 		if err := add(Mount{Source: p, Target: p}, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
 			return nil, err
+		}
+	}
+	if spec.Config.Rootless {
+		if _, err := os.Stat(fuseDevice); err == nil {
+			if err := add(Mount{Source: fuseDevice, Target: fuseDevice}, false, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, p := range maskedFiles() {

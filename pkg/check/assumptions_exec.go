@@ -58,6 +58,7 @@ func execAssumptions() []Assumption {
 				return yesNo(!is, "/bin/bash is refused without TTY", "/bin/bash is accepted without TTY")
 			})
 		}},
+		{Switch: "ExecSubprotocol", What: "subprotocols v4, v5.channel.k8s.io", ask: subprotocol},
 		{Switch: "ExecSyncExitError", What: "Sync: an exit status that is not 0", ask: syncExit},
 	}
 }
@@ -223,6 +224,25 @@ func maxSessions(ctx context.Context, l *live) (verdict, error) {
 		return verdict{"0", fmt.Sprintf("%d sockets at once are taken", opened)}, nil
 	}
 	return verdict{fmt.Sprint(opened), fmt.Sprintf("%d sockets at once are taken, one more is refused", opened)}, nil
+}
+
+// subprotocol offers both of Kubernetes. A handshake that is refused may have another
+// cause, which one without an offer then shows.
+func subprotocol(ctx context.Context, l *live) (verdict, error) {
+	conn, err := l.open(ctx, nil, sh("true"), "v5.channel.k8s.io", "v4.channel.k8s.io")
+	if err != nil {
+		plain, plainErr := l.open(ctx, nil, sh("true"))
+		if plainErr != nil {
+			return verdict{}, err
+		}
+		plain.CloseNow() //nolint:errcheck // nothing is owed
+		return verdict{"refused", "who offers v4 and v5.channel.k8s.io is refused"}, nil
+	}
+	defer conn.CloseNow() //nolint:errcheck // nothing is owed
+	if taken := conn.Subprotocol(); taken != "" {
+		return verdict{taken, "is taken where it is offered with another one"}, nil
+	}
+	return verdict{"", "neither v4 nor v5.channel.k8s.io is taken where both are offered"}, nil
 }
 
 // accepted asks for an exec that is never dialled.

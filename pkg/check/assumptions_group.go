@@ -26,6 +26,14 @@ func requestAssumptions() []Assumption {
 			p[key], p[strings.TrimSuffix(key, "Key")+"Value"] = "ECI_EXECUTOR_CHECK", long
 		})},
 		{Switch: "UnknownParametersIgnored", What: "parameters that the action does not have", ask: dry("a parameter that does not exist", func(p eci.Params) { p["EciExecutorCheck"] = "1" })},
+		{Switch: "BogusProbeIgnored", What: "the probes that the older SDK always sends", ask: dry("the probe that the older SDK always sends", func(p eci.Params) {
+			p[build+"LivenessProbe.Exec.Command"] = "<[]string Value>"
+		})},
+		{Switch: "OSSOptionsRefused", What: "options of FlexVolume alicloud/oss but bucket and url", ask: refused("a bucket's option other than bucket and url", func(p eci.Params) {
+			name := strings.TrimSuffix(next(p, "Volume.%d.Name"), "Name")
+			p[name+"Name"], p[name+"Type"], p[name+"FlexVolume.Driver"] = "check", "FlexVolume", "alicloud/oss"
+			p[name+"FlexVolume.Options"] = `{"bucket":"eci-executor-check","url":"oss.invalid","path":"check"}`
+		})},
 		{Switch: "ConfigFileLimitsEncoded", What: "whether 32 KB of a config file are counted before base64", ask: func(ctx context.Context, l *live) (verdict, error) {
 			v, err := dry("", func(p eci.Params) {
 				p["Volume.1.ConfigFileVolume.ConfigFileToPath.2.Path"] = "check"
@@ -56,6 +64,15 @@ func dry(what string, change func(eci.Params)) func(context.Context, *live) (ver
 			return verdict{}, err
 		}
 		return yesNo(err == nil, what+" passes a dry run", what+" is refused in a dry run")
+	}
+}
+
+// refused is dry, told the other way round.
+func refused(what string, change func(eci.Params)) func(context.Context, *live) (verdict, error) {
+	return func(ctx context.Context, l *live) (verdict, error) {
+		v, err := dry(what, change)(ctx, l)
+		v.value = map[string]string{"true": "false", "false": "true"}[v.value]
+		return v, err
 	}
 }
 
@@ -97,6 +114,9 @@ func groupAssumptions() []Assumption {
 		unknown("UnknownIDOnExec", "ExecContainerCommand", "exec"),
 		unknown("UnknownIDOnLog", "DescribeContainerLog", "log"),
 		{Switch: "PriceListsFlat", What: "the shape of price lists", ask: priceLists},
+		{Switch: "PricePerHour", What: "of which time a price is", ask: priceTime},
+		{Switch: "FIFOsApart", What: "FIFOs between containers", ask: fifo},
+		{Switch: "RootlessBuilds", What: "user namespaces and /dev/fuse in containers", ask: rootless},
 		{Switch: "EventKeysLowerCamel", What: "letter case of event keys", ask: eventKeys},
 		{Switch: "NoExitCodeFields", What: "the exit code field while a container runs", ask: exitCodeField},
 		{Switch: "ParallelContainerStart", What: "containers start in order or at once", ask: startOrder},
@@ -122,6 +142,61 @@ func priceLists(_ context.Context, l *live) (verdict, error) {
 		return verdict{}, errNotTold
 	}
 	return yesNo(list[0] == '[', "SpotPrices of a price is a list", "SpotPrices of a price is an object around a list")
+}
+
+// priceTime holds a price as it comes against what the client makes of it.
+func priceTime(ctx context.Context, l *live) (verdict, error) {
+	answer, err := l.client.Ask(ctx, "DescribeContainerGroupPrice", eci.Params{"Cpu": "2", "Memory": "4"})
+	if err != nil {
+		return verdict{}, err
+	}
+	var raw struct {
+		PriceInfo struct{ Price struct{ TradePrice float64 } }
+	}
+	price, err := l.client.DescribeContainerGroupPrice(ctx, eci.PriceQuery{CPU: 2, MemoryGiB: 4})
+	told := 0.0
+	if json.Unmarshal(answer, &raw) == nil {
+		told = raw.PriceInfo.Price.TradePrice
+	}
+	if err != nil || told == 0 {
+		return verdict{}, errors.Join(errNotTold, err)
+	}
+	what := fmt.Sprintf("%g for 2 vCPU and 4 GiB can only be ", told)
+	return yesNo(price.PerSecond < told, what+"an hour's", what+"a second's")
+}
+
+// fifo has helper write into one that build reads from.
+func fifo(ctx context.Context, l *live) (verdict, error) {
+	pipe := l.file("fifo")
+	if made, err := l.answer(ctx, "helper", "mkfifo "+pipe+" && echo made"); err != nil || !strings.Contains(made, "made") {
+		return verdict{}, errors.Join(errors.New("helper can't make one"), err)
+	}
+	conn, err := l.open(ctx, nil, sh("echo through >"+pipe))
+	if err != nil {
+		return verdict{}, err
+	}
+	defer conn.CloseNow() //nolint:errcheck // nothing is owed
+	within, cancel := context.WithTimeout(ctx, 2*l.Settle)
+	defer cancel()
+	got, err := l.answer(within, "build", "read x <"+pipe+"; echo $x")
+	if err != nil && within.Err() == nil {
+		return verdict{}, err
+	}
+	return yesNo(!strings.Contains(got, "through"), "a FIFO does not lead from helper to build", "what helper writes into a FIFO comes out in build")
+}
+
+// rootless tries in helper what builders of images without root need.
+func rootless(ctx context.Context, l *live) (verdict, error) {
+	got, err := l.answer(ctx, "helper", "command -v unshare >/dev/null && echo asked; unshare -U true 2>/dev/null && echo userns; [ -c /dev/fuse ] && echo fuse")
+	if err != nil {
+		return verdict{}, err
+	}
+	if !strings.Contains(got, "asked") {
+		return verdict{}, errors.New("the helper image has no unshare to try it with")
+	}
+	userns, fuse := strings.Contains(got, "userns"), strings.Contains(got, "fuse")
+	return yesNo(userns && fuse, "containers may make user namespaces and have /dev/fuse",
+		fmt.Sprintf("user namespaces: %t, /dev/fuse: %t", userns, fuse))
 }
 
 func eventKeys(ctx context.Context, l *live) (verdict, error) {

@@ -31,10 +31,21 @@ type SpotPrice struct {
 	PerHour      float64
 }
 
-// DescribeContainerGroupPrice returns the price of a group of the size. That
-// TradePrice is a second's and SpotPrice an hour's is read off the documentation's
-// sample: its 0.00012252 for 2 vCPU and 4 GiB is 2 x 0.000049 + 4 x 0.00000613,
-// the prices a second of the billing page (API page X1, B1).
+// perSecond is a price of a second, whether TradePrice is that or an hour's, which
+// nothing says. The documentation's sample is a second's: 0.00012252 for 2 vCPU and
+// 4 GiB is 2 x 0.000049 + 4 x 0.00000613, CNY of the billing page (API page X1, B1).
+// An hour's is 3600 of them, and 560 in USD: so what is above 60 of that page's, the
+// one in the middle, is an hour's, whatever the currency and the discount.
+func (q PriceQuery) perSecond(tradePrice float64) float64 {
+	const cpu, memory, disk, middle = 0.000049, 0.00000613, 0.00000059, 60
+	if tradePrice > middle*(q.CPU*cpu+q.MemoryGiB*memory+float64(q.EphemeralStorageGiB)*disk) {
+		return tradePrice / 3600
+	}
+	return tradePrice
+}
+
+// DescribeContainerGroupPrice returns the price of a group of the size. SpotPrice is
+// an hour's in the documentation's sample (API page X1).
 func (c *Client) DescribeContainerGroupPrice(ctx context.Context, q PriceQuery) (Price, error) {
 	params := Params{}
 	params.number("Cpu", q.CPU)
@@ -55,7 +66,7 @@ func (c *Client) DescribeContainerGroupPrice(ctx context.Context, q PriceQuery) 
 		return Price{}, err
 	}
 	info := answer.PriceInfo
-	return Price{PerSecond: info.Price.TradePrice, Currency: info.Price.Currency, Spot: spotPrices(info.SpotPrices)}, nil
+	return Price{PerSecond: q.perSecond(info.Price.TradePrice), Currency: info.Price.Currency, Spot: spotPrices(info.SpotPrices)}, nil
 }
 
 // spotPrices reads a list, or an object around it: the documentation shows both.

@@ -24,9 +24,12 @@ func TestPrice(t *testing.T) {
 	}{
 		{"a list", `{"Price":{"TradePrice":0.00012252,"Currency":"CNY"},"SpotPrices":[` + entry + `]}`, Price{0.00012252, "CNY", spot}},
 		{"an object around it", `{"Price":{"TradePrice":0.00012252,"Currency":"USD"},"SpotPrices":{"SpotPrice":[` + entry + `]}}`, Price{0.00012252, "USD", spot}},
-		{"no spot", `{"Price":{"TradePrice":1,"Currency":"CNY"}}`, Price{1, "CNY", nil}},
-		{"an empty object", `{"Price":{"TradePrice":1,"Currency":"CNY"},"SpotPrices":{}}`, Price{1, "CNY", nil}},
-		{"another shape", `{"Price":{"TradePrice":1,"Currency":"CNY"},"SpotPrices":"none"}`, Price{1, "CNY", nil}},
+		{"no spot", `{"Price":{"TradePrice":0.0001,"Currency":"CNY"}}`, Price{0.0001, "CNY", nil}},
+		{"an empty object", `{"Price":{"TradePrice":0.0001,"Currency":"CNY"},"SpotPrices":{}}`, Price{0.0001, "CNY", nil}},
+		{"another shape", `{"Price":{"TradePrice":0.0001,"Currency":"CNY"},"SpotPrices":"none"}`, Price{0.0001, "CNY", nil}},
+		{"an hour's", `{"Price":{"TradePrice":0.9,"Currency":"CNY"}}`, Price{0.00025, "CNY", nil}},
+		{"an hour's in USD", `{"Price":{"TradePrice":0.05625,"Currency":"USD"}}`, Price{0.000015625, "USD", nil}},
+		{"a second's in USD", `{"Price":{"TradePrice":0.00002,"Currency":"USD"}}`, Price{0.00002, "USD", nil}},
 		{"nothing", `{}`, Price{}},
 	}
 	for _, tt := range tests {

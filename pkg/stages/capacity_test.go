@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -43,6 +44,66 @@ func unsigned(v url.Values) url.Values {
 		}
 	}
 	return own
+}
+
+// A vSwitch without an address is no reason to fail, whether ECI looks at the others or
+// not.
+func TestFullVSwitch(t *testing.T) {
+	for _, decides := range []bool{false, true} {
+		t.Run(fmt.Sprint("the first decides ", decides), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{FirstVSwitchDecides: decides},
+				Stock: ecitest.Stock{VSwitches: map[string]ecitest.VSwitch{"vsw-1": {IPs: -1}, "vsw-2": {}}}})
+			w.mustPrepare(t)
+			want := map[bool]int{false: 1, true: 2}[decides]
+			if n := len(w.creates()); n != want {
+				t.Errorf("%d creates, want %d", n, want)
+			}
+			w.mustCleanup(t)
+		})
+	}
+}
+
+// What the driver's file asks for by [group] request does no harm, whatever ECI makes
+// of it: by itself the driver sends neither of the two.
+func TestStrictSpotAndMaxPendingMinute(t *testing.T) {
+	for _, ignored := range []bool{false, true} {
+		switches := ecitest.Switches{SpotDegrades: true, StrictSpotIgnored: ignored, MaxPendingMinuteIgnored: ignored}
+		t.Run(fmt.Sprint("ignored ", ignored), func(t *testing.T) {
+			t.Parallel()
+			t.Run("no spot instance", func(t *testing.T) {
+				w := newWorld(t, ecitest.Options{Switches: switches, Stock: ecitest.Stock{None: []ecitest.Offer{{Spot: true}}}})
+				w.config.VSwitchIDs = nil
+				w.config.Spot = config.Spot{Strategy: "as-price-go", Duration: 1, Fallback: true}
+				w.config.Group.Request = config.Params{"StrictSpot": "true"}
+				w.mustPrepare(t)
+				w.mustCleanup(t)
+				if n := len(w.creates()); n != map[bool]int{false: 2, true: 1}[ignored] {
+					t.Errorf("%d creates", n)
+				}
+			})
+			t.Run("never Running", func(t *testing.T) {
+				// The default of 240 minutes is 24 s here, so 10 are 1 s.
+				w := newWorld(t, ecitest.Options{Switches: switches, Faults: faults(t, "group:pending"), Delays: ecitest.Delays{MaxPending: 24 * time.Second}})
+				w.config.Group.Request = config.Params{"MaxPendingMinute": "10"}
+				w.config.Timeouts.Ready = 4 * time.Second
+				_, err := w.prepare(t)
+				wantError(t, err, map[bool]string{false: "PendingTimeout", true: "was not ready within"}[ignored])
+				w.wantSystemFailure(t, err)
+				w.mustCleanup(t)
+			})
+			t.Run("by itself", func(t *testing.T) {
+				w := newWorld(t, ecitest.Options{})
+				w.mustPrepare(t)
+				for _, name := range []string{"StrictSpot", "MaxPendingMinute"} {
+					if sent := w.creates()[0]; sent.Has(name) {
+						t.Errorf("%s is sent: %s", name, sent.Get(name))
+					}
+				}
+				w.mustCleanup(t)
+			})
+		})
+	}
 }
 
 // A definite refusal is answered by another request, with a new token and without

@@ -67,6 +67,12 @@ func TestEitherWay(t *testing.T) {
 		{"Force is refused", ecitest.Switches{ForceDeleteRefused: true}},
 		{"no exit code fields", ecitest.Switches{NoExitCodeFields: true}},
 		{"config files are counted in base64", ecitest.Switches{ConfigFileLimitsEncoded: true}},
+		{"subprotocols are refused", ecitest.Switches{ExecSubprotocol: ecitest.SubprotocolRefused}},
+		{"subprotocols are taken", ecitest.Switches{ExecSubprotocol: ecitest.SubprotocolV5}},
+		{"FIFOs join no containers", ecitest.Switches{FIFOsApart: true}},
+		{"memory of volumes is not the containers', and little", ecitest.Switches{MemoryDirUncounted: true, MemoryDirSize: 1 << 20}},
+		{"one create at once, for so many vCPU", ecitest.Switches{CreatesAtOnce: 1, DefaultMaxCPU: 2, SchedulingTime: 300 * time.Millisecond}},
+		{"rights of a builder", ecitest.Switches{RootlessBuilds: true}},
 		{"requests are bounded", ecitest.Switches{MaxURL: 1 << 10, MaxBody: 64 << 10}},
 	}
 	for _, tt := range tests {

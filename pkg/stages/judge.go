@@ -179,6 +179,9 @@ func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since fu
 	}
 	event := startEvent(group, c)
 	said := cmp.Or(c.Message, event.Message)
+	if err := s.subPathFailure(group, c, said); err != nil {
+		return err
+	}
 	if err := s.bootProblemOf(group, c, said); err != nil || since(event) < patience {
 		return err
 	}
@@ -186,6 +189,23 @@ func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since fu
 	return &startError{event: eci.OneLine(said),
 		what: fmt.Sprintf("container group %s: the container %s (image %s) can't be started (%s)", group.ID, c.Name, c.Image, c.Reason),
 		next: fmt.Sprintf("retry the job; should it fail so each time, look into what ECI says, and at %s.", named)}
+}
+
+// subPathFailure is a sub_path that can't be mounted, in the kubelet's words. Nobody
+// documents that ECI makes a missing one.
+func (s *Stage) subPathFailure(group *eci.Group, c *eci.ContainerStatus, said string) error {
+	if !strings.Contains(strings.ToLower(said), "subpath") {
+		return nil
+	}
+	var tables []string
+	for _, m := range s.Config.NAS {
+		if m.SubPath != "" {
+			tables = append(tables, fmt.Sprintf("%s (%s of %s)", m.Name, m.SubPath, m.Path))
+		}
+	}
+	return &startError{event: eci.OneLine(said), lasting: true,
+		what: fmt.Sprintf("container group %s: container %s can't be started: a sub_path can't be mounted", group.ID, c.Name),
+		next: "make its directory on the file system, or write it into path, whose directories ECI makes. [[nas]] with a sub_path: " + strings.Join(tables, ", ") + "."}
 }
 
 // startEvent is what an event tells of the container's failed start: of this one

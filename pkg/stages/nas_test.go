@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
@@ -29,7 +30,10 @@ func TestNASOfANonRootJob(t *testing.T) {
 	for _, profile := range []struct {
 		name     string
 		switches ecitest.Switches
-	}{{"docs", ecitest.Switches{}}, {"all at once", ecitest.Switches{ParallelContainerStart: true}}} {
+	}{
+		{"docs", ecitest.Switches{}},
+		{"all at once, open", ecitest.Switches{ParallelContainerStart: true, MissingSubPath: ecitest.SubPathOpen}},
+	} {
 		t.Run(profile.name, func(t *testing.T) {
 			w := newWorld(t, ecitest.Options{Switches: profile.switches})
 			w.config.NAS = []nasmount.Mount{
@@ -68,6 +72,34 @@ for dir in /builds /cache /m2 /gradle /tools; do { echo x >$dir/written; } 2>/de
 			w.mustCleanup(t)
 		})
 	}
+}
+
+// Where ECI makes no missing sub_path, the job fails at once, for good and with what to
+// do; once the directory is there all is well.
+func TestMissingSubPath(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{MissingSubPath: ecitest.SubPathRefused}, Delays: ecitest.Delays{Restart: time.Hour}})
+	w.config.NAS = []nasmount.Mount{nasTable(func(m *nasmount.Mount) {
+		m.Name, m.Path, m.SubPath, m.MountPath = "m2", "/java", "m2/{project_id}", "/m2"
+	})}
+	_, err := w.prepare(t)
+	wantError(t, err, "container helper can't be started: a sub_path can't be mounted",
+		`ECI says: failed to prepare subPath for volumeMount "nas-m2" of container "helper"`,
+		"make its directory on the file system", "m2 (m2/{project_id} of /java)")
+	w.wantSystemFailure(t, err)
+	w.mustCleanup(t)
+	_, again := w.prepare(t)
+	wantError(t, again, "an earlier attempt failed for good")
+
+	if err := os.MkdirAll(w.server.NASDir(nasServer, "/java/m2/7"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w.job(t, map[string]any{"id": 43})
+	w.mustPrepare(t)
+	if log, err := w.run(t, "build_script", "echo x >/m2/written && echo done"); err != nil || log != "done\n" {
+		t.Errorf("log %q, %v", log, err)
+	}
+	w.mustCleanup(t)
 }
 
 // A NAS on builds_dir is shared by the jobs that come there one after the other.

@@ -3,8 +3,11 @@ package stages_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,26 +36,29 @@ func (w *world) cleanupLog(t *testing.T) string {
 func TestCostOfAJob(t *testing.T) {
 	tests := []struct {
 		name      string
+		switches  ecitest.Switches
 		change    func(*config.Config)
 		call      func(action string, n int) ecitest.CallFault
 		line, log string // patterns
 		calls     int    // of two jobs; -1: a call is recorded when its caller leaves, at some time
 	}{
-		{"known", nil, nil,
+		{"known", ecitest.Switches{}, nil, nil,
 			`: \d+ s so far, 2 vCPU, 4 GiB: about 0\.0\d+ CNY \(0\.4411 an hour\)\n$`,
 			`msg="container group's cost" cpu=2 currency=CNY group=eci-\w+ job=42 memory_gib=4 price=0\.\S+ seconds=\d+ spot=false`, 1},
-		{"spot", func(c *config.Config) { c.Spot = config.Spot{Strategy: "as-price-go", Duration: 1, Fallback: true} }, nil,
+		{"prices are of an hour", ecitest.Switches{PricePerHour: true}, nil, nil,
+			`: \d+ s so far, 2 vCPU, 4 GiB: about 0\.0\d+ CNY \(0\.4411 an hour\)\n$`, `currency=CNY .* price=0\.\S+ seconds=\d+ spot=false`, 1},
+		{"spot", ecitest.Switches{}, func(c *config.Config) { c.Spot = config.Spot{Strategy: "as-price-go", Duration: 1, Fallback: true} }, nil,
 			`: \d+ s so far, 2 vCPU, 4 GiB, spot: about 0\.\d{4} CNY \(0\.0397 an hour\)\n$`, `currency=CNY .* price=\S+ seconds=\d+ spot=true`, 1},
-		{"by instance type", func(c *config.Config) { c.Capacity.InstanceTypes = []string{"ecs.c6.large"} }, nil,
+		{"by instance type", ecitest.Switches{}, func(c *config.Config) { c.Capacity.InstanceTypes = []string{"ecs.c6.large"} }, nil,
 			`: \d+ s so far, 2 vCPU, 4 GiB\n$`, `memory_gib=4 seconds=\d+ spot=false`, 0},
-		{"refused", nil, func(action string, _ int) ecitest.CallFault {
+		{"refused", ecitest.Switches{}, nil, func(action string, _ int) ecitest.CallFault {
 			if action == "DescribeContainerGroupPrice" {
 				return ecitest.CallFault{Status: 403, Code: "Forbidden.RAM"}
 			}
 			return ecitest.CallFault{}
 		}, `: \d+ s so far, 2 vCPU, 4 GiB\n$`, `memory_gib=4 seconds=\d+ spot=false`, 1},
 		// A prepare that waited for the price would not be ready in time.
-		{"never answered", func(c *config.Config) { c.Timeouts.Call = time.Hour }, func(action string, _ int) ecitest.CallFault {
+		{"never answered", ecitest.Switches{}, func(c *config.Config) { c.Timeouts.Call = time.Hour }, func(action string, _ int) ecitest.CallFault {
 			if action == "DescribeContainerGroupPrice" {
 				return ecitest.CallFault{Delay: time.Hour}
 			}
@@ -62,7 +68,7 @@ func TestCostOfAJob(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: tt.call}, Delays: ecitest.Delays{Schedule: 2 * time.Second}})
+			w := newWorld(t, ecitest.Options{Switches: tt.switches, Faults: ecitest.Faults{Call: tt.call}, Delays: ecitest.Delays{Schedule: 2 * time.Second}})
 			if tt.change != nil {
 				tt.change(w.config)
 			}
@@ -84,6 +90,35 @@ func TestCostOfAJob(t *testing.T) {
 			}
 			if n := w.calls()["DescribeContainerGroupPrice"]; tt.calls >= 0 && n != tt.calls {
 				t.Errorf("the price was asked for %d times, want %d", n, tt.calls)
+			}
+		})
+	}
+}
+
+// The seconds that are counted are those of the bill up to the delete, or more: only
+// what ECI bills for the end of a group, if it does, is missing.
+func TestBill(t *testing.T) {
+	for _, stops := range []bool{false, true} {
+		t.Run(fmt.Sprint("stops at the delete ", stops), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{BillingStopsAtDelete: stops}, Delays: ecitest.Delays{Delete: time.Second}})
+			w.config.Metrics.Textfile = filepath.Join(t.TempDir(), "eci-executor.prom")
+			w.mustPrepare(t)
+			w.mustCleanup(t)
+			w.awaitNoGroups(t, time.Minute)
+			bills := w.server.Bills()
+			if len(bills) != 1 {
+				t.Fatalf("bills %v", bills)
+			}
+			_, text, _ := strings.Cut(w.textfile(t), `group_seconds_total{spot="false"} `)
+			text, _, _ = strings.Cut(text, "\n")
+			counted, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			billed := bills[0].Until.Sub(bills[0].From).Seconds()
+			if missing := bills[0].Gone.Sub(bills[0].Deleted).Seconds(); !stops && counted < billed-missing || stops && counted < billed {
+				t.Errorf("%f s counted, %f billed, %f of them after the delete", counted, billed, missing)
 			}
 		})
 	}

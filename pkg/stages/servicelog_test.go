@@ -98,27 +98,31 @@ func serviceLogsAreShown(t *testing.T, w *world, variables map[string]string) {
 	}
 }
 
-// A refused log is no failure of the stage.
+// A refused log is no failure of the stage, whoever refuses it.
 func TestServiceLogIsRefused(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, ecitest.Options{})
-	w.job(t, map[string]any{"services": []map[string]any{service("db", "until [ -e /builds/go ]; do sleep 0.02; done; exit 7", nil)}})
-	if out, err := w.prepare(t); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		if action == "DescribeContainerLog" {
-			return ecitest.CallFault{Status: 403, Code: "NoPermission", Message: "no"}
-		}
-		return ecitest.CallFault{}
-	}})
-	w.inContainer(t, "build", "true >/builds/go")
-	w.awaitContainerEnd(t, "db")
-	out, err := w.run(t, "step_script", "echo script")
-	if err != nil || !strings.Contains(out, "script\nService db (image host) has ended (exit code 7)\n") || !strings.Contains(out, "(the log can't be read: ") {
-		t.Errorf("%v\n%s", err, out)
-	}
-	if err := w.cleanup(t); err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		name     string
+		switches ecitest.Switches
+		rule     string
+	}{
+		{"not allowed", ecitest.Switches{}, "DescribeContainerLog:error=403/NoPermission"},
+		{"gone with its container", ecitest.Switches{LogGoneWithContainer: true}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Switches: tt.switches})
+			w.job(t, map[string]any{"services": []map[string]any{service("db", "until [ -e /builds/go ]; do sleep 0.02; done; exit 7", nil)}})
+			w.mustPrepare(t)
+			if tt.rule != "" {
+				w.server.SetFaults(faults(t, tt.rule))
+			}
+			w.inContainer(t, "build", "true >/builds/go")
+			w.awaitContainerEnd(t, "db")
+			out, err := w.run(t, "step_script", "echo script")
+			if err != nil || !strings.Contains(out, "script\nService db (image host) has ended (exit code 7)\n") || !strings.Contains(out, "(the log can't be read: ") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			w.mustCleanup(t)
+		})
 	}
 }

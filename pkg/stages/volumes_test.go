@@ -74,6 +74,58 @@ echo x >/dev/shm/x; dd if=/dev/zero of=/ram/full bs=1M count=25 2>/dev/null || s
 	w.mustCleanup(t)
 }
 
+// A bucket is mounted with the options that stand in its table, and what ECI has
+// against them, or against the bucket, is told.
+func TestOSS(t *testing.T) {
+	bucket := config.Volume{Name: "models", Type: config.VolumeOSS, MountPath: "/models", Containers: []string{nasmount.Build},
+		Options: config.Params{"bucket": "models", "url": "oss.example", "ramRole": "ci-oss"}}
+	world := func(t *testing.T, switches ecitest.Switches, faults ecitest.Faults) *world {
+		t.Parallel()
+		w := newWorld(t, ecitest.Options{Switches: switches, Faults: faults})
+		w.config.Volumes = []config.Volume{bucket}
+		w.job(t, map[string]any{"image": map[string]any{"name": "user:1"}})
+		return w
+	}
+	t.Run("mounted", func(t *testing.T) {
+		w := world(t, ecitest.Switches{}, ecitest.Faults{})
+		file := filepath.Join(w.server.OSSDir("models"), "large")
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, "weights\n")
+		if err := os.Chmod(file, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w.mustPrepare(t)
+		if log, err := w.run(t, "build_script", "cat /models/large && echo x >/models/written"); err != nil || log != "weights\n" {
+			t.Errorf("log %q, %v", log, err)
+		}
+		w.mustCleanup(t)
+		if _, err := os.Stat(filepath.Join(w.server.OSSDir("models"), "written")); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, tt := range []struct {
+		name     string
+		switches ecitest.Switches
+		faults   ecitest.Faults
+		says     []string
+	}{
+		{"its options are refused", ecitest.Switches{OSSOptionsRefused: true}, ecitest.Faults{}, []string{"InvalidParameter", "ramRole is not known"}},
+		{"the bucket does not exist", ecitest.Switches{}, ecitest.Faults{}, []string{"the volume models ([[volume]] of type oss) can't be mounted", "NoSuchBucket"}},
+		{"another client's words", ecitest.Switches{}, faults(t, `group:mount="MountVolume.SetUp failed for volume \"volume-models\": permission denied"`),
+			[]string{"the volume models ([[volume]] of type oss) can't be mounted", "permission denied"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := world(t, tt.switches, tt.faults)
+			_, err := w.prepare(t)
+			wantError(t, err, tt.says...)
+			w.wantSystemFailure(t, err)
+			w.mustCleanup(t)
+		})
+	}
+}
+
 // Files of this host come into the containers byte for byte, for jobs of any user to
 // read and for none to change.
 func TestFilesOfVolumes(t *testing.T) {

@@ -2,6 +2,7 @@ package ecitest
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -70,6 +71,14 @@ func (c *container) run() {
 	g.mu.Unlock()
 	for {
 		sb, err := c.start(image)
+		if config := (*configError)(nil); errors.As(err, &config) {
+			c.configFailed(config)
+			outcome()
+			if !wait() {
+				return
+			}
+			continue
+		}
 		outcome()
 		if err != nil {
 			c.startFailed(err)
@@ -99,7 +108,7 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	g.mu.Lock()
 	sb, volumes := g.sandbox, g.volumes
 	g.mu.Unlock()
-	mounts, err := bindMounts(*c.spec, volumes)
+	mounts, err := g.s.bindMounts(*c.spec, volumes)
 	if err != nil {
 		return nil, err
 	}
@@ -110,6 +119,7 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 		Log:                    c.openLog(),
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),
+		Rootless: g.s.opts.Switches.RootlessBuilds,
 	}
 	if c.spec.WorkingDir != "" {
 		cfg.Dir = c.spec.WorkingDir
@@ -166,6 +176,17 @@ func (c *container) env(image Image) []string {
 		set(e.Key, e.Value)
 	}
 	return env
+}
+
+// configError is why a container can't be created yet, in the kubelet's words.
+type configError struct{ message string }
+
+func (e *configError) Error() string { return e.message }
+
+// configFailed tells of it; the container goes on waiting.
+func (c *container) configFailed(e *configError) {
+	c.g.event("Warning", "Failed", c.spec.Name, "Error: "+e.message)
+	c.set(containerState{State: "Waiting", Reason: "CreateContainerConfigError", Message: e.message})
 }
 
 // startFailed records a PID 1 that could not be exec'd: exit code 128, as runtimes report it.

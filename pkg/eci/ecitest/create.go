@@ -54,6 +54,10 @@ func (s *Server) createContainerGroup(p *params) (map[string]any, *apiError) {
 		}
 		spec.NoCapacity = refusal
 	}
+	if refusal := s.tooMany(); refusal != nil && !dryRun {
+		s.mu.Unlock()
+		return nil, refusal
+	}
 	if dryRun {
 		s.mu.Unlock()
 		return nil, invalid(s.opts.Switches.DryRunCode, "Request validation has been passed with DryRun flag set.")
@@ -65,6 +69,23 @@ func (s *Server) createContainerGroup(p *params) (map[string]any, *apiError) {
 		return nil, &apiError{http.StatusServiceUnavailable, "ServiceUnavailable", "the server is closing"}
 	}
 	return map[string]any{"ContainerGroupId": g.id}, nil
+}
+
+// tooMany refuses one more group while Switches.CreatesAtOnce are on their way. The
+// caller holds mu.
+func (s *Server) tooMany() *apiError {
+	most, starting := s.opts.Switches.CreatesAtOnce, 0
+	for _, g := range s.groups {
+		g.mu.Lock()
+		if phase := g.status(); phase == "Scheduling" || phase == "Pending" {
+			starting++
+		}
+		g.mu.Unlock()
+	}
+	if most == 0 || starting < most {
+		return nil
+	}
+	return invalid(s.opts.Switches.ThrottlingCode, "Request was denied due to user flow control.")
 }
 
 // addGroup makes a group that is listed from now on. The caller holds mu.
@@ -89,6 +110,7 @@ func (s *Server) parseGroup(p *params) *groupSpec {
 		ResourceGroupID: p.str("ResourceGroupId"), RAMRole: p.str("RamRoleName"),
 		EphemeralStorage: p.integer("EphemeralStorage", 0, 0, maxEphemeral),
 		Deadline:         time.Duration(p.integer("ActiveDeadlineSeconds", 0, 1, maxInt32)) * time.Second,
+		MaxPending:       s.maxPending(p),
 		Grace:            s.gracePeriod(p),
 		HostName:         p.str("HostName"),
 		Hosts:            p.hostAliases(),
@@ -134,6 +156,19 @@ func (s *Server) gracePeriod(p *params) time.Duration {
 		return time.Duration(p.integer("TerminationGracePeriodSeconds", 0, 0, maxInt32)) * time.Second
 	}
 	return s.opts.Switches.DefaultGracePeriod
+}
+
+// defaultPending is MaxPendingMinute where it is not given.
+const defaultPending = 240
+
+// maxPending is how long a group may be Pending. Delays.MaxPending stands for the
+// default, so that tests need not wait for minutes.
+func (s *Server) maxPending(p *params) time.Duration {
+	minutes := p.integer("MaxPendingMinute", defaultPending, 10, 1440)
+	if s.opts.Switches.MaxPendingMinuteIgnored {
+		minutes = defaultPending
+	}
+	return s.opts.Delays.MaxPending * time.Duration(minutes) / defaultPending
 }
 
 func (p *params) spot(g *groupSpec) {
@@ -183,7 +218,6 @@ func (p *params) addresses(g *groupSpec) {
 
 // withoutEffect checks the form of what changes nothing here.
 func (p *params) withoutEffect() {
-	p.integer("MaxPendingMinute", 240, 10, 1440)
 	p.oneOf("ImageAccelerateMode", "", "nydus", "dadi", "p2p", "imc")
 	if strings.HasPrefix(p.str("CorePattern"), "|") {
 		p.fail("InvalidParameter", "CorePattern starts no program")

@@ -94,7 +94,9 @@ func TestCreateContainerGroup(t *testing.T) {
 		{"lifecycle handler", pairs("Container.1.LifecyclePreStopHandlerExec.1", "x"), local},
 		{"shared PIDs", pairs("ShareProcessNamespace", "true"), local},
 		{"disk", pairs("Volume.1.Name", "v", "Volume.1.Type", "DiskVolume"), local},
-		{"OSS", pairs("Volume.1.Name", "v", "Volume.1.Type", "FlexVolume", "Volume.1.FlexVolume.Driver", "alicloud/oss", "Volume.1.FlexVolume.Options", "{}"), local},
+		{"OSS", pairs("Volume.1.Name", "v", "Volume.1.Type", "FlexVolume", "Volume.1.FlexVolume.Driver", "alicloud/oss", "Volume.1.FlexVolume.Options", `{"bucket":"b","url":"oss.example","ramRole":"r"}`), "200"},
+		{"OSS without a bucket", pairs("Volume.1.Name", "v", "Volume.1.Type", "FlexVolume", "Volume.1.FlexVolume.Driver", "alicloud/oss", "Volume.1.FlexVolume.Options", "{}"), bad},
+		{"a disk by FlexVolume", pairs("Volume.1.Name", "v", "Volume.1.Type", "FlexVolume", "Volume.1.FlexVolume.Driver", "alicloud/disk", "Volume.1.FlexVolume.Options", "{}"), local},
 
 		{"20 containers", numbered(20, "Container.%d.Name", "c%d", "Container.%d.Image", "host"), "200"},
 		{"21 containers", numbered(21, "Container.%d.Name", "c%d", "Container.%d.Image", "host"), bad},

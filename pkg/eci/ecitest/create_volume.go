@@ -3,6 +3,7 @@ package ecitest
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func (s *Server) parseVolumes(p *params, g *groupSpec) {
 				p.fail("InvalidParameter", "%s.NFSVolume.Path is %q, not an absolute path", prefix, v.Path)
 			}
 		case "FlexVolume":
-			p.flexVolume(prefix, &v)
+			s.flexVolume(p, prefix, &v)
 		case "ConfigFileVolume":
 			v.Files = s.configFiles(p, prefix+".ConfigFileVolume")
 		case "DiskVolume", "HostPathVolume":
@@ -63,21 +64,33 @@ func (p *params) noOtherType(prefix, kind string) {
 	}
 }
 
-// flexVolume reads driver alicloud/nas, whose options are one JSON object of strings.
-func (p *params) flexVolume(prefix string, v *volumeSpec) {
-	switch d := p.required(prefix + ".FlexVolume.Driver"); d {
-	case "", "alicloud/nas":
-	case "alicloud/disk", "alicloud/oss":
+// The drivers of FlexVolume that this server imitates.
+const (
+	driverNAS = "alicloud/nas"
+	driverOSS = "alicloud/oss"
+)
+
+// flexVolume reads a FlexVolume, whose options are one JSON object of strings.
+func (s *Server) flexVolume(p *params, prefix string, v *volumeSpec) {
+	v.Driver = p.required(prefix + ".FlexVolume.Driver")
+	switch d := v.Driver; d {
+	case "", driverNAS, driverOSS:
+	case "alicloud/disk":
 		p.fail("UnsupportedOperation", "the local ECI does not imitate the FlexVolume driver %s", d)
 	default:
 		p.fail("InvalidParameter", "%s.FlexVolume.Driver %q is not known", prefix, d)
 	}
 	v.FlexOptions = p.required(prefix + ".FlexVolume.Options")
-	var o struct{ Server, Path, Vers, Options string }
-	if err := json.Unmarshal([]byte(v.FlexOptions), &o); err != nil {
+	options := map[string]string{}
+	if err := json.Unmarshal([]byte(v.FlexOptions), &options); err != nil {
 		p.fail("InvalidParameter", "%s.FlexVolume.Options is not a JSON object of strings: %v", prefix, err)
 		return
 	}
+	if v.Driver == driverOSS {
+		s.ossVolume(p, prefix, options, v)
+		return
+	}
+	o := struct{ Server, Path, Vers, Options string }{options["server"], options["path"], options["vers"], options["options"]}
 	setDefault(&o.Path, "/")
 	extreme := strings.Contains(o.Server, ".extreme.")
 	switch {
@@ -90,7 +103,25 @@ func (p *params) flexVolume(prefix string, v *volumeSpec) {
 	case extreme && o.Vers != "" && o.Vers != "3":
 		p.fail("InvalidParameter", "%s.FlexVolume.Options: Extreme NAS has vers 3 alone, not %s", prefix, o.Vers)
 	}
-	v.Server, v.Path = o.Server, o.Path
+	v.Server, v.Path, v.MountOptions = o.Server, o.Path, o.Options
+}
+
+// ossVolume reads the options of a bucket. ECI's own pages have bucket and url alone;
+// path and ramRole stand in configurations of its users, akId, akSecret and otherOpts
+// in those of Kubernetes for the same driver.
+func (s *Server) ossVolume(p *params, prefix string, options map[string]string, v *volumeSpec) {
+	required := []string{"bucket", "url"}
+	for _, name := range required {
+		if options[name] == "" {
+			p.fail("InvalidParameter", "%s.FlexVolume.Options names no %s", prefix, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(options)) {
+		if s.opts.Switches.OSSOptionsRefused && !slices.Contains(required, name) {
+			p.fail("InvalidParameter", "%s.FlexVolume.Options: %s is not known", prefix, name)
+		}
+	}
+	v.Bucket, v.Server, v.Path = options["bucket"], options["url"], "/"+options["path"]
 }
 
 // configFiles reads a ConfigFileVolume. Where sizes are measured, and how a mode

@@ -55,7 +55,8 @@ func (g *group) delete(force bool) {
 	g.mu.Lock()
 	first, over := !g.deleting, g.over()
 	if first {
-		g.deleting, g.modified = true, time.Now()
+		g.deleting, g.deleted = true, time.Now()
+		g.modified = g.deleted
 		g.abrupt = force || g.s.opts.Switches.DeleteKillsAtOnce
 	}
 	g.mu.Unlock()

@@ -232,7 +232,7 @@ func (g *group) describeVolumes() []any {
 		case "NFSVolume":
 			d["NFSVolumeServer"], d["NFSVolumePath"], d["NFSVolumeReadOnly"] = v.Server, v.Path, v.ReadOnly
 		case "FlexVolume":
-			d["FlexVolumeDriver"], d["FlexVolumeOptions"] = "alicloud/nas", v.FlexOptions
+			d["FlexVolumeDriver"], d["FlexVolumeOptions"] = v.Driver, v.FlexOptions
 		case "EmptyDirVolume":
 			d["EmptyDirVolumeMedium"], d["EmptyDirVolumeSizeLimit"] = v.Medium, v.SizeLimit
 		case "ConfigFileVolume":

@@ -4,7 +4,7 @@
 // this machine (internal/sandbox). Each action stands in a file of its own:
 // actions.go lists them, a file begins with the action's parameters and its
 // documented rate. What no action has fails by name: init containers, probes,
-// lifecycle handlers, GPUs, disks, OSS, data caches, fixed addresses.
+// lifecycle handlers, GPUs, disks, data caches, fixed addresses.
 //
 // Real: the RPC protocol, parameters in query or form body, the signatures of
 // both generations of SDKs (auth.go); the documented limits, error codes, HTTP
@@ -13,8 +13,9 @@
 // and container states, events, restarts, the active deadline, the grace period
 // and how long ended groups are listed; sizes rounded as they are billed; the
 // order in which vSwitches and types are tried, and what is refused for lack of
-// stock, addresses or quota (stock.go); EmptyDir, ConfigFile, NFS and alicloud/nas
-// volumes, with NAS directories that outlive groups and servers; exec over a
+// stock, addresses or quota (stock.go); EmptyDir, ConfigFile, NFS, alicloud/nas and
+// alicloud/oss volumes, with directories for NAS and buckets that outlive groups and
+// servers; exec over a
 // WebSocket with single-use addresses and channel bytes, and Sync; the log of
 // PID 1; limits of CPU and memory where this machine's cgroups can be written, kills
 // for memory, capabilities, the system's ports; images from OCI layouts and registries (Options.Layouts, Options.Pull),
@@ -25,7 +26,7 @@
 // Simplified: a group has its loopback alone, and what Options.Forward names, so
 // that EIPs, bandwidth, IPv6, DNS, NTP and security groups are checked and shown
 // but do nothing; so are sysctls, CPU options, the core pattern, the resource
-// view, MaxPendingMinute and the overhead reservation. Sizes are those of all
+// view and the overhead reservation. Sizes are those of all
 // regions; an ECS type's shape is read off its name (families c, g and r). Spot
 // instances are not reclaimed. A cache holds an image or does not: layers and
 // tags are not compared. RAM policies, arrears and the like are not imitated, but

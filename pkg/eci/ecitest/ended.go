@@ -17,7 +17,13 @@ func (g *group) finish(phase string) {
 	g.mu.Lock()
 	g.phase, g.finished, g.modified = phase, time.Now(), time.Now()
 	deleting := g.deleting
+	bill, billed := g.bill()
 	g.mu.Unlock()
+	if billed {
+		g.s.mu.Lock()
+		g.s.bills = append(g.s.bills, bill)
+		g.s.mu.Unlock()
+	}
 	if deleting {
 		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
 	}

@@ -27,7 +27,7 @@ func FuzzCreate(f *testing.F) {
 			return
 		}
 		p := &params{ctx: t.Context(), v: v}
-		p.checkNames("CreateContainerGroup", a, false)
+		p.checkNames("CreateContainerGroup", a, &Switches{})
 		p.region(false)
 		g := s.parseGroup(p)
 		if p.err != nil {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/passthrough"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 )
 
@@ -38,13 +39,16 @@ type group struct {
 	phase      string    // all but Terminating
 	placed     time.Time // when it was Pending first
 	end        string    // phase that it ends in when ctx ends; "" = Failed
+	billed     time.Time // from then on; zero = not yet
 	deleting   bool
-	abrupt     bool // it ends by KILL alone
-	expired    bool // by its active deadline
+	deleted    time.Time // asked to be
+	abrupt     bool      // it ends by KILL alone
+	expired    bool      // by its active deadline
 	finished   time.Time
 	modified   time.Time
 	sandbox    *sandbox.Group
 	volumes    map[string]volume
+	apart      *passthrough.Server // between containers and volumes; nil where nothing is
 	containers []*container
 	events     []event
 	listeners  []net.Listener
@@ -162,8 +166,9 @@ func (g *group) setUp() error {
 	if err != nil {
 		return fmt.Errorf("create sandbox: %w", err)
 	}
+	shown := g.s.showApart(g.volumeDir(), g.spec, volumes)
 	g.mu.Lock()
-	g.sandbox, g.volumes = sb, volumes
+	g.sandbox, g.volumes, g.apart = sb, volumes, shown
 	g.mu.Unlock()
 	for _, addr := range g.s.opts.Forward {
 		l, err := sb.Listen(addr)
@@ -206,7 +211,7 @@ func (g *group) watch() string {
 		defer t.Stop()
 		deadline = t.C
 	}
-	pending := time.NewTimer(g.s.opts.Delays.MaxPending)
+	pending := time.NewTimer(g.spec.MaxPending)
 	defer pending.Stop()
 	oom := time.NewTicker(oomLook)
 	defer oom.Stop()
@@ -277,7 +282,9 @@ func (g *group) update() string {
 func (g *group) setPhase(phase string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.phase, g.modified = phase, time.Now()
+	if g.phase, g.modified = phase, time.Now(); phase == "Pending" {
+		g.billed = g.modified
+	}
 }
 
 // status is what describe calls show. The caller holds mu.
@@ -331,7 +338,7 @@ func (g *group) stopContainers() {
 // tearDown kills what is left and removes sandbox and volumes.
 func (g *group) tearDown() {
 	g.mu.Lock()
-	sb, listeners := g.sandbox, g.listeners
+	sb, listeners, apart := g.sandbox, g.listeners, g.apart
 	g.mu.Unlock()
 	for _, l := range listeners {
 		_ = l.Close()
@@ -339,6 +346,9 @@ func (g *group) tearDown() {
 	var err error
 	if sb != nil {
 		err = sb.Destroy()
+	}
+	if apart != nil {
+		err = errors.Join(err, apart.Close())
 	}
 	if err = errors.Join(err, sweepVolumes(g.volumeDir())); err != nil && !errors.Is(err, os.ErrNotExist) {
 		g.s.opts.Log("ecitest: tear down %s: %v", g.id, err)

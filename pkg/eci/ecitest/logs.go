@@ -81,6 +81,8 @@ func (s *Server) logOf(region, id, name string, last bool) (*containerLog, *apiE
 	switch {
 	case g.over() && s.opts.Switches.LogGoneAfterEnd:
 		return nil, invalid("IncorrectStatus", "the container group is %s", g.status())
+	case c.current.State == "Terminated" && !last && s.opts.Switches.LogGoneWithContainer:
+		return nil, invalid("IncorrectStatus", "the container %s is %s", name, c.current.State)
 	case log == nil && last:
 		return nil, invalid("InvalidParameter", "the container %s has no previous instance", name)
 	case log == nil:

@@ -21,6 +21,10 @@ const commonParams = `AccessKeyId Action Version Format RegionId Timestamp Signa
 
 var numberPart = regexp.MustCompile(`\.[0-9]+(\.|$)`)
 
+// bogusProbe is what the typed request of alibaba-cloud-sdk-go sends with each
+// container, whether a probe is set or not (eci-api.md 0).
+var bogusProbe = regexp.MustCompile(`^Container\.N\.(Liveness|Readiness)Probe\.Exec\.Command$`)
+
 // params reads typed parameters and keeps the first error. An empty value is an
 // absent one, as the SDKs have it.
 type params struct {
@@ -31,7 +35,7 @@ type params struct {
 
 // checkNames refuses, in the order of their names, parameters that the action
 // does not have, that this server does not imitate, or that are given twice.
-func (p *params) checkNames(name string, a action, ignoreUnknown bool) {
+func (p *params) checkNames(name string, a action, sw *Switches) {
 	known := strings.Fields(commonParams + " " + a.params)
 	refused := strings.Fields(a.refused)
 	for _, param := range slices.Sorted(maps.Keys(p.v)) {
@@ -40,9 +44,10 @@ func (p *params) checkNames(name string, a action, ignoreUnknown bool) {
 		case len(p.v[param]) > 1:
 			p.fail("InvalidParameter", "the parameter %s is given %d times", param, len(p.v[param]))
 		case slices.Contains(known, pattern):
+		case sw.BogusProbeIgnored && bogusProbe.MatchString(pattern):
 		case slices.ContainsFunc(refused, func(start string) bool { return strings.HasPrefix(pattern, start) }):
 			p.fail("UnsupportedOperation", "the local ECI does not imitate the parameter %s", param)
-		case !ignoreUnknown:
+		case !sw.UnknownParametersIgnored:
 			p.fail("InvalidParameter", "the action %s has no parameter %s", name, param)
 		}
 	}

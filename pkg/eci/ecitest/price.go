@@ -24,7 +24,8 @@ const (
 // none; the documentation's sample has 0.056 of 0.622.
 const spotShare = 0.09
 
-// describeContainerGroupPrice answers with the price per second and, for spot
+// describeContainerGroupPrice answers with the price per second, or as
+// Switches.PricePerHour has it, and, for spot
 // instances, per hour and zone. An ECS type is priced by its vCPU and memory,
 // because its own price is not known here.
 func (s *Server) describeContainerGroupPrice(p *params) (map[string]any, *apiError) {
@@ -41,10 +42,15 @@ func (s *Server) describeContainerGroupPrice(p *params) (map[string]any, *apiErr
 	if p.err != nil {
 		return nil, p.err
 	}
+	unit := 1.0 // seconds
+	if s.opts.Switches.PricePerHour {
+		unit = 3600
+	}
 	details := []any{}
-	total := 0.0
+	total := 0.0 // of a second
 	add := func(resource string, price float64) {
 		total += price
+		price *= unit
 		details = append(details, map[string]any{
 			"Resource": resource, "OriginalPrice": price, "DiscountPrice": 0, "TradePrice": price, "Rules": s.priceList("Rule", []any{}),
 		})
@@ -66,7 +72,7 @@ func (s *Server) describeContainerGroupPrice(p *params) (map[string]any, *apiErr
 	}
 	return map[string]any{"PriceInfo": map[string]any{
 		"Price": map[string]any{
-			"Currency": "CNY", "OriginalPrice": total, "DiscountPrice": 0, "TradePrice": total, "DetailInfos": s.priceList("DetailInfo", details),
+			"Currency": "CNY", "OriginalPrice": total * unit, "DiscountPrice": 0, "TradePrice": total * unit, "DetailInfos": s.priceList("DetailInfo", details),
 		},
 		"SpotPrices": s.priceList("SpotPrice", spot), "Rules": s.priceList("Rule", []any{}),
 	}}, nil

@@ -44,6 +44,15 @@ func kind() Switches {
 		SpotDegrades:              true,
 		ClientTokenFreedByRefusal: true,
 		UnknownParametersIgnored:  true,
+		ExecSubprotocol:           SubprotocolV5,
+		BillingStopsAtDelete:      true,
+		StrictSpotIgnored:         true,
+		MaxPendingMinuteIgnored:   true,
+		FlexVolumeRO:              true,
+		MissingSubPath:            SubPathOpen,
+		RootlessBuilds:            true,
+		BogusProbeIgnored:         true,
+		ThrottledPerRegion:        true,
 	}
 }
 
@@ -63,6 +72,7 @@ func hostile() Switches {
 		ExecPingsIgnored:          true,
 		ExecLifetime:              time.Minute,
 		ExecMaxSessions:           2,
+		ExecSubprotocol:           SubprotocolRefused,
 		ExecCommandBytes:          2048,
 		ExecBashNeedsTTY:          true,
 		ExecSyncExitError:         "InternalError",
@@ -71,6 +81,10 @@ func hostile() Switches {
 
 		NewGroupHiddenFor:        time.Second,
 		DeletedGroupStaysVisible: time.Second,
+		SchedulingTime:           200 * time.Millisecond,
+		CreatesAtOnce:            100,
+		DefaultMaxCPU:            1000,
+		FirstVSwitchDecides:      true,
 		UnknownIDOnDescribe:      "InvalidParameter.NotFound",
 		UnknownIDOnDelete:        "InvalidParameter.NotFound",
 		UnknownIDOnExec:          "IncorrectStatus",
@@ -85,6 +99,11 @@ func hostile() Switches {
 		OOMEndsGroup:             true,
 		NoExitCodeFields:         true,
 		ParallelContainerStart:   true,
+		MissingSubPath:           SubPathRefused,
+		OSSOptionsRefused:        true,
+		FIFOsApart:               true,
+		MemoryDirUncounted:       true,
+		MemoryDirSize:            64 << 20,
 		EmptyDirClosed:           true,
 
 		MaxURL:                  8 << 10,
@@ -97,12 +116,14 @@ func hostile() Switches {
 		ThrottlingRetryAfter:    time.Second,
 		UnpublishedPerMinute:    60,
 
-		UnknownIDOnLog:      "IncorrectStatus",
-		LogTimestampLayout:  time.DateTime,
-		LogLimitKeepsEnd:    true,
-		LogGoneAfterEnd:     true,
-		UnknownImageCacheID: "IncorrectStatus",
-		EventKeysLowerCamel: true,
-		PriceListsFlat:      true,
+		UnknownIDOnLog:       "IncorrectStatus",
+		LogTimestampLayout:   time.DateTime,
+		LogLimitKeepsEnd:     true,
+		LogGoneAfterEnd:      true,
+		LogGoneWithContainer: true,
+		UnknownImageCacheID:  "IncorrectStatus",
+		EventKeysLowerCamel:  true,
+		PricePerHour:         true,
+		PriceListsFlat:       true,
 	}
 }

@@ -14,13 +14,16 @@ type Rates struct {
 }
 
 // throttle refuses a call when the action's limit is used up.
-func (s *Server) throttle(header http.Header, name string, perMinute int) *apiError {
+func (s *Server) throttle(header http.Header, name, region string, perMinute int) *apiError {
 	if perMinute == 0 {
 		perMinute = s.opts.Switches.UnpublishedPerMinute
 	}
 	limit := int(float64(perMinute) * s.opts.Rates.Scale)
 	if s.opts.Rates.Scale == 0 || perMinute == 0 {
 		return nil
+	}
+	if s.opts.Switches.ThrottledPerRegion {
+		name += " " + region
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -26,7 +26,7 @@ func TestWindow(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s.recent["X"] = tt.recent
 			got := ""
-			if err := s.throttle(http.Header{}, "X", 1000); err != nil {
+			if err := s.throttle(http.Header{}, "X", "", 1000); err != nil {
 				got = err.Code
 			}
 			if got != tt.want {

@@ -138,11 +138,11 @@ func (s *Server) dispatch(header http.Header, r *http.Request, body []byte, name
 	if !ok {
 		return nil, &apiError{http.StatusNotFound, "InvalidAction.NotFound", "the specified action " + name + " is not found"}
 	}
-	if err := s.throttle(header, name, action.perMinute); err != nil {
+	if err := s.throttle(header, name, r.Form.Get("RegionId"), action.perMinute); err != nil {
 		return nil, err
 	}
 	p := &params{ctx: r.Context(), v: r.Form}
-	p.checkNames(name, action, s.opts.Switches.UnknownParametersIgnored)
+	p.checkNames(name, action, &s.opts.Switches)
 	p.region(action.anyRegion)
 	if p.err != nil {
 		return nil, p.err

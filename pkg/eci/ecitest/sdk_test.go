@@ -63,14 +63,24 @@ func TestTypedV1(t *testing.T) {
 	}
 
 	// This one always sends a probe that nobody asked for (eci-api.md 0).
-	create := eci.CreateCreateContainerGroupRequest()
-	create.ContainerGroupName = "typed"
-	create.Container = &[]eci.CreateContainerGroupContainer{{Name: "build", Image: "host"}}
-	_, err = client.CreateContainerGroup(create)
+	create := func() *eci.CreateContainerGroupRequest {
+		r := eci.CreateCreateContainerGroupRequest()
+		r.ContainerGroupName = "typed"
+		r.Container = &[]eci.CreateContainerGroupContainer{{Name: "build", Image: "host"}}
+		return r
+	}
+	_, err = client.CreateContainerGroup(create())
 	var refused *sdkerrors.ServerError
 	if !errors.As(err, &refused) || refused.ErrorCode() != "UnsupportedOperation" || !strings.Contains(refused.Message(), "Probe") {
 		t.Errorf("%v", err)
 	}
+	lenient := start(t, ecitest.Options{Switches: ecitest.Switches{BogusProbeIgnored: true}})
+	client.Domain = strings.TrimPrefix(lenient.URL(), "http://")
+	answer, err := client.CreateContainerGroup(create())
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(t, lenient, answer.ContainerGroupId)
 }
 
 // The newer SDK is tested in a module of its own, in the folder tea. Its module

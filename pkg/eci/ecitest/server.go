@@ -96,9 +96,10 @@ type Server struct {
 	stock    Stock
 	tokens   map[string]*outcome     // action, region and client token -> what came of it
 	caches   []*imageCache           // oldest first
-	recent   map[string][]time.Time  // action -> calls within Rates.Window
+	recent   map[string][]time.Time  // action, and perhaps region -> calls within Rates.Window
 	sessions map[string]*execSession // exec token -> session not yet connected
 	calls    []Call
+	bills    []Bill
 	perCall  map[string]int // action -> calls so far
 	execs    int            // exec addresses given out so far
 	made     int            // groups so far
@@ -120,6 +121,7 @@ func Start(opts Options) (*Server, error) {
 	setDefault(&opts.AccessKeySecret, "local-secret")
 	opts.Delays.setDefaults()
 	opts.Switches.setDefaults()
+	setDefault(&opts.Delays.Schedule, opts.Switches.SchedulingTime)
 	setDefault(&opts.Rates.Window, time.Minute)
 	if opts.Log == nil {
 		opts.Log = func(string, ...any) {}
@@ -228,6 +230,12 @@ func (s *Server) NASDir(server, path string) string {
 		return r
 	}, server)
 	return filepath.Join(s.opts.Dir, "nas", "_"+name, filepath.Clean("/"+path))
+}
+
+// OSSDir is the host directory behind a bucket. It may not exist: then nothing can
+// mount it. It is kept as NAS directories are.
+func (s *Server) OSSDir(bucket string) string {
+	return filepath.Join(s.opts.Dir, "oss", "_"+strings.ReplaceAll(bucket, "/", "_"))
 }
 
 // KillContainer sends SIGKILL to PID 1 of a running container.

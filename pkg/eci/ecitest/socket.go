@@ -2,7 +2,6 @@ package ecitest
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"sync"
@@ -19,6 +18,7 @@ const (
 	channelStderr = 2
 	channelError  = 3
 	channelResize = 4
+	channelClose  = 255 // with the channel that ends, in SubprotocolV5
 )
 
 // drainTime is how long output is read after the command's end with
@@ -44,6 +44,10 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 		x.abandon()
 		http.Error(w, "bad gateway", http.StatusBadGateway)
 		return
+	case s.opts.Switches.ExecSubprotocol == SubprotocolRefused && r.Header.Get("Sec-WebSocket-Protocol") != "":
+		x.abandon()
+		http.Error(w, "no subprotocol is supported", http.StatusBadRequest)
+		return
 	case !s.openSocket(ctx, x.group):
 		x.abandon()
 		http.Error(w, "too many sessions", http.StatusServiceUnavailable)
@@ -53,6 +57,7 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 	k.cut = func() { cut(r) }
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the token is the only authority
+		Subprotocols:       s.subprotocols(),
 		OnPingReceived:     func(context.Context, []byte) bool { return k.pinged() },
 	})
 	if err != nil {
@@ -63,7 +68,7 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 	if n := s.opts.Switches.ExecMaxFrame; n > 0 {
 		conn.SetReadLimit(int64(n))
 	}
-	k.conn = conn
+	k.conn, k.protocol = conn, conn.Subprotocol()
 	done := make(chan struct{})
 	if !s.start(func() { defer close(done); k.serve(x) }) {
 		x.abandon()
@@ -94,15 +99,16 @@ func (s *Server) openSocket(ctx context.Context, group string) bool {
 
 // socket is one open exec connection.
 type socket struct {
-	s      *Server
-	conn   *websocket.Conn
-	fault  ExecFault
-	ctx    context.Context // ends when the connection is lost
-	cancel context.CancelFunc
-	cut    func()        // closes the TCP connection
-	quiet  time.Duration // without a sign of life for so long it is dropped
-	idle   *time.Timer
-	brief  bool // closed after the first output: Switches.ExecWithoutStdinEndsEarly
+	s        *Server
+	conn     *websocket.Conn
+	fault    ExecFault
+	ctx      context.Context // ends when the connection is lost
+	cancel   context.CancelFunc
+	cut      func()        // closes the TCP connection
+	quiet    time.Duration // without a sign of life for so long it is dropped
+	idle     *time.Timer
+	protocol string // that was taken, or ""
+	brief    bool   // closed after the first output: Switches.ExecWithoutStdinEndsEarly
 
 	dead atomic.Bool // HalfOpen: nothing is sent or heard any more
 
@@ -211,20 +217,24 @@ func (k *socket) serve(x *execSession) {
 		<-k.ctx.Done()
 		return
 	}
-	if k.s.opts.Switches.ExecErrorChannel && (code != 0 || err != nil) {
-		_ = k.send(channelError, fmt.Appendf(nil, "command terminated with non-zero exit code: exit status %d", code))
+	if status := k.status(code, err); status != nil {
+		_ = k.send(channelError, status)
 	}
 	_ = k.conn.Close(websocket.StatusNormalClosure, "")
 }
 
-// receive passes stdin on until the connection ends, then closes it: there is no
-// other end of stdin. A slow reader does not hold up pings.
+// receive passes stdin on until the connection ends, then closes it: but for
+// SubprotocolV5 there is no other end of stdin. A slow reader does not hold up pings.
 func (k *socket) receive(stdin *os.File, p *execProcess) {
 	defer k.cancel()
 	queue := make(chan []byte, 256)
 	var writer sync.WaitGroup
 	writer.Go(func() {
 		for b := range queue {
+			if b == nil {
+				p.closeStdin()
+				stdin = nil
+			}
 			if stdin != nil {
 				if _, err := stdin.Write(b); err != nil {
 					stdin = nil // the command has closed it, or ended
@@ -242,6 +252,10 @@ func (k *socket) receive(stdin *os.File, p *execProcess) {
 			continue
 		}
 		k.touch()
+		if k.protocol == SubprotocolV5 && len(b) == 2 && b[0] == channelClose && b[1] == channelStdin {
+			queue <- nil
+			continue
+		}
 		if len(b) > 1 && b[0] == channelResize && k.s.opts.Switches.ExecResizes {
 			p.resize(b[1:])
 		}

@@ -18,6 +18,7 @@ type groupSpec struct {
 	ComputeCategory                 string
 	PublicAddress                   bool
 	Deadline                        time.Duration
+	MaxPending                      time.Duration
 	Grace                           time.Duration
 	HostName                        string
 	Hosts                           map[string][]string
@@ -86,9 +87,14 @@ type volumeSpec struct {
 	SizeLimit string
 	SizeBytes int64
 
-	// NFSVolume, and FlexVolume with driver alicloud/nas
+	Driver string // of FlexVolume
+	Bucket string // of OSS
+
+	// NFSVolume, and FlexVolume with driver alicloud/nas; for OSS its url and the
+	// directory in the bucket
 	Server, Path string
 	ReadOnly     bool
+	MountOptions string // of FlexVolume
 	FlexOptions  string // as sent
 
 	// ConfigFileVolume

@@ -1,6 +1,7 @@
 package ecitest
 
 import (
+	"cmp"
 	"maps"
 	"net/http"
 	"slices"
@@ -14,7 +15,7 @@ type Stock struct {
 	SecurityGroups map[string]string  // id -> VPC; nil = any id exists, in the vSwitch's VPC
 	NotOnSale      []string           // zones
 	None           []Offer            // what is out of stock
-	MaxCPU         float64            // vCPU quota of a region; 0 = none
+	MaxCPU         float64            // vCPU quota of a region; 0 = Switches.DefaultMaxCPU
 
 	// Late accepts a create that can't be had for lack of stock, addresses or
 	// quota; the group then becomes ScheduleFailed, with an event.
@@ -98,7 +99,7 @@ func (s *Server) place(g *groupSpec) (refusal *apiError, late bool) {
 		v, _ := s.stock.vSwitch(g.RegionID, g.ZoneID, id)
 		for _, size := range g.Sizes {
 			code := s.available(g, id, v, size, used)
-			if code == "Spot.NotMatched" && s.opts.Switches.SpotDegrades && !g.StrictSpot {
+			if code == "Spot.NotMatched" && s.degrades(g) {
 				if code = s.offered(id, v, size, false); code == "" {
 					g.SpotDegraded = true
 				}
@@ -113,6 +114,9 @@ func (s *Server) place(g *groupSpec) (refusal *apiError, late bool) {
 			}
 			codes = append(codes, code)
 		}
+		if codes[0] == "InvalidVSwitchId.IpNotEnough" && s.opts.Switches.FirstVSwitchDecides {
+			break
+		}
 	}
 	code := codes[0]
 	if slices.ContainsFunc(codes, func(c string) bool { return c != code }) {
@@ -120,6 +124,11 @@ func (s *Server) place(g *groupSpec) (refusal *apiError, late bool) {
 	}
 	g.CPU, g.MemoryGiB, g.VSwitchID = g.Sizes[0].cpu, g.Sizes[0].memory, vSwitches[0]
 	return noCapacity(code), true
+}
+
+// degrades tells whether a spot group that can't be had is made as pay-as-you-go.
+func (s *Server) degrades(g *groupSpec) bool {
+	return s.opts.Switches.SpotDegrades && (!g.StrictSpot || s.opts.Switches.StrictSpotIgnored)
 }
 
 // reachable gives the vSwitches that fit the zone and the security group asked for.
@@ -174,8 +183,9 @@ func (s *Server) used(region string) usage {
 
 // available is "" or the code that says why a size can't be had in a vSwitch.
 func (s *Server) available(g *groupSpec, id string, v VSwitch, size size, used usage) string {
+	quota := cmp.Or(s.stock.MaxCPU, s.opts.Switches.DefaultMaxCPU)
 	switch {
-	case s.stock.MaxCPU > 0 && used.cpu+size.cpu > s.stock.MaxCPU:
+	case quota > 0 && used.cpu+size.cpu > quota:
 		return "QuotaExceeded"
 	case v.IPs < 0 || v.IPs > 0 && used.ips[id] >= v.IPs:
 		return "InvalidVSwitchId.IpNotEnough"

@@ -56,6 +56,12 @@ type Switches struct {
 	// into one group; 0 = no limit.
 	ExecMaxSessions int
 
+	// ExecSubprotocol is what becomes of subprotocols that a handshake offers: "" =
+	// they are ignored; SubprotocolRefused = status 400; else the one that is taken
+	// where it is offered, SubprotocolV4 or SubprotocolV5, with what Kubernetes
+	// means by it.
+	ExecSubprotocol string
+
 	// ExecLongCommandAllowed accepts Commands above the documented 20 items of 256
 	// characters.
 	ExecLongCommandAllowed bool
@@ -92,6 +98,23 @@ type Switches struct {
 	// container; "" = InvalidParameter.NotFound.
 	UnknownIDOnExec string
 
+	// SchedulingTime is how long a new group stays Scheduling where Delays say nothing.
+	SchedulingTime time.Duration
+	// CreatesAtOnce refuses, with ThrottlingCode, a create while so many groups are
+	// on their way to Running; 0 = no limit.
+	CreatesAtOnce int
+	// DefaultMaxCPU is the vCPU quota of a region where Stock has none; 0 = none.
+	DefaultMaxCPU float64
+	// FirstVSwitchDecides refuses a create whose first vSwitch has no address left;
+	// otherwise the next ones are tried, as they are for lack of stock.
+	FirstVSwitchDecides bool
+	// StrictSpotIgnored lets StrictSpot change nothing; otherwise such a group is
+	// never made as pay-as-you-go.
+	StrictSpotIgnored bool
+	// MaxPendingMinuteIgnored lets MaxPendingMinute change nothing; otherwise a group
+	// that is Pending for so long becomes Failed, in place of the documented 4 h.
+	MaxPendingMinuteIgnored bool
+
 	// ForceDeleteRefused answers UnsupportedOperation to DeleteContainerGroup with Force.
 	ForceDeleteRefused bool
 	// DeleteWhileScheduling is the error code for deleting a group that is still
@@ -101,6 +124,9 @@ type Switches struct {
 	// DeleteWhileTerminating is the error code for deleting a group once more
 	// before it is gone; "" = success.
 	DeleteWhileTerminating string
+	// BillingStopsAtDelete ends a group's bill with the call that deletes it; otherwise
+	// it runs until the group is gone, as the documentation has it for Terminating.
+	BillingStopsAtDelete bool
 	// DeleteKillsAtOnce ends containers by KILL alone, without TERM and grace period.
 	DeleteKillsAtOnce bool
 	// DefaultGracePeriod is used without TerminationGracePeriodSeconds; 0 = 30 s.
@@ -123,8 +149,29 @@ type Switches struct {
 	// NFSMissingPathCreated creates a missing NFSVolume.Path; otherwise the
 	// group stays Pending with a FailedMount event.
 	NFSMissingPathCreated bool
+	// MissingSubPath is what becomes of a SubPath that its volume does not have: "" =
+	// it is made, with mode 0755; SubPathOpen = with mode 0777; SubPathRefused = the
+	// container can't be created, which is tried again and again.
+	MissingSubPath string
+	// FlexVolumeRO makes a NAS volume read-only by ro among its FlexVolume's options;
+	// otherwise ReadOnly of a VolumeMount alone does that.
+	FlexVolumeRO bool
+	// OSSOptionsRefused refuses options of FlexVolume alicloud/oss but bucket and url,
+	// the only ones that are documented for ECI; otherwise any are taken.
+	OSSOptionsRefused bool
+	// MemoryDirUncounted keeps what lies in an EmptyDir in memory out of the memory of
+	// the container that writes it; otherwise it counts, as under the kubelet.
+	MemoryDirUncounted bool
+	// MemoryDirSize bounds an EmptyDir in memory without SizeLimit, in bytes; 0 = half
+	// of the machine's memory, as Linux has it.
+	MemoryDirSize int64
+	// FIFOsApart keeps a FIFO or socket in an EmptyDir from joining two containers.
+	FIFOsApart bool
 	// EmptyDirClosed lets root alone write to a new EmptyDir; otherwise any user may.
 	EmptyDirClosed bool
+	// RootlessBuilds lets containers make user namespaces and mount inside them, and
+	// gives them /dev/fuse, as builders of images without root want it.
+	RootlessBuilds bool
 	// SpotDegrades makes a pay-as-you-go group, with a SpotDegraded event, of a
 	// spot group that can't be had, unless StrictSpot is set; otherwise the create
 	// is refused.
@@ -138,6 +185,9 @@ type Switches struct {
 	// MaxBody bounds the bytes of its form body, answered by 413; 0 = no limit
 	// but the 4 MiB of this server.
 	MaxBody int
+	// BogusProbeIgnored accepts the probes that the older SDK's typed request sends
+	// with each container, asked for or not; otherwise they are refused.
+	BogusProbeIgnored bool
 	// UnknownParametersIgnored accepts parameters that the action does not have.
 	UnknownParametersIgnored bool
 	// LongEnvAllowed accepts environment values above the documented 256 characters.
@@ -164,6 +214,9 @@ type Switches struct {
 	ThrottlingCode string
 	// ThrottlingRetryAfter is sent as the header Retry-After with it; 0 = none.
 	ThrottlingRetryAfter time.Duration
+	// ThrottledPerRegion counts the calls of each region by themselves; otherwise all
+	// of the account.
+	ThrottledPerRegion bool
 	// UnpublishedPerMinute is the limit of actions for which none is published; 0 = none.
 	UnpublishedPerMinute int
 
@@ -180,12 +233,18 @@ type Switches struct {
 	LogLimitKeepsEnd bool
 	// LogGoneAfterEnd refuses the logs of terminal groups with IncorrectStatus.
 	LogGoneAfterEnd bool
+	// LogGoneWithContainer refuses the log of a container that has ended, with
+	// IncorrectStatus, while others of its group run.
+	LogGoneWithContainer bool
 	// UnknownImageCacheID is the error code for updating or deleting an image cache
 	// that does not exist; "" = InvalidParameter.NotFound.
 	UnknownImageCacheID string
 	// EventKeysLowerCamel writes the keys of DescribeContainerGroupEvents' events
 	// with a small first letter, as the user guide does and the SDK does not.
 	EventKeysLowerCamel bool
+	// PricePerHour makes the price of a size that of an hour; otherwise a second's, as
+	// the documentation's sample has it.
+	PricePerHour bool
 	// PriceListsFlat writes DetailInfos, Rules and SpotPrices of a price as lists,
 	// which the older SDK expects; otherwise as objects around a list, as the API
 	// metadata and the newer SDK have it.
@@ -206,6 +265,19 @@ func (s *Switches) setDefaults() {
 	setDefault(&s.ThrottlingCode, "Throttling.User")
 	setDefault(&s.LogTimestampLayout, time.RFC3339Nano)
 }
+
+// What Switches.ExecSubprotocol may be.
+const (
+	SubprotocolRefused = "refused"
+	SubprotocolV4      = "v4.channel.k8s.io" // the status comes as JSON on channel 3
+	SubprotocolV5      = "v5.channel.k8s.io" // and a message of 255 and a channel ends it
+)
+
+// What Switches.MissingSubPath may be.
+const (
+	SubPathOpen    = "open"
+	SubPathRefused = "refused"
+)
 
 // OrphanOutput is what happens to the output of a command whose socket is lost.
 type OrphanOutput int

@@ -68,6 +68,24 @@ func answerSwitchTests() []switchTest {
 			},
 		},
 		{
+			thrown: ecitest.Switches{StrictSpotIgnored: true}, also: ecitest.Switches{SpotDegrades: true}, own: true, off: "Spot.NotMatched", on: "DryRunOperation",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				s.SetStock(ecitest.Stock{None: []ecitest.Offer{{Spot: true}}})
+				return codeOf("CreateContainerGroup", "ContainerGroupName", "strict", "Container.1.Name", "c", "Container.1.Image", "host",
+					"SpotStrategy", "SpotAsPriceGo", "StrictSpot", "true", "DryRun", "true")(t, s)
+			},
+		},
+		{
+			thrown: ecitest.Switches{ThrottledPerRegion: true}, also: ecitest.Switches{UnpublishedPerMinute: 1}, rates: everyCall, own: true,
+			off: "Throttling.User", on: "",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				if code := codeOf("ListUsage")(t, s); code != "" {
+					t.Error(code)
+				}
+				return codeOf("ListUsage", "RegionId", "cn-hangzhou")(t, s)
+			},
+		},
+		{
 			thrown: ecitest.Switches{UnpublishedPerMinute: 2}, rates: everyCall, own: true, off: "", on: "Throttling.User",
 			look: func(t *testing.T, s *ecitest.Server) string {
 				for range 2 {
@@ -119,6 +137,29 @@ func answerSwitchTests() []switchTest {
 			thrown: ecitest.Switches{LogGoneAfterEnd: true}, off: "", on: "IncorrectStatus",
 			look: func(t *testing.T, s *ecitest.Server) string {
 				return codeOf("DescribeContainerLog", "ContainerGroupId", twoLines(t, s), "ContainerName", "build")(t, s)
+			},
+		},
+		{
+			thrown: ecitest.Switches{LogGoneWithContainer: true}, off: "Running ", on: "Running IncorrectStatus",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("echo last word", "Container.2.Name", "other", "Container.2.Image", "host",
+					"Container.2.Command.1", "sleep", "Container.2.Command.2", "60"))
+				g := await(t, s, id, func(g map[string]any) bool {
+					return state(g, 0)["State"] == "Terminated" && g["Status"] == "Running"
+				})
+				return fmt.Sprint(g["Status"], " ", codeOf("DescribeContainerLog", "ContainerGroupId", id, "ContainerName", "build")(t, s))
+			},
+		},
+		{
+			thrown: ecitest.Switches{PricePerHour: true}, off: "0.00012252 0.0397", on: "0.441072 0.0397",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				answer, code := call(t, s, "DescribeContainerGroupPrice", pairs("Cpu", "2", "Memory", "4", "SpotStrategy", "SpotAsPriceGo"))
+				if code != "" {
+					t.Fatal(code)
+				}
+				info := answer["PriceInfo"].(map[string]any)
+				spot := info["SpotPrices"].(map[string]any)["SpotPrice"].([]any)[0].(map[string]any)
+				return fmt.Sprintf("%.8g %.4f", info["Price"].(map[string]any)["TradePrice"], spot["SpotPrice"])
 			},
 		},
 		{

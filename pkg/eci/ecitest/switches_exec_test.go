@@ -81,9 +81,28 @@ func resized(t *testing.T, s *ecitest.Server) string {
 	return syncOutput(t, s, id, "cat /tmp/size")
 }
 
+// offering offers both subprotocols of Kubernetes to a command that exits with 7, ends
+// its stdin as v5 has it, and looks at what comes.
+func offering(t *testing.T, s *ecitest.Server) string {
+	const script = "read x; echo $x; timeout 1 cat && echo end of stdin; exit 7"
+	uri := execURI(t, s, running(t, s), nil, "/bin/sh", "-c", script)["WebSocketUri"].(string)
+	conn, response, err := websocket.Dial(t.Context(), uri, &websocket.DialOptions{Subprotocols: []string{"v5.channel.k8s.io", "v4.channel.k8s.io"}})
+	if err != nil {
+		return fmt.Sprint("handshake ", response.StatusCode)
+	}
+	t.Cleanup(func() { _ = conn.CloseNow() })
+	say(t, conn, "in\n")
+	if err := conn.Write(t.Context(), websocket.MessageBinary, []byte{255, 0}); err != nil {
+		t.Fatal(err)
+	}
+	return conn.Subprotocol() + ": " + rest(t, conn)
+}
+
 const whenGone = "read pid </tmp/pid; while test -e /proc/$pid; do sleep 0.01; done; "
 
 func execSwitchTests() []switchTest {
+	plain := `: ["b\x01in\n"] 1000`
+	status := "b\x03" + `{"details":{"causes":[{"message":"7","reason":"ExitCode"}]},"message":"command terminated with non-zero exit code: exit status 7","metadata":{},"reason":"NonZeroExitCode","status":"Failure"}`
 	echoed, silent := `["b\x01x\n"] 1000`, `[] -1`
 	codeOf := func(args ...string) func(*testing.T, *ecitest.Server) string {
 		return func(t *testing.T, s *ecitest.Server) string { return execCode(t, s, running(t, s), nil, args...) }
@@ -165,6 +184,15 @@ func execSwitchTests() []switchTest {
 				}
 				return fmt.Sprint(err)
 			},
+		},
+		{thrown: ecitest.Switches{ExecSubprotocol: ecitest.SubprotocolRefused}, look: offering, off: plain, on: "handshake 400"},
+		{
+			thrown: ecitest.Switches{ExecSubprotocol: ecitest.SubprotocolV4}, look: offering, off: plain,
+			on: fmt.Sprintf("v4.channel.k8s.io: %q 1000", []string{"b\x01in\n", status}),
+		},
+		{
+			thrown: ecitest.Switches{ExecSubprotocol: ecitest.SubprotocolV5}, look: offering, off: plain,
+			on: fmt.Sprintf("v5.channel.k8s.io: %q 1000", []string{"b\x01in\n", "b\x01end of stdin\n", status}),
 		},
 		{thrown: ecitest.Switches{ExecLongCommandAllowed: true}, look: codeOf(strings.Repeat("x", 257)), off: "InvalidParameter.ValueExceeded", on: ""},
 		{thrown: ecitest.Switches{ExecCommandBytes: 20}, look: codeOf("echo", "0123456789"), off: "", on: "InvalidParameter.ValueExceeded"},

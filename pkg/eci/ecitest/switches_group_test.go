@@ -113,6 +113,25 @@ func groupSwitchTests() []switchTest {
 				return deleteCode(t, s, id) + " " + deleteCode(t, s, id)
 			},
 		},
+		{
+			thrown: ecitest.Switches{BillingStopsAtDelete: true}, delays: ecitest.Delays{Delete: 300 * time.Millisecond}, off: "until it is gone", on: "until its delete",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := running(t, s)
+				deleteCode(t, s, id, "Force", "true")
+				gone(t, s, id)
+				bills := s.Bills()
+				b := bills[slices.IndexFunc(bills, func(b ecitest.Bill) bool { return b.GroupID == id })]
+				switch {
+				case !b.From.Before(b.Deleted) || b.Gone.Sub(b.Deleted) < 300*time.Millisecond:
+					t.Errorf("%+v", b)
+				case b.Until.Equal(b.Gone):
+					return "until it is gone"
+				case !b.Until.Equal(b.Deleted):
+					t.Errorf("%+v", b)
+				}
+				return "until its delete"
+			},
+		},
 		{thrown: ecitest.Switches{DeleteKillsAtOnce: true}, look: lastWord, off: "term\n", on: ""},
 		{
 			thrown: ecitest.Switches{DefaultGracePeriod: 50 * time.Millisecond}, off: "Terminating", on: "none",
@@ -180,28 +199,53 @@ func groupSwitchTests() []switchTest {
 			},
 		},
 		{
-			thrown: ecitest.Switches{NFSMissingPathCreated: true}, off: "FailedMount", on: "Running",
+			thrown: ecitest.Switches{SchedulingTime: time.Hour}, off: "Running", on: "Scheduling",
 			look: func(t *testing.T, s *ecitest.Server) string {
-				id := create(t, s, script("exec sleep 60", "Volume.1.Name", "n", "Volume.1.Type", "NFSVolume",
-					"Volume.1.NFSVolume.Server", "nas.example", "Volume.1.NFSVolume.Path", "/absent"))
-				g := await(t, s, id, func(g map[string]any) bool {
-					return g["Status"] == "Running" || strings.Contains(fmt.Sprint(g["Events"]), "FailedMount")
-				})
-				if g["Status"] == "Running" {
-					return "Running"
+				id := create(t, s, script("exec sleep 60"))
+				for until := time.Now().Add(time.Second); shown(t, s, id) != "Running" && time.Now().Before(until); {
+					settled()
 				}
-				return "FailedMount"
+				return shown(t, s, id)
 			},
 		},
 		{
-			thrown: ecitest.Switches{EmptyDirClosed: true}, off: "777 777\n", on: "755 755\n",
+			thrown: ecitest.Switches{CreatesAtOnce: 1}, delays: ecitest.Delays{Schedule: time.Hour}, own: true, off: "", on: "Throttling.User",
 			look: func(t *testing.T, s *ecitest.Server) string {
-				id := create(t, s, script("exec sleep 60", "Volume.1.Name", "disk", "Volume.1.Type", "EmptyDirVolume",
-					"Volume.2.Name", "memory", "Volume.2.Type", "EmptyDirVolume", "Volume.2.EmptyDirVolume.Medium", "Memory",
-					"Container.1.VolumeMount.1.Name", "disk", "Container.1.VolumeMount.1.MountPath", "/disk",
-					"Container.1.VolumeMount.2.Name", "memory", "Container.1.VolumeMount.2.MountPath", "/memory"))
-				await(t, s, id, status("Running"))
-				return syncOutput(t, s, id, "echo $(stat -c %a /disk /memory)")
+				create(t, s, script("exec sleep 60"))
+				answer, code := call(t, s, "CreateContainerGroup", script("exec sleep 60"))
+				if code == "" {
+					remove(t, s, answer["ContainerGroupId"].(string))
+				}
+				return code
+			},
+		},
+		{
+			thrown: ecitest.Switches{DefaultMaxCPU: 1}, off: "DryRunOperation", on: "QuotaExceeded",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				_, code := call(t, s, "CreateContainerGroup", script("true", "DryRun", "true"))
+				return code
+			},
+		},
+		{
+			thrown: ecitest.Switches{FirstVSwitchDecides: true}, own: true, off: "DryRunOperation", on: "InvalidVSwitchId.IpNotEnough",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				s.SetStock(ecitest.Stock{VSwitches: map[string]ecitest.VSwitch{"vsw-1": {IPs: -1}, "vsw-2": {}}})
+				if _, code := call(t, s, "CreateContainerGroup", script("true", "DryRun", "true", "VSwitchId", "vsw-2,vsw-1")); code != "DryRunOperation" {
+					t.Error(code)
+				}
+				_, code := call(t, s, "CreateContainerGroup", script("true", "DryRun", "true", "VSwitchId", "vsw-1,vsw-2"))
+				return code
+			},
+		},
+		{
+			// The default of 240 minutes is 48 s here, so 10 are 2 s.
+			thrown: ecitest.Switches{MaxPendingMinuteIgnored: true}, delays: ecitest.Delays{MaxPending: 48 * time.Second}, off: "Failed", on: "Pending",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				id := create(t, s, script("exec sleep 60", "Container.1.Image", "absent", "MaxPendingMinute", "10"))
+				for until := time.Now().Add(4 * time.Second); shown(t, s, id) != "Failed" && time.Now().Before(until); {
+					settled()
+				}
+				return shown(t, s, id)
 			},
 		},
 	}

@@ -29,7 +29,7 @@ type switchTest struct {
 }
 
 func switchTests() []switchTest {
-	return slices.Concat(execSwitchTests(), groupSwitchTests(), requestSwitchTests(), answerSwitchTests())
+	return slices.Concat(execSwitchTests(), groupSwitchTests(), volumeSwitchTests(), requestSwitchTests(), answerSwitchTests())
 }
 
 // fieldsOf names the fields that are set.
@@ -204,6 +204,13 @@ func requestSwitchTests() []switchTest {
 		{
 			thrown: ecitest.Switches{UnknownParametersIgnored: true}, off: "InvalidParameter", on: "",
 			look: refused(script("true", "Colour", "red")),
+		},
+		{
+			thrown: ecitest.Switches{BogusProbeIgnored: true}, off: "UnsupportedOperation UnsupportedOperation", on: " UnsupportedOperation",
+			look: func(t *testing.T, s *ecitest.Server) string {
+				one := refused(script("true", "Container.1.LivenessProbe.Exec.Command", "<[]string Value>"))
+				return one(t, s) + " " + refused(script("true", "Container.1.LivenessProbe.Exec.Command.1", "true"))(t, s)
+			},
 		},
 		{
 			thrown: ecitest.Switches{LongEnvAllowed: true}, off: "InvalidParameter.ValueExceeded", on: "",

@@ -1,10 +1,12 @@
 package ecitest
 
+import "cmp"
+
 func listUsageAction() action {
 	return action{serve: (*Server).listUsage}
 }
 
-// sampleCPU is shown as quota where Stock sets none; the number is the
+// sampleCPU is shown as quota where there is none; the number is the
 // documentation's sample.
 const sampleCPU = 1000
 
@@ -20,10 +22,7 @@ func (s *Server) listUsage(p *params) (map[string]any, *apiError) {
 			caches[c.auto]++
 		}
 	}
-	most := s.stock.MaxCPU
-	if most == 0 {
-		most = sampleCPU
-	}
+	most := cmp.Or(s.stock.MaxCPU, s.opts.Switches.DefaultMaxCPU, sampleCPU)
 	return map[string]any{"Attributes": map[string]any{
 		"UsedCpu": s.used(region).cpu, "MaxCpu": most,
 		"UsedImageCacheCount": caches[false], "MaxImageCacheCount": s.stock.cacheQuota(false),

@@ -1,6 +1,7 @@
 package ecitest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -38,7 +39,11 @@ func (p *params) quantity(name string) int64 {
 type volume struct {
 	dir      string
 	readOnly bool
+	shownTo  map[string]string // container -> directory that stands for dir there; others have dir itself
 }
+
+// in is the directory that stands for the volume in a container.
+func (v volume) in(container string) string { return cmp.Or(v.shownTo[container], v.dir) }
 
 // makeVolumes makes the group's volumes below dir.
 func (s *Server) makeVolumes(dir string, specs []volumeSpec) (map[string]volume, error) {
@@ -54,6 +59,9 @@ func (s *Server) makeVolumes(dir string, specs []volumeSpec) (map[string]volume,
 }
 
 func (s *Server) makeVolume(dir string, v volumeSpec) (volume, error) {
+	if v.Bucket != "" {
+		return s.mountOSS(v)
+	}
 	if v.Type == "NFSVolume" || v.Type == "FlexVolume" {
 		return s.mountNAS(v)
 	}
@@ -67,8 +75,8 @@ func (s *Server) makeVolume(dir string, v volumeSpec) (volume, error) {
 		}
 		if v.Medium == "Memory" {
 			data := fmt.Sprintf("mode=%#o", mode)
-			if v.SizeBytes > 0 {
-				data += ",size=" + strconv.FormatInt(v.SizeBytes, 10)
+			if size := cmp.Or(v.SizeBytes, s.opts.Switches.MemoryDirSize); size > 0 {
+				data += ",size=" + strconv.FormatInt(size, 10)
 			}
 			// Where this is not allowed a plain directory does, without the limit.
 			if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data); err == nil {
@@ -121,28 +129,41 @@ func (s *Server) mountNAS(v volumeSpec) (volume, error) {
 	if _, err := root.Stat(sub); err != nil {
 		return volume{}, fmt.Errorf("mount.nfs: mounting %s:%s failed, reason given by server: No such file or directory", v.Server, v.Path)
 	}
-	return volume{dir: dir, readOnly: v.ReadOnly}, nil
+	ro := s.opts.Switches.FlexVolumeRO && slices.Contains(strings.Split(v.MountOptions, ","), "ro")
+	return volume{dir: dir, readOnly: v.ReadOnly || ro}, nil
 }
 
-// bindMounts turns a container's volume mounts into binds; a missing SubPath is created.
-func bindMounts(c containerSpec, volumes map[string]volume) ([]sandbox.Mount, error) {
+// mountOSS answers with a directory of a bucket, which anybody may write to as ossfs
+// has it with allow_other and umask=0. Whether a missing one is made nobody documents;
+// a bucket has no directories, only names.
+func (s *Server) mountOSS(v volumeSpec) (volume, error) {
+	root, err := os.OpenRoot(s.OSSDir(v.Bucket))
+	if err != nil {
+		return volume{}, fmt.Errorf("ossfs: unable to access bucket %s at %s (host=%s, http status 404): NoSuchBucket", v.Bucket, v.Path, v.Server)
+	}
+	defer root.Close()
+	sub, err := filepath.Rel("/", filepath.Clean(v.Path))
+	if err == nil {
+		err = root.MkdirAll(sub, 0o777)
+	}
+	if err == nil {
+		err = root.Chmod(sub, 0o777)
+	}
+	return volume{dir: filepath.Join(root.Name(), sub)}, err
+}
+
+// bindMounts turns a container's volume mounts into binds.
+func (s *Server) bindMounts(c containerSpec, volumes map[string]volume) ([]sandbox.Mount, error) {
 	var mounts []sandbox.Mount
 	for _, m := range c.Mounts {
 		v := volumes[m.Volume]
-		source := v.dir
+		source := v.in(c.Name)
 		if m.SubPath != "" {
-			root, err := os.OpenRoot(v.dir)
-			if err != nil {
-				return nil, err
+			if err := s.findSubPath(v.dir, m.SubPath); err != nil {
+				s.opts.Log("ecitest: sub path %s of volume %s: %v", m.SubPath, m.Volume, err)
+				return nil, &configError{fmt.Sprintf("failed to prepare subPath for volumeMount %q of container %q", m.Volume, c.Name)}
 			}
-			err = nil
-			if _, statErr := root.Stat(m.SubPath); statErr != nil {
-				err = root.MkdirAll(m.SubPath, 0o755)
-			}
-			if err = errors.Join(err, root.Close()); err != nil {
-				return nil, fmt.Errorf("sub path %s of volume %s: %w", m.SubPath, m.Volume, err)
-			}
-			source = filepath.Join(v.dir, m.SubPath)
+			source = filepath.Join(source, m.SubPath)
 		}
 		mounts = append(mounts, sandbox.Mount{Source: source, Target: m.Path, ReadOnly: m.ReadOnly || v.readOnly})
 	}
@@ -151,6 +172,22 @@ func bindMounts(c containerSpec, volumes map[string]volume) ([]sandbox.Mount, er
 		return strings.Compare(filepath.Clean(a.Target), filepath.Clean(b.Target))
 	})
 	return mounts, nil
+}
+
+// findSubPath finds a SubPath in a volume, or makes it as the switch says.
+func (s *Server) findSubPath(dir, path string) error {
+	root, err := os.OpenRoot(dir) // a job may have left links in there
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if _, err := root.Stat(path); !errors.Is(err, os.ErrNotExist) || s.opts.Switches.MissingSubPath == SubPathRefused {
+		return err
+	}
+	if err := root.MkdirAll(path, 0o755); err != nil || s.opts.Switches.MissingSubPath != SubPathOpen {
+		return err
+	}
+	return root.Chmod(path, 0o777)
 }
 
 // sweepVolumes unmounts what is mounted below dir and removes it.
