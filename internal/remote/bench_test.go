@@ -25,7 +25,7 @@ func busyboxTools(t testing.TB) func(c *sandbox.ContainerConfig) {
 		if c.Name != "helper" {
 			return
 		}
-		for _, tool := range []string{"sh", "dd", "stat", "sha256sum", "head", "sleep", "cat", "setsid"} {
+		for _, tool := range []string{"sh", "dd", "stat", "sha256sum", "cksum", "head", "sleep", "cat", "setsid"} {
 			if err := os.Symlink(busybox, filepath.Join(c.Layers[0], "usr/local/bin", tool)); err != nil {
 				t.Fatal(err)
 			}

@@ -48,6 +48,15 @@ func (c *connection) read() {
 		case <-c.done:
 			return
 		}
+		if rec.kind != kindData {
+			continue
+		}
+		// Who comes for the next one has no more use for the payload.
+		select {
+		case c.records <- record{kind: kindBeat}:
+		case <-c.done:
+			return
+		}
 	}
 }
 

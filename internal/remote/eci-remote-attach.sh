@@ -109,16 +109,22 @@ waits() {
 	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
 }
 
-# digests: two lines, the SHA-256 of the script and of the first $final bytes of the
-# log. The whole log is faster to read, and is right unless a background child
+# up: the script is there and asked to be started, and how digests are taken.
+up() {
+	summer=sha256sum kind=sha256
+	[ -e "$eci/crc" ] && summer=cksum kind=crc
+	printf '#up %s\n' $kind
+}
+
+# digests: two lines, the digest of the script and of the first $final bytes of the log. The whole log is faster to read, and is right unless a background child
 # wrote on: then the driver finds that it disagrees and comes again, with an offset.
 digests() {
 	read -r starter _ <"$ctl/$run.$role.start"
 	if [ "$begun" = 0 ]; then
-		sha256sum "$ctl/$run.$starter.script" - <"$log"
+		$summer "$ctl/$run.$starter.script" - <"$log"
 	else
-		sha256sum "$ctl/$run.$starter.script"
-		head -c "$final" "$log" | sha256sum
+		$summer "$ctl/$run.$starter.script"
+		head -c "$final" "$log" | $summer
 	fi
 }
 
@@ -158,21 +164,23 @@ ended() {
 	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
 }
 
-# emit UPTO [LAST]: records up to that offset, 64 KiB to a mebibyte at most each. With LAST,
-# the digest is computed beside the last one, on the other core.
+# emit UPTO [LAST]: records up to that offset, 64 KiB to 4 MiB at most each, as each costs
+# a process. With LAST, the digest is computed beside the last one, on the other core.
 emit() {
 	while [ "$offset" -lt "$1" ]; do
-		n=$(($1 - offset))
+		n=$(($1 - offset)) blocks=1
 		# Small at first: a connection that is soon lost again gets on.
 		[ $n -gt $most ] && n=$most
-		[ $most -lt 1048576 ] && most=$((2 * most))
+		[ $most -lt 4194304 ] && most=$((2 * most))
+		# Blocks of what a pipe holds stay in the processor's cache.
+		[ $n -gt 65536 ] && blocks=$((n / 65536)) n=$((n / 65536 * 65536))
 		printf '#data %s %s\n' "$offset" $n
 		if [ -n "$2" ] && [ $((offset + n)) -ge "$1" ]; then
-			dd bs=$n count=1 <&5 2>/dev/null &
+			dd bs=$((n / blocks)) count=$blocks <&5 2>/dev/null &
 			digest
 			wait $!
 		else
-			dd bs=$n count=1 <&5 2>/dev/null
+			dd bs=$((n / blocks)) count=$blocks <&5 2>/dev/null
 		fi
 		offset=$((offset + n))
 		printf '\n#ok %s\n' "$offset"
@@ -242,9 +250,11 @@ halting() {
 }
 
 tail_log() {
-	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' begun=$offset
+	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' begun=$offset was=$offset
 	while :; do
-		pause
+		# Behind a record of some size the next may be there by now.
+		[ $((offset - was)) -ge 65536 ] || pause
+		was=$offset
 		over='' dead=''
 		[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
 		ended && over=yes
@@ -358,7 +368,7 @@ carry() {
 	fi
 	[ "$size" -gt 0 ] && upload
 	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
-	printf '#up\n'
+	up
 	waits
 	words <&6 &
 	listener=$!

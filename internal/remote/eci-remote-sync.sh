@@ -86,7 +86,7 @@ poll() {
 # tail_some: the log from $offset on, or a beat.
 tail_some() {
 	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
-	printf '#up\n'
+	up
 	waits
 	quiet=0 silent=0 passes=1 asked='' told='' begun=$offset waited=0
 	[ "$what" = stop ] && stopping

@@ -456,6 +456,8 @@ pid1_helper() {
 	for tool in dd stat sha256sum head git; do
 		command -v $tool >/dev/null || die "the helper image lacks $tool; set [helper] image to a gitlab-runner-helper image"
 	done
+	# GNU's cksum computes as fast as it reads, other ones slower than sha256sum may.
+	cksum -a crc </dev/null >/dev/null 2>&1 && true >"$eci/crc"
 	others=''
 	if mkfifo "$ctl/helper.go" "$ctl/helper.wake" "$ctl/build.go" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
 		# Opened for reading alone: blocks until build has it open, ends with build.

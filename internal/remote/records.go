@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,8 +11,9 @@ import (
 )
 
 const (
-	maxHeader  = 4096    // bytes of a record's first line
-	maxPayload = 1 << 20 // eci-remote sends a mebibyte at most in one record
+	maxHeader    = 4096     // bytes of a record's first line
+	maxPayload   = 4 << 20  // eci-remote sends 4 MiB at most in one record
+	smallPayload = 64 << 10 // most records hold no more
 )
 
 // kind is the first word of a record.
@@ -34,14 +36,15 @@ const (
 type record struct {
 	kind    kind
 	offset  int64  // data: of its first byte
-	payload []byte // data; good until the record after the next one is read
+	payload []byte // data; good until the next record is read
 	run     string // hello, end
 	exec    string // hello: the exec's id
 	role    Role   // hello of a log's reader: whose PID 1 has the run
 	status  string // end: a number, or "lost"
 	length  int64  // end: of the whole log; left: processes
-	digest  string // end: SHA-256 of the whole log, hex
-	script  string // end: SHA-256 of the script that ran, hex
+	sums    string // up: the kind of digest that the end record has
+	digest  string // end: of the whole log
+	script  string // end: of the script that ran
 	oom     bool   // end: the kernel killed for memory
 	final   bool   // fail: another exec would not do better
 	text    string // fail
@@ -53,9 +56,8 @@ var errProtocol = errors.New("the exec sent what eci-remote does not send")
 // a data record is given out only when its trailer stands where it must: bytes
 // lost or doubled on the way never reach the log.
 type decoder struct {
-	r       *bufio.Reader
-	buffers [2][]byte // of payloads in turn: one is read while another is written out
-	turn    int
+	r      *bufio.Reader
+	buffer []byte // of payloads
 }
 
 func newDecoder(r io.Reader) *decoder { return &decoder{r: bufio.NewReaderSize(r, 64<<10)} }
@@ -70,7 +72,7 @@ func (d *decoder) next() (record, error) {
 	if err != nil || rec.kind != kindData {
 		return rec, err
 	}
-	rec.payload = d.buffer(int(rec.length))
+	rec.payload = d.room(int(rec.length))
 	if _, err := io.ReadFull(d.r, rec.payload); err != nil {
 		return record{}, fmt.Errorf("log record cut short: %w", unexpected(err))
 	}
@@ -85,12 +87,15 @@ func (d *decoder) next() (record, error) {
 	return rec, nil
 }
 
-func (d *decoder) buffer(n int) []byte {
-	d.turn = 1 - d.turn
-	if cap(d.buffers[d.turn]) < n {
-		d.buffers[d.turn] = make([]byte, n)
+// room is n bytes of the buffer. What of it no record has filled yet takes no memory.
+func (d *decoder) room(n int) []byte {
+	if len(d.buffer) < n {
+		d.buffer = make([]byte, min(n, smallPayload))
+		if n > smallPayload {
+			d.buffer = make([]byte, maxPayload)
+		}
 	}
-	return d.buffers[d.turn][:n]
+	return d.buffer[:n]
 }
 
 func (d *decoder) line() (string, error) {
@@ -121,7 +126,7 @@ func parseHeader(line string) (record, error) {
 	rec := record{kind: kind(words[0])}
 	bad := fmt.Errorf("%w: %q", errProtocol, clip([]byte(line)))
 	args := words[1:]
-	want := map[kind]int{kindHello: 2, kindUp: 0, kindData: 2, kindBeat: 0, kindGone: 0, kindStopping: 0, kindStopped: 0, kindEnd: 6, kindLeft: 1}
+	want := map[kind]int{kindHello: 2, kindUp: 1, kindData: 2, kindBeat: 0, kindGone: 0, kindStopping: 0, kindStopped: 0, kindEnd: 6, kindLeft: 1}
 	if rec.kind == kindFail && len(args) >= 2 {
 		rec.final, rec.text = args[0] == "final", strings.Join(args[1:], " ")
 		return rec, nil
@@ -135,6 +140,11 @@ func parseHeader(line string) (record, error) {
 		rec.run, rec.exec = args[0], args[1]
 		role, _, _ := strings.Cut(args[1], ".") // the exec's id in a hello of eci-remote
 		rec.role = Role(role)
+	case kindUp:
+		rec.sums = args[0]
+		if newDigest(rec.sums) == nil {
+			return record{}, bad
+		}
 	case kindData:
 		rec.offset, rec.length, err = twoNumbers(args[0], args[1])
 		if rec.length == 0 || rec.length > maxPayload {
@@ -145,7 +155,7 @@ func parseHeader(line string) (record, error) {
 	case kindEnd:
 		rec.run, rec.status, rec.digest, rec.oom, rec.script = args[0], args[1], args[3], args[4] == "oom", args[5]
 		rec.length, err = number(args[2])
-		if len(rec.digest) != 64 || len(rec.script) != 64 || args[4] != "oom" && args[4] != "none" {
+		if !isDigest(rec.digest) || !isDigest(rec.script) || args[4] != "oom" && args[4] != "none" {
 			return record{}, bad
 		}
 	}
@@ -153,6 +163,15 @@ func parseHeader(line string) (record, error) {
 		return record{}, bad
 	}
 	return rec, nil
+}
+
+// isDigest tells what is no digest of either kind.
+func isDigest(s string) bool {
+	if len(s) == 2*sha256.Size {
+		return true
+	}
+	_, err := strconv.ParseUint(s, 10, 32)
+	return err == nil
 }
 
 func number(s string) (int64, error) {

@@ -21,10 +21,11 @@ func TestDecoderReadsRecords(t *testing.T) {
 		want  record
 	}{
 		{"hello", "#hello r1 e1\n", record{kind: kindHello, run: "r1", exec: "e1", role: "e1"}},
-		{"up", "#up\n", record{kind: kindUp}},
+		{"up", "#up crc\n", record{kind: kindUp, sums: "crc"}},
 		{"data", "#data 7 3\na\x00\xff\n#ok 10\n", record{kind: kindData, offset: 7, length: 3, payload: []byte("a\x00\xff")}},
 		{"data that looks like records", "#data 0 8\n#end\n#ok\n#ok 8\n", record{kind: kindData, length: 8, payload: []byte("#end\n#ok")}},
 		{"end", "#end r1 3 49 " + someDigest + " none " + someDigest + "\n", record{kind: kindEnd, run: "r1", status: "3", length: 49, digest: someDigest, script: someDigest}},
+		{"end with the other digests", "#end r1 0 9 930766865 none 4294967295\n", record{kind: kindEnd, run: "r1", status: "0", length: 9, digest: "930766865", script: "4294967295"}},
 		{"end by the kernel", "#end r1 137 0 " + someDigest + " oom " + someDigest + "\n", record{kind: kindEnd, run: "r1", status: "137", digest: someDigest, script: someDigest, oom: true}},
 		{"final failure", "#fail final the disk is full\n", record{kind: kindFail, final: true, text: "the disk is full"}},
 		{"failure", "#fail again damaged\n", record{kind: kindFail, text: "damaged"}},
@@ -57,11 +58,14 @@ func TestDecoderRefuses(t *testing.T) {
 		{"missing words", "#data 1\n", errProtocol},
 		{"negative offset", "#data -1 3\nabc\n#ok 2\n", errProtocol},
 		{"empty data", "#data 0 0\n\n#ok 0\n", errProtocol},
-		{"data above a mebibyte", "#data 0 1048577\n", errProtocol},
+		{"data above 4 MiB", "#data 0 4194305\n", errProtocol},
+		{"up without a kind of digest", "#up\n", errProtocol},
+		{"up with one that is not known", "#up md5\n", errProtocol},
 		{"a byte lost in the payload", "#data 0 3\nab\n#ok 3\n#beat\n", errProtocol},
 		{"a byte doubled in the payload", "#data 0 3\nabbc\n#ok 3\n", errProtocol},
 		{"trailer of another record", "#data 0 3\nabc\n#ok 4\n", errProtocol},
 		{"short digest", "#end r1 0 0 abc none " + someDigest + "\n", errProtocol},
+		{"a digest above 32 bits", "#end r1 0 0 4294967296 none " + someDigest + "\n", errProtocol},
 		{"a word too many in end", "#end r1 0 0 " + someDigest + " none " + someDigest + " x\n", errProtocol},
 		{"endless line", "#" + strings.Repeat("x", 2*maxHeader), errProtocol},
 		{"cut in the header", "#data 0", io.ErrUnexpectedEOF},
@@ -82,7 +86,7 @@ func TestDecoderRefuses(t *testing.T) {
 // payload that stands between a whole header and its own trailer comes out. Its corpus
 // is in testdata/fuzz/FuzzDecoder.
 func FuzzDecoder(f *testing.F) {
-	f.Add([]byte("#hello r e\n#up\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none " + someDigest + "\n"))
+	f.Add([]byte("#hello r e\n#up sha256\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none " + someDigest + "\n"))
 	f.Add([]byte("#data 0 3\nab\n#ok 3\n"))
 	f.Add([]byte("#fail final x\n#gone\n#stopped\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {

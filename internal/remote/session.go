@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"time"
 
@@ -62,13 +60,13 @@ type run struct {
 	job      Job
 	id       string
 	nonce    string
-	digest   string // of the script
 	offset   int64  // bytes of log written out
-	sum      hash.Hash
-	begun    bool // a shared exec was asked for
-	borrowed bool // it is the one in use
-	uploaded bool // the script is known to be there
-	doubted  bool // an end record's digest disagreed once
+	kind     string // of digests, once eci-remote has told it
+	sum      digest // of the log
+	begun    bool   // a shared exec was asked for
+	borrowed bool   // it is the one in use
+	uploaded bool   // the script is known to be there
+	doubted  bool   // an end record's digest disagreed once
 	execs    int
 	lostAt   time.Time // since when there is no connection
 	noticed  bool
@@ -79,9 +77,7 @@ type run struct {
 // When ctx ends, Run stops the script and returns only when nothing of it is
 // left, or an error that says that this could not be made sure.
 func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
-	digest := sha256.Sum256(job.Body)
-	r := &run{Session: s, job: job, id: randomHex(8), nonce: randomHex(8),
-		digest: hex.EncodeToString(digest[:]), sum: sha256.New()}
+	r := &run{Session: s, job: job, id: randomHex(8), nonce: randomHex(8)}
 	pause := s.Settings.BackoffMin
 	for {
 		before := r.offset
@@ -224,6 +220,9 @@ func (r *run) handle(ctx context.Context, rec record) (result Result, over bool,
 	switch rec.kind {
 	case kindUp:
 		r.uploaded = true
+		if r.sum == nil {
+			r.kind, r.sum = rec.sums, newDigest(rec.sums)
+		}
 	case kindData:
 		return Result{}, false, r.emit(rec)
 	case kindEnd:
@@ -260,32 +259,34 @@ func (r *run) gone(ctx context.Context) error {
 // emit writes a piece of log out. One that does not begin where the last ended
 // is never written.
 func (r *run) emit(rec record) error {
-	if rec.offset != r.offset {
+	if rec.offset != r.offset || r.sum == nil {
 		return &lostError{fmt.Errorf("%w: log at offset %d, expected %d", errProtocol, rec.offset, r.offset)}
 	}
 	if _, err := r.Output.Write(rec.payload); err != nil {
 		return fmt.Errorf("writing the job's log: %w", err)
 	}
-	r.sum.Write(rec.payload)
+	r.sum.Write(rec.payload) //nolint:errcheck // never fails
 	r.offset += int64(len(rec.payload))
 	return nil
 }
 
 // end believes an end record only when every byte is there and agrees.
 func (r *run) end(rec record) (Result, error) {
-	if rec.run != r.id || rec.length != r.offset {
+	if rec.run != r.id || rec.length != r.offset || r.sum == nil {
 		return Result{}, &lostError{fmt.Errorf("%w: end of run %s at %d, have %d", errProtocol, rec.run, rec.length, r.offset)}
 	}
-	if got := hex.EncodeToString(r.sum.Sum(nil)); got != rec.digest {
+	if got := r.sum.digest(); got != rec.digest {
 		// The first digest may cover what a background child wrote meanwhile.
 		if !r.doubted {
 			r.doubted = true
 			return Result{}, &lostError{errors.New("the log's digest disagrees, asking once more")}
 		}
-		return Result{}, fmt.Errorf("the log that arrived is not the log that was written (sha256 %s, in the group %s): its outcome can't be trusted", got, rec.digest)
+		return Result{}, fmt.Errorf("the log that arrived is not the log that was written (%s %s, in the group %s): its outcome can't be trusted", r.kind, got, rec.digest)
 	}
-	if rec.script != r.digest {
-		return Result{}, fmt.Errorf("the script that ran is not the script that was sent (sha256 %s, sent %s): its outcome can't be trusted", rec.script, r.digest)
+	script := newDigest(r.kind)
+	script.Write(r.job.Body) //nolint:errcheck // never fails
+	if sent := script.digest(); rec.script != sent {
+		return Result{}, fmt.Errorf("the script that ran is not the script that was sent (%s %s, sent %s): its outcome can't be trusted", r.kind, rec.script, sent)
 	}
 	result := Result{OOM: rec.oom, Length: r.offset, Execs: r.execs}
 	if rec.status == "lost" {

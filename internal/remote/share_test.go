@@ -242,7 +242,7 @@ func TestSharedExecInDoubt(t *testing.T) {
 		"dead":            func(l *lent) Loan { return &mute{l, make(chan struct{})} },
 		"cut at once":     func(l *lent) Loan { return &broken{l, 0} },
 		"cut in a record": func(l *lent) Loan { return &broken{l, 80} },
-		"cut at the end":  func(l *lent) Loan { return &broken{l, want.Len() + 150} },
+		"cut at the end":  func(l *lent) Loan { return &broken{l, want.Len() + 100} },
 		"another's log":   func(l *lent) Loan { return &said{l, strings.NewReader("#data 0 4\nold\n\n#ok 4\n")} },
 		"another's hello": func(l *lent) Loan { return &said{l, strings.NewReader("#hello 0123456789abcdef 01234567\n")} },
 		"another's end": func(l *lent) Loan {

@@ -17,7 +17,7 @@ const lastWordsMax = 4096
 
 func (l *lastWords) Write(p []byte) (int, error) {
 	n, err := l.Writer.Write(p)
-	l.words = append(l.words, p[:n]...)
+	l.words = append(l.words, p[max(0, n-lastWordsMax):n]...)
 	if len(l.words) > 2*lastWordsMax {
 		l.words = append([]byte(nil), l.words[len(l.words)-lastWordsMax:]...)
 	}

@@ -73,7 +73,7 @@ func between(least, most int) draw {
 // boundary aims at where a record, its payload or its trailer begins or ends, and at
 // the neighbours of that byte.
 func boundary(r *rand.Rand, _ int) []string {
-	marks := []string{"#hello ", "\n#up", "#up\n", "\n#data ", "#data ", "\n#ok ", "#ok ", "\n#end ", "#end ", " none ", "\n#beat"}
+	marks := []string{"#hello ", "\n#up", "#up ", "\n#data ", "#data ", "\n#ok ", "#ok ", "\n#end ", "#end ", " none ", "\n#beat"}
 	mark := marks[r.IntN(len(marks))]
 	from := "drop-from=" + strconv.Quote(mark)
 	if n := r.IntN(3); n > 0 {

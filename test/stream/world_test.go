@@ -61,7 +61,7 @@ func (k kind) bySync() bool { return k.transport == "sync" }
 
 func kinds() []kind {
 	alpine := map[string]string{}
-	for _, tool := range []string{"dd", "stat", "sha256sum", "head", "sleep", "cat", "setsid", "base64", "gzip", "mv", "rm"} {
+	for _, tool := range []string{"dd", "stat", "sha256sum", "cksum", "head", "sleep", "cat", "setsid", "base64", "gzip", "mv", "rm"} {
 		alpine[tool] = "/usr/bin/busybox"
 	}
 	return []kind{

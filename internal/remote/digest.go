@@ -1,0 +1,86 @@
+package remote
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/bits"
+)
+
+// How eci-remote may take digests, as its record up tells. docs/architecture.md says why
+// there are two.
+const (
+	sumSHA256 = "sha256" // sha256sum: 64 hexadecimal digits
+	sumCRC    = "crc"    // cksum: POSIX's CRC-32, a decimal number
+)
+
+// digest takes in bytes and tells their digest, as the tools of the group print it.
+type digest interface {
+	io.Writer
+	digest() string
+}
+
+// newDigest is one of the kinds that up may name; nil for any other.
+func newDigest(kind string) digest {
+	switch kind {
+	case sumSHA256:
+		return sha256Digest{sha256.New()}
+	case sumCRC:
+		return &crcDigest{crc: ^uint32(0)}
+	}
+	return nil
+}
+
+type sha256Digest struct{ io.Writer }
+
+func (d sha256Digest) digest() string {
+	return hex.EncodeToString(d.Writer.(interface{ Sum([]byte) []byte }).Sum(nil))
+}
+
+// crcDigest is cksum's: the polynomial of crc32.IEEE, but from each byte's highest bit
+// on, over the bytes and then their number, lowest byte first. With all bits turned
+// round it is crc32's own, which the processor computes.
+type crcDigest struct {
+	crc    uint32
+	length uint64
+	turned [8 << 10]byte
+}
+
+func (d *crcDigest) Write(p []byte) (int, error) {
+	d.length += uint64(len(p))
+	for rest := p; len(rest) > 0; {
+		n := turn(d.turned[:], rest)
+		d.crc = crc32.Update(d.crc, crc32.IEEETable, d.turned[:n])
+		rest = rest[n:]
+	}
+	return len(p), nil
+}
+
+func (d *crcDigest) digest() string {
+	crc := d.crc
+	for n := d.length; n > 0; n >>= 8 {
+		crc = crc32.Update(crc, crc32.IEEETable, []byte{bits.Reverse8(byte(n))})
+	}
+	return fmt.Sprint(bits.Reverse32(crc))
+}
+
+// turn copies bytes, the bits of each in the opposite order, and tells how many.
+func turn(dst, src []byte) int {
+	n := min(len(dst), len(src))
+	dst, src = dst[:n], src[:n]
+	for len(src) >= 8 && len(dst) >= 8 {
+		x := binary.NativeEndian.Uint64(src)
+		x = x>>1&0x5555555555555555 | x&0x5555555555555555<<1
+		x = x>>2&0x3333333333333333 | x&0x3333333333333333<<2
+		x = x>>4&0x0f0f0f0f0f0f0f0f | x&0x0f0f0f0f0f0f0f0f<<4
+		binary.NativeEndian.PutUint64(dst, x)
+		dst, src = dst[8:], src[8:]
+	}
+	for i, b := range src {
+		dst[i] = bits.Reverse8(b)
+	}
+	return n
+}
