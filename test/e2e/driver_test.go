@@ -28,7 +28,10 @@ access_key_secret = "local-secret"
 image = "build:1"
 [helper]
 image = "helper:1"
-[[nas]]
+`
+
+// cacheOnNAS is the part of a driver's file that keeps /cache.
+const cacheOnNAS = `[[nas]]
 name = "cache"
 server = "` + nasServer + `"
 path = "/cache"
@@ -83,6 +86,7 @@ type driverSetup struct {
 	file       string // ... and more tables of it
 	grace      int    // the runner's graceful_kill_timeout in seconds, 0 = 60
 	secure     bool   // GitLab has an https URL and a CA of its own
+	noCache    bool   // no NAS is at /cache
 
 	runnerKeys, runnerTables string                   // more of the runner's file, as runnerConfig has it
 	images                   map[string]ecitest.Image // more of them
@@ -99,8 +103,11 @@ func newDriverEnv(t *testing.T, setup driverSetup) *env {
 	e.server = startECI(t, append(setup.forward, e.address()), setup.profile, setup.images)
 	e.cache, e.cacheDir = "/cache", e.server.NASDir(nasServer, "/cache")
 	file := filepath.Join(dir, "eci-executor.toml")
-	text := fmt.Appendf([]byte(setup.keys), driverFile, e.server.URL(), filepath.Join(dir, "state"))
-	if err := os.WriteFile(file, append(text, setup.file...), 0o600); err != nil {
+	text := setup.keys + fmt.Sprintf(driverFile, e.server.URL(), filepath.Join(dir, "state"))
+	if !setup.noCache {
+		text += cacheOnNAS
+	}
+	if err := os.WriteFile(file, []byte(text+setup.file), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e.diagnose = append(e.diagnose, func() string { return "API calls:\n" + calls(e.server) })

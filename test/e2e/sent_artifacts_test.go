@@ -50,7 +50,7 @@ func artifactsSent(sha string) []sent {
 			),
 		},
 		{
-			name: "dependencies", after: "artifacts of a passed job",
+			name: "dependencies", after: []string{"artifacts of a passed job"},
 			job:    coordinator.Job{Variables: public("GIT_STRATEGY", "empty"), Script: []string{`printf 'got:%s\n' "$(cat "build/libs of app/이름.txt")"`, "./run.sh"}},
 			traces: []string{"\ngot:한국어\n", "Downloading artifacts for job"},
 		},

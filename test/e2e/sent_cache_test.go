@@ -16,7 +16,7 @@ func cacheSent(sha string) []sent {
 			traces: []string{"Created cache"},
 		},
 		{
-			name: "cache:fallback_keys, policy pull", after: "cache:policy pull-push",
+			name: "cache:fallback_keys, policy pull", after: []string{"cache:policy pull-push"},
 			job: job(coordinator.Cache{Key: "feature", FallbackKeys: []string{"none", "$CI_COMMIT_REF_NAME-캐시"}, Paths: deps, Policy: "pull", When: "on_success"},
 				`printf 'cache:%s\n' "$(cat deps/lib)"`),
 			traces: []string{"\ncache:cached\n", "Successfully extracted cache", "Not uploading cache feature due to policy"},
@@ -28,7 +28,7 @@ func cacheSent(sha string) []sent {
 			exit: 3, traces: []string{"Created cache", "Not downloading cache failed due to policy"},
 		},
 		{
-			name: "the cache of a failed job", after: "cache:when on_failure, untracked",
+			name: "the cache of a failed job", after: []string{"cache:when on_failure, untracked"},
 			job:    job(coordinator.Cache{Key: "failed", Untracked: true, Policy: "pull", When: "on_success"}, `printf 'cache:%s\n' "$(cat log)"`),
 			traces: []string{"\ncache:of the failed job\n"},
 		},

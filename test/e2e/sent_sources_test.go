@@ -43,8 +43,9 @@ func sourcesSent(sha string) []sent {
 var largeFile = []byte(strings.Repeat("large ", 50_000))
 
 // projectsSent are jobs of projects with more than files: one with a file in LFS, and a
-// branch that has this one as a submodule beside it, by a relative URL as GitLab advises.
-func (e *env) projectsSent() []sent {
+// branch that has this one as a submodule beside it, by a relative URL as GitLab advises,
+// whose commit is branch.
+func (e *env) projectsSent() (rows []sent, branch string) {
 	e.Helper()
 	needLFS(e.T)
 	dir := filepath.Join(e.repos, "demo", "assets.git")
@@ -61,7 +62,7 @@ func (e *env) projectsSent() []sent {
 	if err := os.Rename(filepath.Join(dir+".new", "lfs"), filepath.Join(dir, "lfs")); err != nil {
 		e.Fatal(err)
 	}
-	branch := e.withSubmodule("../assets.git")
+	branch = e.withSubmodule("../assets.git")
 	return []sent{
 		{
 			name:   "LFS",
@@ -85,7 +86,7 @@ func (e *env) projectsSent() []sent {
 				Script: []string{`printf 'commits:%d sub:%s\n' "$(git rev-list --count HEAD)" "$(ls sub)"`}},
 			traces: []string{"git depth set to 1", "\ncommits:1 sub:\n"},
 		},
-	}
+	}, branch
 }
 
 // withSubmodule adds a commit with the submodule sub to a branch of demo/app.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"maps"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -15,7 +16,7 @@ import (
 // sent is a job that makes the runner send something of its own, and what comes of it.
 type sent struct {
 	name   string
-	after  string // the name of a row that has to end before, whose artifacts the job gets
+	after  []string // names of rows that have to end before, whose artifacts the job gets
 	job    coordinator.Job
 	exit   int      // the job's exit code
 	stages string   // as env.stagesOf gives them, "" = not looked at
@@ -40,20 +41,22 @@ post_build_script = "printf '%s-%s\\n' after build"
 `
 
 // TestSent runs one small job for each thing that a runner sends only now and then.
-// GitLab has an https URL and a CA that nobody else knows; caches are in S3.
+// GitLab has an https URL and a CA that nobody else knows; caches are in S3 alone.
 func TestSent(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
 	store := startCacheStore(t)
 	e := newDriverEnv(t, driverSetup{
-		concurrent: 4, secure: true, forward: []string{store.address()}, images: userImages(t),
+		concurrent: 4, secure: true, noCache: true, forward: []string{store.address()}, images: userImages(t),
 		runnerKeys: hooksOfRunner, runnerTables: "[runners.custom_build_dir]\nenabled = true\n" + store.config(),
 	})
-	e.verifySent(slices.Concat(variablesSent(), e.projectsSent(), sourcesSent(e.sha), stepsSent(e.sha), artifactsSent(e.sha), cacheSent(e.sha)))
+	projects, branch := e.projectsSent()
+	e.verifySent(slices.Concat(variablesSent(), projects, sourcesSent(e.sha), stepsSent(e.sha), artifactsSent(e.sha), cacheSent(e.sha), e.flagsSent(branch)))
 	t.Run("what is in S3", func(t *testing.T) {
 		want := map[string]string{
 			"of runners/project/1/main-캐시": "main-캐시", "of runners/project/1/failed": "failed", "of runners/project/1/nobody": "nobody",
 		}
+		maps.Copy(want, cacheKeysOfFlags())
 		if diff := cmp.Diff(want, store.keys(t)); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
@@ -66,7 +69,7 @@ func TestSentWithShellSh(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
 	e := newDriverEnv(t, driverSetup{concurrent: 4, keys: "shell = \"sh\"\n"})
-	e.verifySent(slices.Concat(variablesSent(), sourcesSent(e.sha)[:1], cacheSent(e.sha)))
+	e.verifySent(slices.Concat(variablesSent(), sourcesSent(e.sha)[:1], cacheSent(e.sha), []sent{flagsAtOnce()}))
 	if caches, err := filepath.Glob(filepath.Join(e.cacheDir, "demo", "app", "*", "cache.zip")); err != nil || len(caches) != 2 {
 		t.Errorf("on the NAS are the caches %q, want 2; %v", caches, err)
 	}
@@ -87,8 +90,8 @@ func (e *env) verifySent(rows []sent) {
 	e.Helper()
 	ids := map[string]int64{}
 	for _, row := range rows {
-		if row.after != "" {
-			row.job.Dependencies = []int64{ids[row.after]}
+		for _, name := range row.after {
+			row.job.Dependencies = append(row.job.Dependencies, ids[name])
 		}
 		ids[row.name] = e.enqueue(row.job)
 	}

@@ -58,14 +58,5 @@ func variablesSent() []sent {
 			name: "a job name in Chinese", job: coordinator.Job{Name: "构建: [镜像]", Stage: "部署", Script: []string{`printf '%s in %s\n' "$CI_JOB_NAME" "$CI_JOB_STAGE"`}},
 			traces: []string{"\n构建: [镜像] in 部署\n"},
 		},
-		{
-			name: "feature flags that change scripts",
-			job: coordinator.Job{
-				Variables: public("FF_POSIXLY_CORRECT_ESCAPES", "true", "FF_SCRIPT_SECTIONS", "true", "FF_ENABLE_BASH_EXIT_CODE_CHECK", "true"),
-				Script:    []string{"printf 'flags:%s\\n' '$a \"b\" `c`'", "sh -c 'exit 9'\nprintf '%s-%s\\n' not reached"},
-			},
-			exit:   9,
-			traces: []string{"\nflags:$a \"b\" `c`\n"}, absent: []string{"\nnot-reached"},
-		},
 	}
 }

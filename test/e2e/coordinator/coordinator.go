@@ -37,7 +37,6 @@ type job struct {
 	result    Result
 	done      chan struct{} // closed at the final state
 	retriedAs int64         // the id of the job that takes its place, 0 = none
-	direct    int           // downloads of its archive from object storage
 }
 
 // rule is what happens, once, when the trace holds marker.
@@ -175,20 +174,20 @@ func (c *Coordinator) Artifacts(id int64) []Artifact {
 	return append([]Artifact(nil), c.mustJob(id).artifacts...)
 }
 
+// AddArtifact stands for an upload of a job.
+func (c *Coordinator) AddArtifact(id int64, a Artifact) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	j := c.mustJob(id)
+	j.artifacts = append(j.artifacts, a)
+}
+
 // RetriedAs is the id of the job that Retry has made of one that failed, 0 where it
 // has made none.
 func (c *Coordinator) RetriedAs(id int64) int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mustJob(id).retriedAs
-}
-
-// DirectDownloads is how often the archive of a job was fetched from object storage,
-// where the runner is sent to if it asks for that, and not through GitLab.
-func (c *Coordinator) DirectDownloads(id int64) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mustJob(id).direct
 }
 
 // Reports are the final states that the runner reported for a job, without traces.

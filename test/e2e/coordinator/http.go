@@ -228,9 +228,6 @@ func (c *Coordinator) downloadObject(w http.ResponseWriter, r *http.Request) {
 	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	c.mu.Lock()
 	j := c.jobs[id]
-	if j != nil {
-		j.direct++
-	}
 	c.mu.Unlock()
 	if err != nil || j == nil || r.URL.Query().Get("signature") != signature {
 		http.Error(w, "no such object", http.StatusForbidden)
