@@ -44,8 +44,8 @@ const (
 	ofRunner     = "the runner's own affair"
 )
 
-// flags are the feature flags of the runner, in its order.
-func flags() []featureFlag {
+// featureFlags are those of the runner, in its order.
+func featureFlags() []featureFlag {
 	return []featureFlag{
 		{"FF_TEST_FEATURE", "", "", "nothing"},
 		{"FF_NETWORK_PER_BUILD", withExports, inScript, "sets CI_BUILD_NETWORK_NAME and nothing else: each job has a network of its own anyway"},
@@ -126,7 +126,7 @@ func TestFeatureFlags(t *testing.T) {
 		t.Fatalf("the stages are %q, want %q", got, everyStage)
 	}
 	for _, f := range featureflags.GetAll() {
-		i := slices.IndexFunc(flags(), func(known featureFlag) bool { return known.name == f.Name })
+		i := slices.IndexFunc(featureFlags(), func(known featureFlag) bool { return known.name == f.Name })
 		if i < 0 {
 			t.Errorf("%s is not in the table: what does it change?", f.Name)
 			continue
@@ -138,7 +138,7 @@ func TestFeatureFlags(t *testing.T) {
 			}
 		}
 		slices.Sort(changed)
-		known := flags()[i]
+		known := featureFlags()[i]
 		if got := strings.Join(changed, " "); got != known.changes {
 			t.Errorf("%s changes the scripts of %q, want %q", f.Name, got, known.changes)
 		}
@@ -146,8 +146,8 @@ func TestFeatureFlags(t *testing.T) {
 			t.Errorf("%s changes scripts and is run by no job", f.Name)
 		}
 	}
-	if len(flags()) != len(featureflags.GetAll()) {
-		t.Errorf("the table has %d flags, the runner %d", len(flags()), len(featureflags.GetAll()))
+	if len(featureFlags()) != len(featureflags.GetAll()) {
+		t.Errorf("the table has %d flags, the runner %d", len(featureFlags()), len(featureflags.GetAll()))
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // flagsSent are jobs with the other value of each feature flag that is heeded in the
 // group, and before them one of each kind with all the defaults.
-func (e *env) flagsSent(branch string) []sent {
+func flagsSent(branch string) []sent {
 	kinds := map[string]sent{inScript: flagsInScript(), inSources: flagsInSources(branch), inTransfers: flagsInTransfers()}
 	var rows []sent
 	for _, kind := range []string{inScript, inSources, inTransfers} {
@@ -25,7 +25,7 @@ func (e *env) flagsSent(branch string) []sent {
 	for _, f := range featureflags.GetAll() {
 		defaults[f.Name] = f.DefaultValue
 	}
-	for _, f := range flags() {
+	for _, f := range featureFlags() {
 		if f.kind == "" {
 			continue
 		}

@@ -32,9 +32,9 @@ func sourcesSent(sha string) []sent {
 		{
 			name: "git in the script",
 			job: coordinator.Job{SHA: sha, Script: []string{
-				"git fetch -q origin main", `printf 'fetched:%s\n' "$(git rev-parse FETCH_HEAD)"`,
+				"git fetch -q origin main", `printf 'fetched:%s\n' "$(git rev-parse FETCH_HEAD)"`, `printf 'ca:%s\n' "$(head -n 1 "$CI_SERVER_TLS_CA_FILE")"`,
 			}},
-			traces: []string{"\nfetched:" + sha + "\n"},
+			traces: []string{"\nfetched:" + sha + "\n", "\nca:-----BEGIN CERTIFICATE-----\n"},
 		},
 	}
 }
@@ -42,27 +42,9 @@ func sourcesSent(sha string) []sent {
 // largeFile is in LFS.
 var largeFile = []byte(strings.Repeat("large ", 50_000))
 
-// projectsSent are jobs of projects with more than files: one with a file in LFS, and a
-// branch that has this one as a submodule beside it, by a relative URL as GitLab advises,
-// whose commit is branch.
-func (e *env) projectsSent() (rows []sent, branch string) {
-	e.Helper()
-	needLFS(e.T)
-	dir := filepath.Join(e.repos, "demo", "assets.git")
-	pointer, err := gitserver.AddLFSObject(dir+".new", largeFile)
-	if err != nil {
-		e.Fatal(err)
-	}
-	sha, err := gitserver.CreateRepository(dir, map[string]string{
-		".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "large.bin": pointer, "inside": "of the submodule\n",
-	})
-	if err != nil {
-		e.Fatal(err)
-	}
-	if err := os.Rename(filepath.Join(dir+".new", "lfs"), filepath.Join(dir, "lfs")); err != nil {
-		e.Fatal(err)
-	}
-	branch = e.withSubmodule("../assets.git")
+// projectsSent are jobs of projects with more than files: demo/assets at sha, with a file
+// in LFS, and a branch of demo/app that has this one as a submodule.
+func projectsSent(sha, branch string) []sent {
 	return []sent{
 		{
 			name:   "LFS",
@@ -86,7 +68,30 @@ func (e *env) projectsSent() (rows []sent, branch string) {
 				Script: []string{`printf 'commits:%d sub:%s\n' "$(git rev-list --count HEAD)" "$(ls sub)"`}},
 			traces: []string{"git depth set to 1", "\ncommits:1 sub:\n"},
 		},
-	}, branch
+	}
+}
+
+// addProjects makes demo/assets and the branch, whose submodule has a relative URL as
+// GitLab advises, and returns their commits.
+func (e *env) addProjects() (sha, branch string) {
+	e.Helper()
+	needLFS(e.T)
+	dir := filepath.Join(e.repos, "demo", "assets.git")
+	objects := e.TempDir()
+	pointer, err := gitserver.AddLFSObject(objects, largeFile)
+	if err != nil {
+		e.Fatal(err)
+	}
+	sha, err = gitserver.CreateRepository(dir, map[string]string{
+		".gitattributes": "*.bin filter=lfs diff=lfs merge=lfs -text\n", "large.bin": pointer, "inside": "of the submodule\n",
+	})
+	if err != nil {
+		e.Fatal(err)
+	}
+	if err := os.Rename(filepath.Join(objects, "lfs"), filepath.Join(dir, "lfs")); err != nil {
+		e.Fatal(err)
+	}
+	return sha, e.withSubmodule("../assets.git")
 }
 
 // withSubmodule adds a commit with the submodule sub to a branch of demo/app.

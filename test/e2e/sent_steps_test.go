@@ -56,7 +56,7 @@ func stepsSent(sha string) []sent {
 				Script: []string{
 					`printf 'is:%s reads:%s\n' "$(id -un)" "$(cat "$SETTINGS")"`,
 					`echo more >>VERSION && mkdir -p target && echo made >target/out && echo "WORD=kept" >>"$GITLAB_ENV"`,
-					`printf 'status:%s\n' "$(git status --short | tr '\n' ' ')"`,
+					`printf 'status:%s\n' "$(git status --short | tr '\n' ' ')"`, "git fetch -q origin main",
 				},
 				AfterScript: []string{`printf 'after:%s %s\n' "$WORD" "$(cat target/out)"`},
 				Artifacts:   []coordinator.Artifacts{{Paths: []string{"target/"}}},

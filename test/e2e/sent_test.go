@@ -33,8 +33,10 @@ func public(pairs ...string) []coordinator.Variable {
 	return vars
 }
 
-// hooksOfRunner are scripts of the runner's file that go around those of each job.
-const hooksOfRunner = `pre_get_sources_script = "printf '%s-%s\\n' before sources"
+// keysOfRunner are variables of the runner's file, and scripts that go around those of
+// each job.
+const keysOfRunner = `environment = ["FROM_RUNNER=the runner", "WHO=runner"]
+pre_get_sources_script = "printf '%s-%s\\n' before sources"
 post_get_sources_script = "printf '%s-%s\\n' after sources"
 pre_build_script = "printf '%s-%s\\n' before build"
 post_build_script = "printf '%s-%s\\n' after build"
@@ -48,10 +50,10 @@ func TestSent(t *testing.T) {
 	store := startCacheStore(t)
 	e := newDriverEnv(t, driverSetup{
 		concurrent: 4, secure: true, noCache: true, forward: []string{store.address()}, images: userImages(t),
-		runnerKeys: hooksOfRunner, runnerTables: "[runners.custom_build_dir]\nenabled = true\n" + store.config(),
+		runnerKeys: keysOfRunner, runnerTables: "[runners.custom_build_dir]\nenabled = true\n" + store.config(),
 	})
-	projects, branch := e.projectsSent()
-	e.verifySent(slices.Concat(variablesSent(), projects, sourcesSent(e.sha), stepsSent(e.sha), artifactsSent(e.sha), cacheSent(e.sha), e.flagsSent(branch)))
+	assets, branch := e.addProjects()
+	e.verifySent(slices.Concat(variablesSent(), projectsSent(assets, branch), sourcesSent(e.sha), stepsSent(e.sha), artifactsSent(e.sha), cacheSent(e.sha), flagsSent(branch)))
 	t.Run("what is in S3", func(t *testing.T) {
 		want := map[string]string{
 			"of runners/project/1/main-캐시": "main-캐시", "of runners/project/1/failed": "failed", "of runners/project/1/nobody": "nobody",
@@ -68,7 +70,7 @@ func TestSent(t *testing.T) {
 func TestSentWithShellSh(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
-	e := newDriverEnv(t, driverSetup{concurrent: 4, keys: "shell = \"sh\"\n"})
+	e := newDriverEnv(t, driverSetup{concurrent: 4, keys: "shell = \"sh\"\n", runnerKeys: keysOfRunner})
 	e.verifySent(slices.Concat(variablesSent(), sourcesSent(e.sha)[:1], cacheSent(e.sha), []sent{flagsAtOnce()}))
 	if caches, err := filepath.Glob(filepath.Join(e.cacheDir, "demo", "app", "*", "cache.zip")); err != nil || len(caches) != 2 {
 		t.Errorf("on the NAS are the caches %q, want 2; %v", caches, err)

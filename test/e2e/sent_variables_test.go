@@ -58,5 +58,11 @@ func variablesSent() []sent {
 			name: "a job name in Chinese", job: coordinator.Job{Name: "构建: [镜像]", Stage: "部署", Script: []string{`printf '%s in %s\n' "$CI_JOB_NAME" "$CI_JOB_STAGE"`}},
 			traces: []string{"\n构建: [镜像] in 部署\n"},
 		},
+		{
+			name: "environment of the runner",
+			job:  coordinator.Job{Variables: public("WHO", "job"), Script: []string{`printf 'from:%s for %s\n' "$FROM_RUNNER" "$WHO"`}},
+			// The job's own go over the runner's.
+			traces: []string{"\nfrom:the runner for job\n"},
+		},
 	}
 }
