@@ -249,8 +249,25 @@ halting() {
 	wake "$role.wake"
 }
 
+# ask: where no FIFO tells of the death of build's PID 1, it answers a ping. One that has
+# none after 5 s may be dead, or slow: that the driver asks the API.
+ask() {
+	[ "$role" = build ] && [ ! -e "$ctl/build.heard" ] || return 0
+	ping='' pong=''
+	read -r ping <"$ctl/build.ping"
+	read -r pong <"$ctl/build.pong"
+	case x$ping$pong in x | *[!x0-9]*) return 0 ;; esac
+	clock
+	if [ "$ping" = "$pong" ]; then
+		[ $((now - ping)) -lt 2 ] || echo "$now" 1<>"$ctl/build.ping"
+	elif [ $((now - ping)) -ge 5 ] && [ "$now" -ge "$due" ]; then
+		printf '#ask\n'
+		due=$((now + 5)) silent=0
+	fi
+}
+
 tail_log() {
-	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' begun=$offset was=$offset
+	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' due=0 begun=$offset was=$offset
 	while :; do
 		# Behind a record of some size the next may be there by now.
 		[ $((offset - was)) -ge 65536 ] || pause
@@ -264,6 +281,7 @@ tail_log() {
 		[ -n "$over" ] && break
 		emit "$size"
 		[ -n "$dead" ] && printf '#gone\n' && return
+		ask
 		halting
 		if [ $silent -ge "$beat" ]; then
 			printf '#beat\n'

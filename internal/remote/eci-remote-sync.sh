@@ -104,6 +104,8 @@ tail_some() {
 	[ $((size - offset)) -gt "$bound" ] && upto=$((offset + bound))
 	emit $upto
 	[ -n "$dead" ] && [ -z "$over" ] && [ "$upto" = "$size" ] && printf '#gone\n' && return
+	due=0
+	ask
 	printf '#beat\n'
 	wake "$role.wake"
 }

@@ -23,6 +23,8 @@
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+#   build.heard      FIFOs join helper and build
+#   build.ping, build.pong: where they don't, a time of helper's and build's answer
 #   keep             SECONDS after which both PID 1s end; over: they do
 #   notes            lines for the head of the job's log; notes.shown: they are in it
 # and by seat, whose log is ROLE.SLOT.log on the log volume:
@@ -212,7 +214,6 @@ warm() {
 			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
 		done
 		hear
-		[ "$word" = hello ] && true >"$ctl/$role.heard"
 	done
 }
 
@@ -354,15 +355,21 @@ trust() {
 	export "GIT_CONFIG_COUNT=$((count + 1))"
 }
 
-# hear: waits for a word in the FIFO on descriptor 3, or for a second.
+# hear: waits for a word in the FIFO on descriptor 3, or for a second. An image without
+# sleep has nobody to tick for it: until words are known to come through, it looks all
+# the time.
 hear() {
-	word=''
-	if [ -n "$fifo" ]; then read -r word <&3; else sleep 1 || :; fi
+	if [ -n "$fifo" ] && { [ -n "$sleep" ] || [ -e "$ctl/build.heard" ]; }; then
+		read -r _ <&3
+	elif [ -n "$sleep" ]; then
+		sleep 1 || :
+	fi
 }
 
 # listen NAME: opens the FIFO NAME, which hear then reads.
 listen() {
-	fifo=''
+	fifo='' sleep=''
+	command -v sleep >/dev/null && sleep=yes
 	[ -p "$ctl/$1" ] && exec 3<>"$ctl/$1" && fifo=yes
 }
 
@@ -378,11 +385,18 @@ expire() {
 	others="$others $!"
 }
 
-# serve: the life of PID 1. Until the helper's word has come through the FIFO once,
-# a background sleep ticks, because nobody documents that a FIFO on an EmptyDir joins
-# two containers.
+# pong: answers helper's ping, its only sign of life where FIFOs tell none.
+pong() {
+	if [ -e "$ctl/build.heard" ] || [ ! -e "$ctl/build.ping" ]; then return 0; fi
+	read -r ping <"$ctl/build.ping"
+	[ "$ping" = "$ponged" ] || echo "$ping" 1<>"$ctl/build.pong"
+	ponged=$ping
+}
+
+# serve: the life of PID 1. Until helper has met build in a FIFO, a background sleep
+# ticks, because nobody documents that a FIFO on an EmptyDir joins two containers.
 serve() {
-	setsid='' cat='' seat=0 top=$$ answer=''
+	setsid='' cat='' seat=0 top=$$ answer='' ponged=''
 	command -v setsid >/dev/null && setsid=setsid
 	command -v cat >/dev/null && cat=cat
 	look $$ # the name of a shell that has not yet exec'd
@@ -391,14 +405,14 @@ serve() {
 	trust
 	listen "$role.wake"
 	[ "$role" = build ] && [ -p "$ctl/build.life" ] && exec 4<>"$ctl/build.life"
-	if [ -n "$fifo" ] && [ "$role" = build ] && command -v sleep >/dev/null; then
+	if [ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ]; then
 		(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
 		others="$others $!"
 	fi
 	trap : CHLD
 	while :; do
 		[ -e "$ctl/over" ] && exit 0
-		[ "$role" = helper ] && expire
+		if [ "$role" = helper ]; then expire; else pong; fi
 		ready
 		for file in "$ctl"/*."$role".stop; do
 			[ -e "$file" ] || continue
@@ -459,10 +473,11 @@ pid1_helper() {
 	# GNU's cksum computes as fast as it reads, other ones slower than sha256sum may.
 	cksum -a crc </dev/null >/dev/null 2>&1 && true >"$eci/crc"
 	others=''
+	echo 0 >"$ctl/build.ping" && echo 0 >"$ctl/build.pong"
 	if mkfifo "$ctl/helper.go" "$ctl/helper.wake" "$ctl/build.go" "$ctl/build.wake" "$ctl/tail.wake" "$ctl/build.life" 2>/dev/null; then
 		# Opened for reading alone: blocks until build has it open, ends with build.
 		(
-			exec 4<"$ctl/build.life" && echo hello 1<>"$ctl/build.go"
+			exec 4<"$ctl/build.life" && true >"$ctl/build.heard"
 			read -r _ <&4
 			echo dead >"$ctl/build.dead"
 			wake tail.wake

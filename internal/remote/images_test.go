@@ -3,10 +3,12 @@ package remote
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/eci-executor/eci-executor/internal/passthrough"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 )
 
@@ -29,7 +31,30 @@ func busyboxImage(t testing.TB) string {
 	return root
 }
 
-// TestImages: nothing is needed of an image but its sh, and nothing of its user.
+// fifosApart shows build the control volume through a file system of its own: no FIFO
+// leads from there to helper.
+func fifosApart(t testing.TB, c *sandbox.ContainerConfig) {
+	t.Helper()
+	if err := passthrough.Supported(); err != nil {
+		t.Skip(err)
+	}
+	c.Mounts = slices.Clone(c.Mounts) // helper's too
+	i := slices.IndexFunc(c.Mounts, func(m sandbox.Mount) bool { return m.Target == ControlDir })
+	dir, name := filepath.Split(c.Mounts[i].Source)
+	s, err := passthrough.Start(dir, []passthrough.Mount{{Source: name, Target: "shown"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Mounts[i].Source = filepath.Join(dir, "shown")
+}
+
+// TestImages: nothing is needed of an image but its sh, and nothing of its user; nor of
+// the control volume but that it holds files.
 func TestImages(t *testing.T) {
 	debian := func(testing.TB) string { return "" }
 	tests := []struct {
@@ -37,21 +62,28 @@ func TestImages(t *testing.T) {
 		root  func(testing.TB) string // "" = the host's, a Debian
 		user  string
 		owner string // uid:gid of what it writes; "" = there is no stat
+		apart bool   // no FIFO joins it to helper
 	}{
-		{"an image whose only executable is dash", func(t testing.TB) string { return dashImage(t) }, "", ""},
-		{"the same, uid 1000", func(t testing.TB) string { return dashImage(t) }, "1000", ""},
-		{"busybox", busyboxImage, "", ""},
-		{"busybox, uid 12345", busyboxImage, "12345", ""},
-		{"Debian", debian, "", "0:0"},
-		{"uid 1000", debian, "1000:1000", "1000:1000"},
-		{"uid 12345 without a passwd entry", debian, "12345:12345", "12345:12345"},
-		{"gid 0", debian, "1000:0", "1000:0"},
+		{"an image whose only executable is dash", func(t testing.TB) string { return dashImage(t) }, "", "", false},
+		{"the same, uid 1000", func(t testing.TB) string { return dashImage(t) }, "1000", "", false},
+		{"busybox", busyboxImage, "", "", false},
+		{"busybox, uid 12345", busyboxImage, "12345", "", false},
+		{"Debian", debian, "", "0:0", false},
+		{"uid 1000", debian, "1000:1000", "1000:1000", false},
+		{"uid 12345 without a passwd entry", debian, "12345:12345", "12345:12345", false},
+		{"gid 0", debian, "1000:0", "1000:0", false},
+		{"an image whose only executable is dash, FIFOs apart", func(t testing.TB) string { return dashImage(t) }, "1000", "", true},
+		{"busybox, FIFOs apart", busyboxImage, "", "", true},
+		{"Debian, FIFOs apart", debian, "1000:0", "1000:0", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) {
 				c.User = tt.user
+				if tt.apart {
+					fifosApart(t, c)
+				}
 				if root := tt.root(t); root != "" {
 					c.Layers = []string{root}
 				}

@@ -25,6 +25,7 @@ const (
 	kindData     kind = "data"     // a piece of the log
 	kindBeat     kind = "beat"     // nothing new, all is well
 	kindGone     kind = "gone"     // PID 1 of build has died
+	kindAsk      kind = "ask"      // it may have: it does not answer
 	kindStopping kind = "stopping" // the stop was heard, and processes are left
 	kindStopped  kind = "stopped"  // no process of the script is left
 	kindFail     kind = "fail"     // eci-remote can't go on
@@ -126,7 +127,7 @@ func parseHeader(line string) (record, error) {
 	rec := record{kind: kind(words[0])}
 	bad := fmt.Errorf("%w: %q", errProtocol, clip([]byte(line)))
 	args := words[1:]
-	want := map[kind]int{kindHello: 2, kindUp: 1, kindData: 2, kindBeat: 0, kindGone: 0, kindStopping: 0, kindStopped: 0, kindEnd: 6, kindLeft: 1}
+	want := map[kind]int{kindHello: 2, kindUp: 1, kindData: 2, kindBeat: 0, kindGone: 0, kindAsk: 0, kindStopping: 0, kindStopped: 0, kindEnd: 6, kindLeft: 1}
 	if rec.kind == kindFail && len(args) >= 2 {
 		rec.final, rec.text = args[0] == "final", strings.Join(args[1:], " ")
 		return rec, nil

@@ -88,7 +88,7 @@ func TestDecoderRefuses(t *testing.T) {
 func FuzzDecoder(f *testing.F) {
 	f.Add([]byte("#hello r e\n#up sha256\n#data 0 3\nabc\n#ok 3\n#beat\n#end r 0 3 " + someDigest + " none " + someDigest + "\n"))
 	f.Add([]byte("#data 0 3\nab\n#ok 3\n"))
-	f.Add([]byte("#fail final x\n#gone\n#stopped\n"))
+	f.Add([]byte("#fail final x\n#gone\n#ask\n#stopped\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		records, err := decodeAll(bytes.NewReader(input))
 		for _, rec := range records {

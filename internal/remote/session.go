@@ -233,6 +233,8 @@ func (r *run) handle(ctx context.Context, rec record) (result Result, over bool,
 			return Result{}, true, fmt.Errorf("%s", rec.text)
 		}
 		return Result{}, false, &lostError{errors.New(rec.text)}
+	case kindAsk:
+		return Result{}, false, r.diagnose(ctx)
 	case kindGone:
 		return Result{}, true, r.gone(ctx)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
 // began is a log that tells when its first line has come.
@@ -30,19 +31,25 @@ func (b *began) Write(p []byte) (int, error) {
 // the stage soon, with its cause and all that was logged.
 func TestDeath(t *testing.T) {
 	t.Parallel()
+	killed := func(w *world, id string) error { return w.server.KillContainer(id, "build") }
+	apart := ecitest.Switches{FIFOsApart: true}
 	tests := []struct {
 		name  string
+		kind  kind
 		death func(w *world, id string) error
 		cause string
 	}{
-		{"build is killed", func(w *world, id string) error { return w.server.KillContainer(id, "build") }, "exit code 137"},
-		{"the spot instance is reclaimed", func(w *world, id string) error { return w.server.ReclaimGroup(id, 0) }, "reclaimed"},
-		{"deleted from outside", func(w *world, id string) error { return w.server.DeleteGroup(id) }, "ended"},
+		{"build is killed", kinds()[0], killed, "exit code 137"},
+		// No FIFO tells helper; what does is that build answers its ping no more.
+		{"build is killed, FIFOs apart", kind{name: "apart", switches: apart}, killed, "exit code 137"},
+		{"build is killed, FIFOs apart, no WebSocket", kind{name: "sync apart", transport: "sync", switches: apart}, killed, "exit code 137"},
+		{"the spot instance is reclaimed", kinds()[0], func(w *world, id string) error { return w.server.ReclaimGroup(id, 0) }, "reclaimed"},
+		{"deleted from outside", kinds()[0], func(w *world, id string) error { return w.server.DeleteGroup(id) }, "ended"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, kinds()[0], eci.Options{}, remote.DefaultSettings())
+			w := newWorld(t, tt.kind, eci.Options{}, remote.DefaultSettings())
 			w.prepare()
 			defer w.cleanup()
 			script := filepath.Join(w.dir, "script")
@@ -61,7 +68,7 @@ func TestDeath(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.cause) || out.String() != "begun\n" {
 				t.Errorf("log %q, error %v, want %q", out.String(), err, tt.cause)
 			}
-			// It is 1 s; a busy machine gets more. A group that is not listed at all is gone for
+			// It is 1 s, and 7 s where FIFOs don't join; a busy machine gets more. A group that is not listed at all is gone for
 			// certain after three absences over 10 s.
 			if took > time.Minute/2 {
 				t.Errorf("it ended after %s", took)
