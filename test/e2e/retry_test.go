@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/eci-executor/eci-executor/test/e2e/coordinator"
@@ -16,6 +17,7 @@ type attempt struct {
 	lost    bool   // somebody deletes the container group of the first one
 	reason  string // for which it failed
 	exit    int    // its exit code, 0 = it has none
+	says    string // a text of its log
 	retried bool
 }
 
@@ -23,21 +25,23 @@ func attempts() []attempt {
 	when := func(reason string) coordinator.Retry { return coordinator.Retry{Max: 1, When: []string{reason}} }
 	codes := func(codes ...int) coordinator.Retry { return coordinator.Retry{Max: 1, ExitCodes: codes} }
 	endless := coordinator.Job{Script: []string{printMark + "begin", "while :; do sleep 1; done"}}
-	late := coordinator.Job{Variables: public("RUNNER_SCRIPT_TIMEOUT", "10s"), Script: endless.Script}
+	late := coordinator.Job{Variables: public("RUNNER_SCRIPT_TIMEOUT", "15s"), Script: endless.Script}
 	failing := coordinator.Job{Script: []string{"exit 42"}}
 	forbidden := coordinator.Job{Image: coordinator.Image{Name: "forbidden:1"}}
+	long := coordinator.Job{Variables: public("LONG", strings.Repeat("x", 131_072))}
 	missing := coordinator.Job{Image: coordinator.Image{Name: "missing:1"}}
 	const script, system, timeout = "script_failure", "runner_system_failure", "job_execution_timeout"
 	return []attempt{ // that which takes longest first
 		{name: "the script takes too long, when job_execution_timeout", job: late, retry: when(timeout), reason: timeout, retried: true},
+		{name: "a variable of 128 KiB, when script_failure", job: long, retry: when(script), reason: system, says: "argument list too long"},
 		{name: "the script fails, when script_failure", job: failing, retry: when(script), reason: script, exit: 42, retried: true},
 		{name: "the script fails, when runner_system_failure", job: failing, retry: when(system), reason: script, exit: 42},
 		{name: "the script fails, exit_codes of its own", job: failing, retry: codes(3, 42), reason: script, exit: 42, retried: true},
 		{name: "the script fails, exit_codes of others", job: failing, retry: codes(3, 4), reason: script, exit: 42},
 		{name: "the container group is lost, when runner_system_failure", job: endless, lost: true, retry: when(system), reason: system, retried: true},
 		{name: "the container group is lost, when script_failure", job: endless, lost: true, retry: when(script), reason: system},
-		{name: "the image is not allowed, when runner_system_failure", job: forbidden, retry: when(system), reason: script, exit: 1},
-		{name: "the image does not exist, when runner_system_failure", job: missing, retry: when(system), reason: script, exit: 1},
+		{name: "the image is not allowed, when runner_system_failure", job: forbidden, retry: when(system), reason: script, exit: 1, says: "is not allowed on this runner"},
+		{name: "the image does not exist, when runner_system_failure", job: missing, retry: when(system), reason: script, exit: 1, says: "can't be pulled"},
 	}
 }
 
@@ -69,6 +73,9 @@ func (e *env) verifyAttempt(row attempt, id int64) {
 	result := e.wait(id)
 	if result.State != "failed" || result.FailureReason != row.reason || result.ExitCode != row.exit {
 		e.Errorf("the job ended as %s %s with %d, want failed %s with %d", result.State, result.FailureReason, result.ExitCode, row.reason, row.exit)
+	}
+	if !bytes.Contains(result.Trace, []byte(row.says)) {
+		e.Errorf("the trace lacks %q", row.says)
 	}
 	again := e.coord.RetriedAs(id)
 	if retried := again != 0; retried != row.retried {
