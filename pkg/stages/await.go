@@ -11,11 +11,6 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-const (
-	firstPause = 500 * time.Millisecond // between the first poll and the second
-	slowPause  = 3 * time.Second
-)
-
 // persistence is how long a call is repeated that gets no usable answer.
 const persistence = time.Minute
 
@@ -26,63 +21,126 @@ const (
 	absencesOver = 10 * time.Second
 )
 
-// awaitRunning polls until helper and build run, tells what ECI says meanwhile,
-// and fails as soon as it is clear that they never will. The first poll comes when
-// groups of this host usually run.
-func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tale *story, prices *pricer) (*eci.Group, error) {
-	id, begun, billed := record.GroupID, s.Clock.Now(), record.Created
-	watch := watcher{stage: s, id: id, first: map[string]time.Time{}, ask: func(ctx context.Context, f func() error) error {
+// wait is one for a group that starts.
+type wait struct {
+	stage  *Stage
+	id     string
+	begun  time.Time // from when the pace counts
+	pace   *pace
+	tale   *story
+	enough func(*eci.Group) bool
+	give   func(*eci.Group) error // further reasons to give up, or nil
+	watch  watcher
+	group  *eci.Group // as last seen
+
+	meanwhile bool      // helper may be enough
+	placed    time.Time // when it was last seen without a place; zero where it never was
+}
+
+// until looks at the group at its pace until it is enough, tells what ECI says
+// meanwhile, and fails as soon as it is clear that it never will be.
+func (w *wait) until(ctx context.Context) (*eci.Group, error) {
+	s := w.stage
+	w.watch = watcher{stage: s, id: w.id, first: map[string]time.Time{}, ask: func(ctx context.Context, f func() error) error {
 		return eci.Outlast(ctx, persistence, f)
 	}}
-	crowd := s.joinCrowd()
+	crowd := s.joinCrowd(w.meanwhile)
 	defer crowd.leave()
-	var group *eci.Group
-	var before, now time.Duration // the poll before this one, and this one
-	for poll, pause := 0, s.store().learnedStartup(); ; poll, pause = poll+1, min(max(firstPause, pause*3/2), slowPause) {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil, s.outOfTime(ctx, id, group)
-		case <-s.Clock.After(pause):
+			return nil, s.outOfTime(ctx, w.id, w.group)
+		case <-s.Clock.After(crowd.pause(w.pace.pause(w.pace.last))):
 		}
-		before, now = now, s.Clock.Now().Sub(begun)
-		if poll > 0 && crowd.silent(ctx, id) {
+		now, notYet := s.Clock.Now().Sub(w.begun), w.pace.last
+		if status, silent := crowd.silent(ctx, w.id); silent {
+			w.phase(status)
 			continue
 		}
-		seen, err := watch.look(ctx)
+		seen, err := w.watch.look(ctx)
 		if ctx.Err() != nil {
-			return nil, s.outOfTime(ctx, id, group)
+			return nil, s.outOfTime(ctx, w.id, w.group)
 		}
 		if err != nil {
 			return nil, err
 		}
+		w.pace.looked(now, seen)
 		if seen == nil {
 			continue
 		}
-		group = seen
-		crowd.looked(group)
-		if group.Status == "Scheduling" {
-			billed = s.Clock.Now() // not yet
-		}
-		tale.look(group)
-		prices.ask(ctx, c.spec, group.CPU, group.MemoryGiB)
-		if err := s.judge(group, watch.seenFor); err != nil {
-			return nil, err
-		}
-		if err := s.impatience(group, c); err != nil {
-			return nil, err
-		}
-		if ready(group) {
-			s.store().learnStartup(before, now)
-			cost := prices.cost(c.spec, group, billed)
-			_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-				if r != nil {
-					r.Cost = cost
-				}
-				return r
-			})
-			return group, err
+		crowd.looked(seen)
+		if over, err := w.saw(seen); over || err != nil {
+			if err == nil {
+				s.store().learn(w.pace, notYet, now)
+			}
+			return seen, err
 		}
 	}
+}
+
+// saw takes in what a look has shown, and tells whether the wait is over.
+func (w *wait) saw(group *eci.Group) (over bool, err error) {
+	w.group = group
+	w.phase(group.Status)
+	w.tale.look(group)
+	if err := w.stage.judge(group, w.watch.seenFor); err != nil {
+		return false, err
+	}
+	if w.give != nil {
+		if err := w.give(group); err != nil {
+			return false, err
+		}
+	}
+	return w.enough(group), nil
+}
+
+func (w *wait) phase(status string) {
+	if status == "Scheduling" {
+		w.placed = w.stage.Clock.Now() // not yet
+	}
+	w.tale.status(w.id, status)
+}
+
+// since is for how long an event has been: by ECI's clock, which tells seconds, where
+// that knows when the group was placed, else for how long it has been seen.
+func (w *wait) since(e eci.Event) time.Duration {
+	scheduled := placedAt(w.group)
+	if scheduled.IsZero() || e.First.Before(scheduled) {
+		return w.watch.seenFor(e)
+	}
+	return w.stage.Clock.Now().Sub(w.begun.Add(w.pace.place + e.First.Sub(scheduled)))
+}
+
+// awaitRunning waits until helper and build run, or what is started serves meanwhile.
+func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tale *story, prices *pricer) (*eci.Group, error) {
+	meanwhile := s.execsWhilePending()
+	w := &wait{stage: s, id: record.GroupID, begun: s.Clock.Now(), tale: tale, meanwhile: meanwhile,
+		pace: s.store().pace(imagesKey(c.spec, meanwhile)),
+		give: func(g *eci.Group) error {
+			prices.ask(ctx, c.spec, g.CPU, g.MemoryGiB)
+			return s.impatience(g, c)
+		}}
+	w.enough = func(g *eci.Group) bool { return ready(g) || meanwhile && c.served(g, w.since) }
+	group, err := w.until(ctx)
+	if err != nil {
+		return nil, err
+	}
+	billed := record.Created
+	if !w.placed.IsZero() {
+		billed = w.placed
+	}
+	cost := prices.cost(c.spec, group, billed)
+	var starting *Starting
+	if !ready(group) {
+		starting = &Starting{Images: imagesKey(c.spec, false), Placed: w.begun.Add(w.pace.place), Told: tale.facts()}
+	}
+	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			r.Cost, r.Starting = cost, starting
+		}
+		return r
+	})
+	return group, err
 }
 
 // impatience is the failed pull of an image that may be had by another pull policy:
@@ -129,21 +187,27 @@ func (s *Stage) outOfTime(ctx context.Context, id string, group *eci.Group) erro
 
 // doctor is asked, while a script runs, whether its group can still serve it.
 type doctor struct {
-	stage *Stage
-	watch watcher
-	execs refusals
+	stage  *Stage
+	record *Record
+	watch  watcher
+	execs  refusals
 }
 
-func (s *Stage) newDoctor(id string) *doctor {
-	return &doctor{stage: s, execs: refusals{clock: s.Clock}, watch: watcher{stage: s, id: id, ask: func(ctx context.Context, f func() error) error {
+func (s *Stage) newDoctor(record *Record) *doctor {
+	return &doctor{stage: s, record: record, execs: refusals{clock: s.Clock}, watch: watcher{stage: s, id: record.GroupID, ask: func(ctx context.Context, f func() error) error {
 		return eci.Persist(ctx, 3*time.Second, f) // short, because a log that flows waits for the answer
 	}}}
 }
 
 // diagnose says why the group can't serve any more; nil while its helper and build
 // run, while the API does not answer, and at an absence that may pass: where the next
-// exec finds no group either, the next absence is the end.
+// exec finds no group either, the next absence is the end. A group that takes no exec
+// before all of it has started is waited for.
 func (d *doctor) diagnose(ctx context.Context) error {
+	if d.record.Starting != nil && d.execs.pending() {
+		d.stage.noteNoExecs()
+		return d.stage.awaitStarted(ctx, d.record)
+	}
 	group, err := d.watch.look(ctx)
 	switch {
 	case err != nil && ctx.Err() == nil && eci.ClassOf(err) != eci.Retry:

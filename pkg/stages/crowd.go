@@ -19,24 +19,32 @@ import (
 // shows a change, or nothing for long.
 const (
 	many        = 4
-	boardEvery  = time.Second      // how old the board must be to be renewed
-	boardTrust  = 15 * time.Second // after which a prepare looks for itself
-	markerFresh = time.Minute      // a marker that was not touched for longer is of a dead process
+	boardTick   = 400 * time.Millisecond // between two looks at the board
+	boardEvery  = time.Second            // how old the board must be to be renewed
+	boardGood   = 5 * time.Second        // how old it may be to be believed
+	countEvery  = 2 * time.Second        // how long a count of who waits is good
+	ownTrouble  = 15 * time.Second       // after which a prepare looks for itself: where something is wrong, or it is not listed
+	ownAlways   = 40 * time.Second       // and where nothing is
+	markerFresh = time.Minute            // a marker that was not touched for longer is of a dead process
 )
 
 // crowd is the prepares of this host that wait now.
 type crowd struct {
 	stage  *Stage
+	early  bool // a prepare may end before all runs
 	marker string
+	size   int       // when last counted
+	at     time.Time // when that was
+	board  board     // as last read
 	posted string    // state of the own group on the board when last looked at itself
 	seen   string    // and as it was seen then
-	own    time.Time // when that was
+	own    time.Time // when that was, or when the wait began
 }
 
 const markerSuffix = ".waiting"
 
-func (s *Stage) joinCrowd() *crowd {
-	c := &crowd{stage: s, marker: strings.TrimSuffix(s.store().recordPath(s.Job), ".attempt.json") + markerSuffix}
+func (s *Stage) joinCrowd(early bool) *crowd {
+	c := &crowd{stage: s, early: early, own: s.Clock.Now(), marker: strings.TrimSuffix(s.store().recordPath(s.Job), ".attempt.json") + markerSuffix}
 	if f, err := os.OpenFile(c.marker, os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 		f.Close()
 	}
@@ -50,6 +58,9 @@ func (c *crowd) leave() {
 // count is how many wait, this one included. Markers of dead processes go.
 func (c *crowd) count() int {
 	now := c.stage.Clock.Now()
+	if !c.at.IsZero() && now.Sub(c.at) < countEvery {
+		return c.size
+	}
 	os.Chtimes(c.marker, now, now) //nolint:errcheck // then it counts as dead, and others poll by themselves
 	markers, _ := filepath.Glob(filepath.Join(c.stage.Config.StateDir, "*"+markerSuffix))
 	n := 0
@@ -62,23 +73,66 @@ func (c *crowd) count() int {
 			n++
 		}
 	}
+	c.size, c.at = n, now
 	return n
 }
 
-// silent tells that the board shows nothing new about the group, so that it need
-// not be asked for.
-func (c *crowd) silent(ctx context.Context, id string) bool {
-	now := c.stage.Clock.Now()
-	if c.count() < many || now.Sub(c.own) > boardTrust {
-		return false
+// pause is for how long not to look where a prepare that is alone would not do so for d:
+// the board costs nearly nothing.
+func (c *crowd) pause(d time.Duration) time.Duration {
+	if c.count() < many || !c.good() {
+		return d
 	}
-	board := c.stage.board(ctx)
-	state, listed := board.Groups[id]
-	if listed && now.Sub(board.At) <= boardTrust && (state == c.posted || state == c.seen) {
+	return min(max(d, boardTick), boardEvery)
+}
+
+// good tells whether the board is to be believed.
+func (c *crowd) good() bool { return c.stage.Clock.Now().Sub(c.board.At) <= boardGood }
+
+// silent tells that the board shows nothing about the group for which it would have to
+// be asked for, and its status there, if any.
+func (c *crowd) silent(ctx context.Context, id string) (status string, silent bool) {
+	if c.count() < many {
+		return "", false
+	}
+	c.board = c.stage.board(ctx, c.board)
+	if !c.good() {
+		return "", false
+	}
+	alone := c.stage.Clock.Now().Sub(c.own)
+	state, listed := c.board.Groups[id]
+	switch text := stateText(state); {
+	case !listed:
+		return "", alone <= ownTrouble
+	case dull(state):
+		if c.early && state.Containers[helperContainer] == "Running" {
+			return state.Status, text == c.seen && alone <= pullGrace
+		}
+		return state.Status, alone <= ownAlways
+	case text == c.posted || text == c.seen:
+		return state.Status, alone <= ownTrouble
+	default:
+		c.posted = text
+		return "", false
+	}
+}
+
+// dull tells that a group is on its way as it should be, and not there yet.
+func dull(s eci.GroupStatus) bool {
+	if s.Status == "Scheduling" {
 		return true
 	}
-	c.posted = state
-	return false
+	running := 0
+	for _, state := range s.Containers {
+		switch strings.TrimPrefix(state, "Waiting ") {
+		case "Running":
+			running++
+		case "", "Waiting", "ContainerCreating", "PodInitializing":
+		default:
+			return false
+		}
+	}
+	return s.Status == "Pending" && running < len(s.Containers)
 }
 
 // looked takes in what the group itself has told.
@@ -92,16 +146,17 @@ func (c *crowd) looked(group *eci.Group) {
 
 // board is one answer about all groups of the runner.
 type board struct {
-	At     time.Time         `json:"at"`
-	Groups map[string]string `json:"groups"` // id -> all that can change
+	At     time.Time                  `json:"at"`
+	Groups map[string]eci.GroupStatus `json:"groups"` // by id
+
+	read time.Time // the time of the file
 }
 
-// board reads the board, after renewing it where it is old and nobody else does
-// so right now.
-func (s *Stage) board(ctx context.Context) board {
+// board reads the board, known being what was read before, after renewing it where it
+// is old and nobody else does so right now.
+func (s *Stage) board(ctx context.Context, known board) board {
 	path := filepath.Join(s.Config.StateDir, "status-"+label(s.Config.Region+"-"+s.Job.Instance+"-"+runnerName(s.Config, s.Job))+".json")
-	var b board
-	loadCache(path, &b)
+	b := known.again(path)
 	if s.Clock.Now().Sub(b.At) < boardEvery {
 		return b
 	}
@@ -113,7 +168,7 @@ func (s *Stage) board(ctx context.Context) board {
 	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
 		return b
 	}
-	loadCache(path, &b) // somebody may have renewed it in between
+	b = b.again(path) // somebody may have renewed it in between
 	if s.Clock.Now().Sub(b.At) < boardEvery {
 		return b
 	}
@@ -125,12 +180,25 @@ func (s *Stage) board(ctx context.Context) board {
 		s.Logger.WithError(err).Debug("asking for the status of all groups")
 		return b
 	}
-	b = board{At: asked, Groups: map[string]string{}}
+	b = board{At: asked, Groups: map[string]eci.GroupStatus{}}
 	for _, g := range groups {
-		b.Groups[g.ID] = stateText(g)
+		b.Groups[g.ID] = g
 	}
 	saveCache(path, b)
 	return b
+}
+
+// again reads the board's file where it is another one than before.
+func (b board) again(path string) board {
+	info, err := os.Stat(path)
+	if err != nil || info.ModTime().Equal(b.read) {
+		return b
+	}
+	fresh := board{read: info.ModTime()}
+	if !loadCache(path, &fresh) {
+		return b
+	}
+	return fresh
 }
 
 // stateText is a status in which every change shows.

@@ -10,7 +10,7 @@ import (
 )
 
 // Prepare creates the job's container group and returns when helper and build
-// run. Interrupted anywhere, it leaves a record by which cleanup finds the group.
+// run, or when helper can serve the job while build's image is pulled. Interrupted anywhere, it leaves a record by which cleanup finds the group.
 func (s *Stage) Prepare(ctx context.Context) error {
 	note, err := s.startNote()
 	if err != nil {
@@ -48,7 +48,9 @@ func (s *Stage) Prepare(ctx context.Context) error {
 		return s.prepareFailed(ctx, note, err)
 	}
 	tale.ready(group)
-	s.tellServicesOf(ctx, group)
+	if ready(group) {
+		s.tellServicesOf(ctx, group)
+	}
 	return nil
 }
 

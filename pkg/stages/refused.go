@@ -48,6 +48,13 @@ func (r *refusals) unknown() bool {
 	return eci.ClassOf(r.asked) == eci.NotFound
 }
 
+// pending tells whether the API refused the last exec for the group's state.
+func (r *refusals) pending() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return eci.CodeOf(r.asked) == "IncorrectStatus"
+}
+
 // lasting is why no further exec is worth its call, nil while one is: what only a
 // person can heal ends at the third refusal, what nobody knows when it lasts.
 func (r *refusals) lasting() error {

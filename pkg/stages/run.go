@@ -49,6 +49,9 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)
 	if role == remote.Build {
+		if err := s.awaitStarted(ctx, record); err != nil {
+			return err
+		}
 		err = s.awaitServices(ctx, record)
 	}
 	if err == nil {
@@ -89,7 +92,7 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, s
 
 // session runs scripts in the group of a record.
 func (s *Stage) session(record *Record, subStage string) *remote.Session {
-	doctor := s.newDoctor(record.GroupID)
+	doctor := s.newDoctor(record)
 	return &remote.Session{
 		Open:     s.opener(record, doctor.execs.heard),
 		Diagnose: doctor.diagnose,

@@ -7,48 +7,99 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// startups is how long groups took to start on this host, in seconds, the newest
-// last: a group that needs 12 s need not be asked for 24 times.
+// startups is how long groups took to start on this host, in seconds, the newest last:
+// a group that needs 12 s need not be asked for 24 times. How long one waits for a
+// place depends on the zone's stock, and what follows on its images.
 type startups struct {
-	Recent []float64 `json:"recent"`
+	Placed []float64 `json:"placed"` // from the create call to a place
+	Images []imaged  `json:"images"` // the one that was used last at the end
+}
+
+// imaged is how long groups with the same images took from their place on.
+type imaged struct {
+	Key     string    `json:"key"`
+	Started []float64 `json:"started"`
 }
 
 const (
 	keptStartups = 8
-	longestWait  = time.Minute // for the first poll, whatever was learned
+	keptImages   = 64
+	longestWait  = time.Minute // for the first look, whatever was learned
 )
 
 func (s store) startupsPath() string { return filepath.Join(s.dir, "startup.json") }
 
-// learnedStartup is when the first poll can find a group running: nearly the
-// shortest of the recent times, as a poll too many costs less than one too late.
-// 0 where nothing is known.
-func (s store) learnedStartup() time.Duration {
-	var known startups
-	if !loadCache(s.startupsPath(), &known) || len(known.Recent) == 0 {
-		return 0
+// imagesKey names the images of a request, and until what a prepare waits.
+func imagesKey(spec eci.GroupSpec, helperAlone bool) string {
+	parts := []string{spec.ImageSnapshotID}
+	for _, c := range spec.Containers {
+		parts = append(parts, c.Image)
 	}
-	slices.Sort(known.Recent)
-	early := max(0, known.Recent[(len(known.Recent)-1)/4])
-	return min(time.Duration(early*float64(time.Second)), longestWait)
+	if helperAlone {
+		parts = append(parts, "helper-alone")
+	}
+	return digest(strings.Join(parts, "\n"))[:16]
 }
 
-// learnStartup takes in that a group was running at a poll, and not yet at the
-// one before: 0 where there was none. What the first poll found was perhaps there
-// earlier, so that the next first poll comes a little earlier.
-func (s store) learnStartup(notYet, took time.Duration) {
-	if notYet > 0 {
-		took = (notYet + took) / 2
-	} else {
-		took = took * 19 / 20
+// pace is what was learned for groups with these images; of others where there are none.
+func (s store) pace(key string) *pace {
+	p := &pace{key: key}
+	var known startups
+	if !loadCache(s.startupsPath(), &known) || len(known.Placed) == 0 || len(known.Images) == 0 {
+		return p
+	}
+	p.known, p.placed = true, time.Duration(max(0, slices.Min(known.Placed))*float64(time.Second))
+	p.started = shortest(known.Images[len(known.Images)-1].Started)
+	for _, i := range known.Images {
+		if i.Key == key {
+			p.started = shortest(i.Started)
+		}
+	}
+	return p
+}
+
+// shortest is nearly the shortest of some times in seconds, as a look too many costs
+// less than one too late.
+func shortest(recent []float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(recent))
+	if len(sorted) == 0 {
+		return 0
+	}
+	return time.Duration(max(0, sorted[(len(sorted)-1)/4]) * float64(time.Second))
+}
+
+// learn takes in that a group was found at a look to have started, and not yet at the
+// one before.
+func (s store) learn(p *pace, notYet, found time.Duration) {
+	started, ok := p.took(notYet, found)
+	if !ok {
+		return
 	}
 	var known startups
 	loadCache(s.startupsPath(), &known)
-	known.Recent = append(known.Recent, took.Seconds())
-	known.Recent = known.Recent[max(0, len(known.Recent)-keptStartups):]
+	if !p.late {
+		known.Placed = recent(known.Placed, p.place)
+	}
+	of := imaged{Key: p.key}
+	known.Images = slices.DeleteFunc(known.Images, func(i imaged) bool {
+		if i.Key == p.key {
+			of = i
+		}
+		return i.Key == p.key
+	})
+	of.Started = recent(of.Started, started)
+	known.Images = append(known.Images, of)
+	known.Images = known.Images[max(0, len(known.Images)-keptImages):]
 	saveCache(s.startupsPath(), known)
+}
+
+func recent(list []float64, d time.Duration) []float64 {
+	list = append(list, d.Seconds())
+	return list[max(0, len(list)-keptStartups):]
 }
 
 // loadCache reads what was only kept to save a call: what is damaged is not there.

@@ -26,6 +26,7 @@ type Record struct {
 	Params   eci.Params             `json:"params,omitempty"`
 	GroupID  string                 `json:"group_id,omitempty"`
 	Cost     *Cost                  `json:"cost,omitempty"`     // of the group, once it runs
+	Starting *Starting              `json:"starting,omitempty"` // of the group, while not all of it is known to have started
 	Awaited  bool                   `json:"awaited,omitempty"`  // its services were, well or not
 	Services map[string]ServiceSeen `json:"services,omitempty"` // by container
 	Created  time.Time              `json:"created"`

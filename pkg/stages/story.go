@@ -3,6 +3,7 @@ package stages
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,8 @@ type story struct {
 	out    io.Writer
 	clock  Clock
 	begun  time.Time
+	name   string // of the section
+	header string // its first line, "" once it was told
 	open   bool
 	spec   eci.GroupSpec   // what is asked for
 	shown  map[string]bool // events and facts that were told
@@ -30,12 +33,16 @@ type story struct {
 // sectionName is unique in a job's log.
 const sectionName = "eci_container_group"
 
-// openStory begins the section. Its markers are GitLab's own: a terminal shows
-// nothing of them.
+// openStory begins the section.
 func openStory(out io.Writer, clock Clock, header string) *story {
-	s := &story{out: out, clock: clock, begun: clock.Now(), open: true, shown: map[string]bool{}}
-	s.printf("\x1b[0Ksection_start:%d:%s[collapsed=true]\r\x1b[0K%s\n", s.begun.Unix(), sectionName, header)
+	s := newStory(out, clock, sectionName, header)
+	s.printf("")
 	return s
+}
+
+// newStory is one whose section begins with the first thing that is told.
+func newStory(out io.Writer, clock Clock, name, header string) *story {
+	return &story{out: out, clock: clock, begun: clock.Now(), name: name, header: header, shown: map[string]bool{}}
 }
 
 // close ends the section, once.
@@ -43,12 +50,19 @@ func (s *story) close() {
 	if s.open {
 		s.endPhase()
 		s.printf("Times: %s; %s in all\n", strings.Join(s.phases, ", "), seconds(s.clock.Now().Sub(s.begun)))
-		s.printf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", s.clock.Now().Unix(), sectionName)
+		s.printf("\x1b[0Ksection_end:%d:%s\r\x1b[0K\n", s.clock.Now().Unix(), s.name)
 		s.open = false
 	}
 }
 
+// printf tells something. The section's markers are GitLab's own: a terminal shows
+// nothing of them.
 func (s *story) printf(format string, args ...any) {
+	if s.header != "" {
+		header := s.header
+		s.header, s.open = "", true
+		s.printf("\x1b[0Ksection_start:%d:%s[collapsed=true]\r\x1b[0K%s\n", s.begun.Unix(), s.name, header)
+	}
 	fmt.Fprintf(s.out, format, args...) //nolint:errcheck // a lost log line changes nothing that is done
 }
 
@@ -121,12 +135,20 @@ func (s *story) endPhase() {
 	}
 }
 
+// status tells the state of the group.
+func (s *story) status(id, status string) {
+	if status == "" || status == s.phase {
+		return
+	}
+	s.enter(status)
+	if s.once("status " + id + status) {
+		s.printf("Container group %s is %s\n", id, eci.OneLine(status))
+	}
+}
+
 // look tells what is new about the group.
 func (s *story) look(group *eci.Group) {
-	if group.Status != "" && group.Status != s.phase {
-		s.enter(group.Status)
-		s.printf("Container group %s is %s\n", group.ID, eci.OneLine(group.Status))
-	}
+	s.status(group.ID, group.Status)
 	if group.Status != "ScheduleFailed" {
 		s.place(group)
 	}
@@ -221,9 +243,20 @@ func moves(image string) bool {
 
 // once is true the first time that it is asked about a fact.
 func (s *story) once(fact string) bool {
+	fact = digest(fact)[:12]
 	told := s.shown[fact]
 	s.shown[fact] = true
 	return !told
+}
+
+// facts are those that were told, for another story of the same group.
+func (s *story) facts() []string { return slices.Sorted(maps.Keys(s.shown)) }
+
+// knows takes over what another story of the group has told.
+func (s *story) knows(facts []string) {
+	for _, fact := range facts {
+		s.shown[fact] = true
+	}
 }
 
 // times tells how long each phase took by ECI's own clock, whose seconds tell more
@@ -270,6 +303,9 @@ func (s *story) ready(group *eci.Group) {
 	s.phases = slices.DeleteFunc(s.phases, func(p string) bool { return strings.HasPrefix(p, group.Status+" 0.0") })
 	s.close()
 	line := fmt.Sprintf("Container group %s is ready after %s", group.ID, seconds(s.clock.Now().Sub(s.begun)))
+	if images := waiting(group); images != "" {
+		line = fmt.Sprintf("Container group %s is ready for the helper's scripts after %s, while %s", group.ID, seconds(s.clock.Now().Sub(s.begun)), images)
+	}
 	if group.CPU > 0 {
 		line += fmt.Sprintf(": %g vCPU, %g GiB", group.CPU, group.MemoryGiB)
 	}

@@ -82,7 +82,8 @@ type GroupFault struct {
 	Pull           map[string]string // image, or "*" for each -> why it can't be pulled, as the container runtime says it
 	Mount          string            // why a volume can't be mounted
 
-	PullTime map[string]time.Duration // image -> in place of Delays.Pull
+	PullTime  map[string]time.Duration   // image -> in place of Delays.Pull
+	PullUntil map[string]<-chan struct{} // image -> and, by code alone, until this is closed
 
 	Events []GroupEvent // further events, told once the group is Pending
 

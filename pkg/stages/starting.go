@@ -1,0 +1,159 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
+)
+
+// prepare need not wait for the image of build: what runs first of a job, its clone,
+// cache and artifacts, runs in helper. Where ECI takes an exec in a container of a group
+// that is still Pending, prepare returns once helper runs, and the first script of build
+// waits for what is left. Nobody documents whether ECI does (eci-exec.md): where it
+// refuses, that is waited for at the first exec, and this host's later prepares wait.
+
+// Starting is what a stage needs to wait on for what prepare did not await.
+type Starting struct {
+	Images string    `json:"images"` // by which the times of such groups are known
+	Placed time.Time `json:"placed"` // when the group got its place
+	Told   []string  `json:"told"`   // facts that the job's log has
+	Failed bool      `json:"failed,omitempty"`
+}
+
+// noExecsFor is after how long a host tries again whether a Pending group takes execs.
+const noExecsFor = 24 * time.Hour
+
+func (s store) noExecsPath(region string) string {
+	return filepath.Join(s.dir, "pending-"+label(region)+".json")
+}
+
+// execsWhilePending tells whether this host has not seen such an exec refused.
+func (s *Stage) execsWhilePending() bool {
+	var refused time.Time
+	return !loadCache(s.store().noExecsPath(s.Config.Region), &refused) || s.Clock.Now().Sub(refused) >= noExecsFor
+}
+
+func (s *Stage) noteNoExecs() {
+	saveCache(s.store().noExecsPath(s.Config.Region), s.Clock.Now())
+}
+
+// pullGrace is how long an image must have been on its way for prepare not to await it.
+// What is small is there by then, and most pulls that fail have failed, which is better
+// told by prepare, whose system failures the runner tries again.
+const pullGrace = 2 * time.Second
+
+// served tells whether helper can serve the job while images are pulled. Where another
+// pull policy is left for one of them, prepare waits: what fails then is asked for
+// again in another way, as another group.
+func (c *choice) served(group *eci.Group, since func(eci.Event) time.Duration) bool {
+	if !running(group, helperContainer) || group.Status != "Pending" {
+		return false
+	}
+	pulls := false
+	for i := range group.Containers {
+		container := &group.Containers[i]
+		if container.State == "Running" || container.State == "Terminated" {
+			continue
+		}
+		if len(c.policies[container.Name]) > 0 {
+			return false
+		}
+		pull := pulling(group, container)
+		pulls = pulls || pull != nil && since(*pull) >= pullGrace
+	}
+	return pulls
+}
+
+// pulling is the event that tells that the image of a container is on its way; nil where
+// none does, or the pull has ended well or not.
+func pulling(group *eci.Group, c *eci.ContainerStatus) (pull *eci.Event) {
+	for i, e := range group.Events {
+		switch {
+		case !names(e.Message, c.Image):
+		case e.Reason == "Pulling":
+			pull = &group.Events[i]
+		case e.Reason == "Pulled":
+			pull = nil
+		}
+	}
+	if pullsOf(group, c).said != "" {
+		return nil
+	}
+	return pull
+}
+
+// waiting names the images that are still pulled.
+func waiting(group *eci.Group) string {
+	var images []string
+	for i := range group.Containers {
+		if c := &group.Containers[i]; c.State != "Running" && c.State != "Terminated" && pulling(group, c) != nil && !slices.Contains(images, c.Image) {
+			images = append(images, c.Image)
+		}
+	}
+	switch len(images) {
+	case 0:
+		return ""
+	case 1:
+		return "the image " + images[0] + " is pulled"
+	}
+	return "the images " + strings.Join(images, ", ") + " are pulled"
+}
+
+// awaitStarted waits for what prepare left, and fails as prepare would have. By then the
+// group may have been ready for long: it is looked at once in any case.
+func (s *Stage) awaitStarted(ctx context.Context, record *Record) error {
+	left := record.Starting
+	switch {
+	case left == nil:
+		return nil
+	case left.Failed:
+		return &BuildError{Message: "the container group could not start: see above"}
+	}
+	note, err := s.store().loadNote(s.Job)
+	if err != nil {
+		return err
+	}
+	end := note.First.Add(s.Config.Timeouts.Ready)
+	if least := s.Clock.Now().Add(persistence); end.Before(least) {
+		end = least
+	}
+	waiting, cancel := context.WithDeadlineCause(ctx, end, errNotReady)
+	defer cancel()
+	tale := newStory(s.Stdout, s.Clock, sectionName+"_rest", "What is left of container group "+record.GroupID)
+	tale.knows(left.Told)
+	defer tale.close()
+	pace := s.store().pace(left.Images)
+	pace.late, pace.isPlaced = true, true
+	w := &wait{stage: s, id: record.GroupID, begun: left.Placed, pace: pace, tale: tale, enough: ready}
+	group, err := w.until(waiting)
+	if ctx.Err() != nil {
+		return err // interrupted
+	}
+	started := (*Starting)(nil)
+	if err != nil {
+		err = s.prepareFailed(waiting, note, err)
+		started = &Starting{Failed: true}
+	}
+	record.Starting = started
+	_, recordErr := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			r.Starting = started
+		}
+		return r
+	})
+	if err != nil || recordErr != nil {
+		return errors.Join(err, recordErr)
+	}
+	if tale.open {
+		tale.times(group)
+		tale.close()
+		s.printf("Container group %s has all its containers, after %s more\n", group.ID, seconds(s.Clock.Now().Sub(tale.begun)))
+	}
+	s.tellServicesOf(ctx, group)
+	return nil
+}
