@@ -113,10 +113,12 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stages.Stage{
-		Config: cfg, Job: job, API: client, Clock: stages.SystemClock{},
+	s := &stages.Stage{
+		Config: cfg, Job: job, Clock: stages.SystemClock{},
 		Stdout: c.stdout, Stderr: c.stderr, Logger: logger, Remote: remote.DefaultSettings(),
-	}, nil
+	}
+	s.API = s.Paced(client)
+	return s, nil
 }
 
 // account is the driver's file and a client of its account, for commands that need no

@@ -95,3 +95,6 @@ func (r *run) stopByExec(ctx context.Context) (int64, error) {
 		}
 	}
 }
+
+// Urgent tells whether a command of an exec is a stop, which can't wait for its turn.
+func Urgent(command []string) bool { return len(command) > 2 && command[2] == "stop" }

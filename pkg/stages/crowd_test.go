@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
 // another is the world of a further job, on the same host and the same server.
@@ -48,6 +49,71 @@ func (l *limiter) call(action string, n int) ecitest.CallFault {
 	return ecitest.CallFault{}
 }
 
+// atOnce does something for all jobs at the same time.
+func atOnce(t testing.TB, worlds []*world, f func(v *world) error) {
+	t.Helper()
+	errs := make(chan error, len(worlds))
+	for _, v := range worlds {
+		go func() { errs <- f(v) }()
+	}
+	for range worlds {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// 50 jobs at once on one host wait together for their groups, by at most 5 polls each,
+// and make no call that the limits of the actions would refuse: here a tenth of them, in
+// a minute of 3 s.
+func TestFiftyJobsWithinTheLimits(t *testing.T) {
+	const jobs = 50
+	w := newWorld(t, ecitest.Options{
+		Rates: ecitest.Rates{Scale: 0.1, Window: 3 * time.Second},
+		Faults: ecitest.Faults{Group: func(n int) ecitest.GroupFault {
+			return ecitest.GroupFault{Schedule: 2*time.Second + time.Duration(n%7)*time.Second}
+		}},
+	})
+	w.config.Timeouts.Ready, w.config.Timeouts.Delete = 3*time.Minute, time.Minute
+	w.rates = func(action string) stages.Rate {
+		r := stages.HostRate(action)
+		return stages.Rate{PerMinute: 2 * r.PerMinute, Burst: r.Burst / 10}
+	}
+	var worlds []*world
+	for i := range jobs {
+		worlds = append(worlds, w.another(t, 100+i))
+	}
+	atOnce(t, worlds, func(v *world) error {
+		log, err := v.prepareFor(t, 3*time.Minute)
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, log)
+		}
+		for _, stage := range []string{"get_sources", "build_script"} {
+			if out, err := v.run(t, stage, "echo done"); err != nil {
+				return fmt.Errorf("%w\n%s", err, out)
+			}
+		}
+		return v.cleanup(t)
+	})
+	polls := map[string]int{}
+	for _, c := range w.server.Calls() {
+		if c.Code != "" {
+			t.Errorf("%s was refused: %s", c.Action, c.Code)
+		}
+		switch {
+		case c.Action == "DescribeContainerGroupStatus":
+			polls["together"]++
+		case c.Params.Has("ContainerGroupIds"):
+			polls["alone"]++
+		}
+	}
+	t.Logf("%d jobs, calls %v, polls %v", jobs, w.calls(), polls)
+	if n := polls["together"] + polls["alone"]; n > 5*jobs {
+		t.Errorf("%d polls for %d jobs, want at most 5 each: %v", n, jobs, polls)
+	}
+	w.awaitNoGroups(t, time.Minute)
+}
+
 // 50 prepares at once, against an API that throttles each action, settle without
 // a failed job. They share one look at all groups, and delete what they made.
 func TestFiftyPreparesUnderThrottling(t *testing.T) {
@@ -59,17 +125,7 @@ func TestFiftyPreparesUnderThrottling(t *testing.T) {
 	for i := range jobs {
 		worlds = append(worlds, w.another(t, 100+i))
 	}
-	each := func(f func(v *world) error) {
-		errs := make(chan error, jobs)
-		for _, v := range worlds {
-			go func() { errs <- f(v) }()
-		}
-		for range jobs {
-			if err := <-errs; err != nil {
-				t.Error(err)
-			}
-		}
-	}
+	each := func(f func(v *world) error) { atOnce(t, worlds, f) }
 	started := time.Now()
 	each(func(v *world) error {
 		log, err := v.prepareFor(t, 3*time.Minute)

@@ -60,4 +60,5 @@ type Stage struct {
 	Stderr io.Writer
 	Logger logrus.FieldLogger // the driver's own log
 	Remote remote.Settings
+	Rates  func(action string) Rate // of this host's calls; nil = HostRate
 }

@@ -43,7 +43,8 @@ type world struct {
 	config *config.Config
 	env    stages.Env
 
-	services []string // images of the job's services
+	services []string                        // images of the job's services
+	rates    func(action string) stages.Rate // of the host's calls; nil = they are not paced
 }
 
 const driverFile = `
@@ -178,8 +179,12 @@ func (w *world) stage(t testing.TB, out *bytes.Buffer) *stages.Stage {
 	}
 	logger := logrus.New()
 	logger.SetOutput(t.Output())
-	return &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
-		Stdout: out, Stderr: t.Output(), Logger: logger, Remote: remote.DefaultSettings().Scaled(20)}
+	s := &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
+		Stdout: out, Stderr: t.Output(), Logger: logger, Remote: remote.DefaultSettings().Scaled(20), Rates: w.rates}
+	if w.rates != nil {
+		s.API = s.Paced(client)
+	}
+	return s
 }
 
 func (w *world) context(t testing.TB) context.Context {

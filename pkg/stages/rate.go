@@ -6,31 +6,62 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// All processes of the driver on this host together make at most execsPerMinute Sync
-// execs. ECI documents 500 ExecContainerCommand a minute for an account (eci-exec.md,
-// 2); what is left is for other hosts and for what can't wait.
+// All processes of the driver on this host together keep to a part of what ECI documents
+// for an account: each call takes a turn, and is late rather than refused. What is left
+// is for other hosts, and for what can't wait.
+
+// Rate is how often a call may be made: so many a minute, and a burst after a quiet time.
+type Rate struct{ PerMinute, Burst int }
+
+// every is the time between two calls that come at the rate.
+func (r Rate) every() time.Duration { return time.Minute / time.Duration(r.PerMinute) }
+
 const (
-	execsPerMinute = 400
-	execBurst      = 20
-	execEvery      = time.Minute / execsPerMinute
-	longestQueue   = 10 * time.Minute // a later turn was written under another clock
+	actionCreate   = "CreateContainerGroup"
+	actionDelete   = "DeleteContainerGroup"
+	actionDescribe = "DescribeContainerGroups"
+	actionPrice    = "DescribeContainerGroupPrice"
+	actionLog      = "DescribeContainerLog"
+	actionExec     = "ExecContainerCommand"
 )
 
-// turns is when the next exec is due if each were made at its turn.
+// HostRate is that of a host for an action whose limit is documented: 2000 a minute for
+// describe, 500 for logs and execs, 1000 for the rest (eci-api.md, 5.4).
+func HostRate(action string) Rate {
+	switch action {
+	case actionDescribe:
+		return Rate{1600, 200}
+	case actionLog:
+		return Rate{400, 50}
+	case actionExec:
+		return Rate{400, 20}
+	}
+	return Rate{800, 100}
+}
+
+const longestQueue = 10 * time.Minute // a later turn was written under another clock
+
+// turns is when the next call is due if each were made at its turn.
 type turns struct {
 	Next time.Time `json:"next"`
 }
 
-func (s store) turnsPath() string { return filepath.Join(s.dir, "sync-execs.json") }
+func (s store) turnsPath(action string) string { return filepath.Join(s.dir, "calls-"+action+".json") }
 
-// execTurn waits until one more Sync exec may be made: for its turn, which it takes at
-// once, so that who came first goes first. What is urgent takes a turn and does not
+// turn waits until one more call of an action may be made: for its turn, which it takes
+// at once, so that who came first goes first. What is urgent takes a turn and does not
 // wait for it. The only error is that of ctx: where state_dir can't be used, the
 // account's limit, which ECI guards, is all there is.
-func (s *Stage) execTurn(ctx context.Context, urgent bool) error {
-	wait := s.store().takeTurn(s.Clock.Now())
+func (s *Stage) turn(ctx context.Context, action string, urgent bool) error {
+	rates := s.Rates
+	if rates == nil {
+		rates = HostRate
+	}
+	wait := s.store().takeTurn(action, rates(action), s.Clock.Now())
 	if urgent || wait <= 0 {
 		return ctx.Err()
 	}
@@ -42,10 +73,9 @@ func (s *Stage) execTurn(ctx context.Context, urgent bool) error {
 	}
 }
 
-// takeTurn takes the next turn and tells how long it is until then. A burst may
-// come at once after a quiet time.
-func (s store) takeTurn(now time.Time) time.Duration {
-	path := s.turnsPath()
+// takeTurn takes the next turn and tells how long it is until then.
+func (s store) takeTurn(action string, r Rate, now time.Time) time.Duration {
+	path := s.turnsPath(action)
 	release, err := s.lock(lockByte(path), unix.F_WRLCK, unix.F_OFD_SETLKW)
 	defer release()
 	if err != nil {
@@ -55,8 +85,53 @@ func (s store) takeTurn(now time.Time) time.Duration {
 	if !loadCache(path, &t) || t.Next.Before(now) || t.Next.After(now.Add(longestQueue)) {
 		t.Next = now
 	}
-	wait := t.Next.Sub(now) - (execBurst-1)*execEvery
-	t.Next = t.Next.Add(execEvery)
+	wait := t.Next.Sub(now) - time.Duration(r.Burst-1)*r.every()
+	t.Next = t.Next.Add(r.every())
 	saveCache(path, t)
 	return wait
+}
+
+// paced is the API at this host's rates. Execs take their turns where it is known which
+// are urgent.
+type paced struct {
+	API
+	stage *Stage
+}
+
+// Paced makes the calls of api keep to the host's rates.
+func (s *Stage) Paced(api API) API { return paced{api, s} }
+
+func (p paced) CreateContainerGroup(ctx context.Context, params eci.Params) (string, error) {
+	if err := p.stage.turn(ctx, actionCreate, false); err != nil {
+		return "", err
+	}
+	return p.API.CreateContainerGroup(ctx, params)
+}
+
+func (p paced) DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error) {
+	if err := p.stage.turn(ctx, actionDescribe, false); err != nil {
+		return nil, err
+	}
+	return p.API.DescribeContainerGroups(ctx, q)
+}
+
+func (p paced) DescribeContainerGroupPrice(ctx context.Context, q eci.PriceQuery) (eci.Price, error) {
+	if err := p.stage.turn(ctx, actionPrice, false); err != nil {
+		return eci.Price{}, err
+	}
+	return p.API.DescribeContainerGroupPrice(ctx, q)
+}
+
+func (p paced) DescribeContainerLog(ctx context.Context, group, container string) (string, error) {
+	if err := p.stage.turn(ctx, actionLog, false); err != nil {
+		return "", err
+	}
+	return p.API.DescribeContainerLog(ctx, group, container)
+}
+
+func (p paced) DeleteContainerGroup(ctx context.Context, id string, force bool) error {
+	if err := p.stage.turn(ctx, actionDelete, false); err != nil {
+		return err
+	}
+	return p.API.DeleteContainerGroup(ctx, id, force)
 }

@@ -15,6 +15,8 @@ import (
 
 const turnsOfProcess = "ECI_EXECUTOR_TEST_TURNS_IN" // state_dir of a process that takes turns
 
+var execRate = HostRate(actionExec)
+
 var turnsBegin = time.Unix(1_800_000_000, 0)
 
 // Not a test: takes turns as one process of many.
@@ -24,7 +26,7 @@ func TestTurnsOfOneProcess(t *testing.T) {
 		t.Skip("is run by TestTurnsOfManyProcesses")
 	}
 	for range 50 {
-		fmt.Printf("wait %d\n", store{dir}.takeTurn(turnsBegin))
+		fmt.Printf("wait %d\n", store{dir}.takeTurn(actionExec, execRate, turnsBegin))
 	}
 }
 
@@ -59,7 +61,7 @@ func TestTurnsOfManyProcesses(t *testing.T) {
 		t.Fatalf("%d turns", len(waits))
 	}
 	for i, wait := range waits {
-		if want := time.Duration(i-(execBurst-1)) * execEvery; wait != want {
+		if want := time.Duration(i-(execRate.Burst-1)) * execRate.every(); wait != want {
 			t.Fatalf("turn %d comes after %s, want %s", i, wait, want)
 		}
 	}
@@ -71,7 +73,7 @@ func TestTurnsKeepTheRate(t *testing.T) {
 	var made []time.Time
 	now := turnsBegin
 	for i := range 1500 {
-		made = append(made, now.Add(max(0, s.takeTurn(now))))
+		made = append(made, now.Add(max(0, s.takeTurn(actionExec, execRate, now))))
 		if i%100 == 99 {
 			now = now.Add(7 * time.Second)
 		}
@@ -82,24 +84,33 @@ func TestTurnsKeepTheRate(t *testing.T) {
 		for end < len(made) && made[end].Sub(at) < time.Minute {
 			end++
 		}
-		if end-i > execsPerMinute+execBurst {
+		if end-i > execRate.PerMinute+execRate.Burst {
 			t.Fatalf("%d turns in the minute from %s", end-i, at.Sub(turnsBegin))
 		}
 	}
-	if most := execsPerMinute + execBurst; most > 450 {
+	if most := execRate.PerMinute + execRate.Burst; most > 450 {
 		t.Errorf("%d execs a minute leave too little of the account's 500", most)
+	}
+}
+
+// A host's part of the documented limits leaves some of them to other hosts.
+func TestHostRates(t *testing.T) {
+	for action, documented := range map[string]int{actionCreate: 1000, actionDelete: 1000, actionPrice: 1000, actionDescribe: 2000, actionLog: 500, actionExec: 500} {
+		if r := HostRate(action); r.PerMinute+r.Burst > documented*9/10 {
+			t.Errorf("%s: up to %d calls a minute, of %d documented", action, r.PerMinute+r.Burst, documented)
+		}
 	}
 }
 
 func TestTurnsUnderAnotherClock(t *testing.T) {
 	s := store{t.TempDir()}
 	for range 100 {
-		s.takeTurn(turnsBegin.Add(24 * time.Hour))
+		s.takeTurn(actionExec, execRate, turnsBegin.Add(24*time.Hour))
 	}
-	if wait := s.takeTurn(turnsBegin); wait > 0 {
+	if wait := s.takeTurn(actionExec, execRate, turnsBegin); wait > 0 {
 		t.Errorf("after the clock was set back, a turn comes after %s", wait)
 	}
-	if wait := s.takeTurn(turnsBegin.Add(time.Hour)); wait > 0 {
+	if wait := s.takeTurn(actionExec, execRate, turnsBegin.Add(time.Hour)); wait > 0 {
 		t.Errorf("after an hour, a turn comes after %s", wait)
 	}
 }
@@ -124,8 +135,8 @@ func TestExecTurnWaits(t *testing.T) {
 	clock := &waitingClock{now: turnsBegin}
 	s := &Stage{Clock: clock, Config: &config.Config{StateDir: t.TempDir()}}
 	ctx := context.Background()
-	for range execBurst {
-		if err := s.execTurn(ctx, false); err != nil {
+	for range execRate.Burst {
+		if err := s.turn(ctx, actionExec, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,23 +144,23 @@ func TestExecTurnWaits(t *testing.T) {
 		t.Fatalf("a burst waited %s", clock.waited)
 	}
 	for range 3 {
-		if err := s.execTurn(ctx, false); err != nil {
+		if err := s.turn(ctx, actionExec, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.execTurn(ctx, true); err != nil {
+	if err := s.turn(ctx, actionExec, true); err != nil {
 		t.Fatal(err)
 	}
-	if len(clock.waited) != 3 || clock.waited[0] != execEvery {
-		t.Errorf("waited %s, want three times %s and not for what is urgent", clock.waited, execEvery)
+	if len(clock.waited) != 3 || clock.waited[0] != execRate.every() {
+		t.Errorf("waited %s, want three times %s and not for what is urgent", clock.waited, execRate.every())
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
-	if err := s.execTurn(ended, true); err == nil {
+	if err := s.turn(ended, actionExec, true); err == nil {
 		t.Error("a turn for what is over")
 	}
 	s.Config = &config.Config{StateDir: "/dev/null/state"}
-	if err := s.execTurn(ctx, false); err != nil {
+	if err := s.turn(ctx, actionExec, false); err != nil {
 		t.Errorf("without a state_dir: %v", err)
 	}
 }

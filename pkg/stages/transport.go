@@ -44,6 +44,9 @@ type opener = func(context.Context, remote.Role, []string) (remote.Stream, error
 // socket opens execs in a group by WebSocket.
 func (s *Stage) socket(group string) opener {
 	return func(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {
+		if err := s.turn(ctx, actionExec, remote.Urgent(command)); err != nil {
+			return nil, err
+		}
 		stream, err := s.API.Exec(ctx, execRequest(group, role, command))
 		if err != nil {
 			return nil, err
@@ -107,7 +110,7 @@ func (t *transport) useSync() {
 			t.heard(err)
 			return text, err
 		},
-		Turn:     s.execTurn,
+		Turn:     func(ctx context.Context, urgent bool) error { return s.turn(ctx, actionExec, urgent) },
 		Limits:   remote.CommandLimits{Words: eci.MaxCommandWords, WordBytes: eci.MaxCommandWordBytes, Bytes: eci.MaxCommandBytes},
 		Settings: settings,
 	}
