@@ -10,6 +10,9 @@
 // timed out, with the runner. testdata/witness.sh, between runner and driver, notes
 // the order of the stages for them.
 //
+// TestJavaDemo and TestExamples run the pipelines of /examples as they stand there, on
+// images of Debian's packages and with stand-ins for what those ask.
+//
 // TestDemoScripts keeps /testdata/jobs and /testdata/demo in step with what the
 // runner generates; go test ./test/e2e -run TestDemoScripts -update rewrites
 // them. Nothing here talks to Alibaba Cloud or to a real GitLab.

@@ -19,7 +19,7 @@ import (
 	"github.com/eci-executor/eci-executor/test/e2e/coordinator"
 )
 
-// Stage has the jobs of a stage, in the order of the file.
+// Stage has the jobs of a stage, in the order of the file; at least one.
 type Stage struct {
 	Name string
 	Jobs []coordinator.Job
@@ -106,6 +106,9 @@ func parse(content []byte) ([]Stage, error) {
 		return nil, err
 	}
 	common := f.Default.over(f.defaults)
+	if f.Stages == nil {
+		f.Stages = []string{"build", "test", "deploy"} // as GitLab has it
+	}
 	var stages []Stage
 	for _, name := range f.Stages {
 		stages = append(stages, Stage{Name: name})
@@ -121,7 +124,7 @@ func parse(content []byte) ([]Stage, error) {
 		}
 		stages[at].Jobs = append(stages[at].Jobs, j.expand(name, common, f.Variables))
 	}
-	return stages, nil
+	return slices.DeleteFunc(stages, func(s Stage) bool { return len(s.Jobs) == 0 }), nil
 }
 
 // strict decodes a node, and refuses keys that the value has no field for.

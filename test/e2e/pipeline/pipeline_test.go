@@ -14,7 +14,6 @@ func TestParse(t *testing.T) {
 default:
   image: base:1
   before_script: echo before
-stages: [build, test]
 variables:
   A: "1"
   B: x
