@@ -3,14 +3,11 @@ package ecitest_test
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
@@ -131,50 +128,6 @@ func TestProfilesSetEverySwitch(t *testing.T) {
 	}
 	if _, err := ecitest.Profile("mean"); err == nil || !strings.Contains(err.Error(), `"mean" is not one of docs, kind, hostile`) {
 		t.Errorf("error %v", err)
-	}
-}
-
-// Each switch has a row in docs/architecture.md, with where the code depends on
-// it and how to find out on the live service, and no row names one that is gone.
-func TestSwitchesStandInTheDocumentation(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "architecture.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, table, found := strings.Cut(string(text), "\n| unknown | switch |")
-	if !found {
-		t.Fatal("docs/architecture.md has no table of switches")
-	}
-	table, _, _ = strings.Cut(table, "\n\n")
-	rows := map[string]int{}
-	for line := range strings.Lines(table) {
-		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		if len(cells) != 4 {
-			if strings.Contains(line, "`") {
-				t.Errorf("not four cells: %s", line)
-			}
-			continue
-		}
-		for i, cell := range cells {
-			if strings.TrimSpace(cell) == "" {
-				t.Errorf("cell %d is empty: %s", i+1, line)
-			}
-		}
-		words := strings.Split(cells[1], "`")
-		for i := 1; i < len(words); i += 2 {
-			rows[words[i]]++
-		}
-	}
-	for _, name := range allSwitches() {
-		if rows[name] != 1 {
-			t.Errorf("the switch %s stands in %d rows of docs/architecture.md, want 1", name, rows[name])
-		}
-		delete(rows, name)
-	}
-	for name := range rows {
-		if upper := strings.IndexFunc(name, unicode.IsUpper) == 0; upper && !strings.ContainsAny(name, ":") && !strings.HasPrefix(name, "Test") { // others are rules
-			t.Errorf("docs/architecture.md names %s, which is no switch", name)
-		}
 	}
 }
 
