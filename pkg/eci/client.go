@@ -29,6 +29,16 @@ type Options struct {
 	PingInterval time.Duration // of exec connections, 0 = 25 s
 	IdleTimeout  time.Duration // of exec connections without a frame or pong, 0 = 60 s
 	UserAgent    string
+	Observer     Observer // nil for none
+}
+
+// Observer is told of calls of the API, by several goroutines at once.
+type Observer interface {
+	// Called is told of each call: code is OK, the code of an error, HTTP and a status
+	// where the answer had none, or "none" where no answer came or was waited for.
+	Called(action, code, requestID string, took time.Duration)
+	// Retried is told of a call that is to be made again because of its answer.
+	Retried(action, code string)
 }
 
 // Credentials are those of a RAM user or role. All empty means the SDK's default
@@ -143,9 +153,19 @@ func (c *Client) doDated(ctx context.Context, call call, out any) (time.Time, er
 	if ctx.Err() != nil {
 		return time.Time{}, c.left(call, context.Cause(ctx))
 	}
+	begun := time.Now()
+	date, requestID, err := c.made(ctx, call, out)
+	if c.options.Observer != nil {
+		c.options.Observer.Called(call.action, answerOf(err), requestID, time.Since(begun))
+	}
+	return date, err
+}
+
+// made is doDated with the id of the request, once it is clear that it is made.
+func (c *Client) made(ctx context.Context, call call, out any) (date time.Time, requestID string, err error) {
 	client, err := c.take()
 	if err != nil {
-		return time.Time{}, c.failed(call, err)
+		return date, "", c.failed(call, err)
 	}
 	request := formRequest{new(requests.RpcRequest)}
 	request.InitWithApiInfo(c.product, c.version, call.action, strings.ToLower(c.product), "openAPI")
@@ -178,21 +198,22 @@ func (c *Client) doDated(ctx context.Context, call call, out any) (time.Time, er
 	}()
 	select {
 	case <-ctx.Done():
-		return time.Time{}, c.left(call, context.Cause(ctx))
+		return date, "", c.left(call, context.Cause(ctx))
 	case a := <-done:
 		if a.err != nil {
-			return time.Time{}, c.failed(call, a.err)
+			err := c.failed(call, a.err)
+			return date, requestIDOf(err), err
 		}
 		if err := json.Unmarshal(a.body, out); err != nil {
-			return time.Time{}, c.failed(call, fmt.Errorf("the answer is not the JSON of ECI (%d bytes)", len(a.body)))
+			return date, "", c.failed(call, fmt.Errorf("the answer is not the JSON of ECI (%d bytes)", len(a.body)))
 		}
-		date, _ := http.ParseTime(a.header.Get("Date")) // zero with an error
-		return date, nil
+		date, _ = http.ParseTime(a.header.Get("Date")) // zero with an error
+		return date, requestIDIn(a.body), nil
 	}
 }
 
 func (c *Client) newError(call call) *Error {
-	return &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: c.endpoint.Host, Region: c.options.Region}
+	return &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: c.endpoint.Host, Region: c.options.Region, observer: c.options.Observer}
 }
 
 // left is the error of a call whose context ended, for cause.

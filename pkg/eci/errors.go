@@ -44,6 +44,7 @@ type Error struct {
 	noKeys     bool   // nothing was sent: there are no credentials
 	unreached  string // the WebSocket host, where no connection to it could be had
 	cause      error
+	observer   Observer // of the client
 }
 
 func (e *Error) Error() string {

@@ -2,6 +2,7 @@ package eci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,12 +22,16 @@ func PersistOn(ctx context.Context, limit time.Duration, again func(Class) bool,
 	pauses.InitialInterval, pauses.MaxInterval = 200*time.Millisecond, 10*time.Second
 	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		last = f()
-		if last != nil && !again(ClassOf(last)) {
+		err := f()
+		if err != nil && last != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+			return struct{}{}, backoff.Permanent(last) // which says more than that time was over
+		}
+		if last = err; last != nil && !again(ClassOf(last)) {
 			return struct{}{}, backoff.Permanent(last)
 		}
 		return struct{}{}, last
-	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(limit))
+	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(limit),
+		backoff.WithNotify(func(err error, _ time.Duration) { retried(err) }))
 	if err != nil && last != nil && ctx.Err() != nil {
 		return fmt.Errorf("%w (%w)", last, context.Cause(ctx))
 	}

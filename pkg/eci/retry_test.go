@@ -3,6 +3,7 @@ package eci
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,5 +165,23 @@ func TestPersistOn(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What the last call that was answered said comes back, not that the next one's time was
+// over.
+func TestPersistKeepsTheReason(t *testing.T) {
+	over := errors.New("time is over")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	calls := 0
+	err := Persist(ctx, time.Hour, func() error {
+		if calls++; calls == 1 {
+			return &Error{Op: "first", HTTPStatus: 503}
+		}
+		cancel(over)
+		return &Error{Op: "second", cause: over}
+	})
+	if err == nil || !strings.Contains(err.Error(), "first") || strings.Contains(err.Error(), "second") || !errors.Is(err, over) {
+		t.Errorf("got %v after %d calls", err, calls)
 	}
 }
