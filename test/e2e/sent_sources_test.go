@@ -52,9 +52,11 @@ func projectsSent(sha, branch string) []sent {
 			traces: []string{"\nlarge:300000\n"},
 		},
 		{
-			name:   "GIT_LFS_SKIP_SMUDGE",
-			job:    coordinator.Job{ProjectPath: "demo/assets", SHA: sha, Variables: public("GIT_LFS_SKIP_SMUDGE", "1"), Script: []string{`printf 'large:%s\n' "$(head -n 1 large.bin)"`}},
-			traces: []string{"\nlarge:version https://git-lfs.github.com/spec/v1\n"},
+			name: "GIT_LFS_SKIP_SMUDGE, and git lfs in the script",
+			job: coordinator.Job{ProjectPath: "demo/assets", SHA: sha, Variables: public("GIT_LFS_SKIP_SMUDGE", "1"), Script: []string{
+				`printf 'large:%s\n' "$(head -n 1 large.bin)"`, "unset GIT_LFS_SKIP_SMUDGE && git lfs pull", `printf 'large:%d\n' "$(wc -c <large.bin)"`,
+			}},
+			traces: []string{"\nlarge:version https://git-lfs.github.com/spec/v1\n", "\nlarge:300000\n"},
 		},
 		{
 			name: "a submodule with LFS",

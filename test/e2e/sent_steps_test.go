@@ -65,5 +65,16 @@ func stepsSent(sha string) []sent {
 			traces: []string{"\nis:nobody reads:for all\n", "\nstatus: M VERSION ?? target/ \n", "\nafter:kept made\n", "Created cache"},
 			check:  uploads(upload{"archive", "zip", "artifacts.zip", "", []string{"target/", "target/out"}}),
 		},
+		{
+			name: "git of another user, without tokens in URLs",
+			job: coordinator.Job{
+				SHA: sha, Image: coordinator.Image{Name: "nobody:1"}, Variables: public("FF_GIT_URLS_WITHOUT_TOKENS", "true"),
+				Script: []string{
+					"git fetch -q origin main", `git config --global user.name nobody && printf 'name:%s\n' "$(git config user.name)"`,
+					`cd /tmp && git clone -q "$CI_SERVER_URL/demo/app.git" && printf 'version:%s\n' "$(cat app/VERSION)"`,
+				},
+			},
+			traces: []string{"\nname:nobody\n", "\nversion:1.4.2\n"},
+		},
 	}
 }

@@ -64,5 +64,9 @@ func variablesSent() []sent {
 			// The job's own go over the runner's.
 			traces: []string{"\nfrom:the runner for job\n"},
 		},
+		{
+			name: "a feature flag of config.toml", job: coordinator.Job{Variables: public("FF_TIMESTAMPS", "true"), Script: []string{`printf 'flag:%s\n' "$FF_TIMESTAMPS"`}},
+			traces: []string{"\nflag:false\n"}, // that it is off there is what all the other cases go by
+		},
 	}
 }
