@@ -88,7 +88,7 @@ func newApp(p process, env stages.Env) *cli.App {
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
 		commands.config(), commands.prepare(), commands.run(), commands.cleanup(),
-		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.imageCache(), commands.demo(), commands.sim(), commands.completion(), commands.man(), commands.version(),
+		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.imageCache(), commands.demo(), commands.sim(), commands.completion(), commands.man(), commands.version(), commands.relay(),
 	}
 	for _, c := range app.Commands {
 		c.OnUsageError = app.OnUsageError

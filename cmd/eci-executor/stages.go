@@ -116,6 +116,7 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 	s := &stages.Stage{
 		Config: cfg, Job: job, Clock: stages.SystemClock{},
 		Stdout: c.stdout, Stderr: c.stderr, Logger: logger, Remote: remote.DefaultSettings(),
+		Relay: "/proc/self/exe",
 	}
 	s.API = s.Paced(client)
 	return s, nil

@@ -224,7 +224,7 @@ type Allow struct {
 // Exec is how scripts get into the group.
 type Exec struct {
 	Transport        string `toml:"transport"`         // auto, websocket, sync
-	SharedConnection bool   `toml:"shared_connection"` // a hint, without effect so far
+	SharedConnection bool   `toml:"shared_connection"` // of a job's stages, kept by a relay
 }
 
 // Timeouts bound the driver's waiting.

@@ -1,6 +1,7 @@
 package eci
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,6 +42,13 @@ type Observer interface {
 	Retried(action, code string)
 }
 
+func (o Options) withDefaults() Options {
+	o.CallTimeout = cmp.Or(o.CallTimeout, 15*time.Second)
+	o.PingInterval = cmp.Or(o.PingInterval, 25*time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, time.Minute)
+	return o
+}
+
 // Credentials are those of a RAM user or role. All empty means the SDK's default
 // chain: environment, OIDC, profile, ECS RAM role.
 type Credentials struct{ AccessKeyID, AccessKeySecret, SecurityToken, ECSRAMRole string }
@@ -64,15 +72,7 @@ func New(o Options) (*Client, error) {
 	if err != nil || endpoint.Host == "" || endpoint.Scheme != "http" && endpoint.Scheme != "https" {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as https://eci.%s.aliyuncs.com", o.Endpoint, o.Region)
 	}
-	if o.CallTimeout == 0 {
-		o.CallTimeout = 15 * time.Second
-	}
-	if o.PingInterval == 0 {
-		o.PingInterval = 25 * time.Second
-	}
-	if o.IdleTimeout == 0 {
-		o.IdleTimeout = time.Minute
-	}
+	o = o.withDefaults()
 	c := &Client{options: o, endpoint: endpoint, credential: credential(o.Credentials), product: "Eci", version: "2018-08-08"}
 	if c.keys, err = auth.ToCredentialsProvider(c.credential); err != nil {
 		return nil, fmt.Errorf("making the ECI client: %w", err)

@@ -3,10 +3,12 @@ package eci
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -31,15 +33,25 @@ const (
 // with the connection is not documented; a URI is dialled at once and never
 // twice. stdin is always on, because some stacks end an exec without it early.
 func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Stream, error) {
-	call, err := execCall(r, Params{"TTY": fmt.Sprint(r.TTY), "Stdin": "true"})
+	uri, err := c.ExecURI(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	return c.dial(ctx, execNamed(r), uri)
+}
+
+// ExecURI is Exec without the connection, for Dial to make: at once, as nobody
+// documents how long the URI is good. It is a secret.
+func (c *Client) ExecURI(ctx context.Context, r ExecRequest) (string, error) {
+	call, err := execCall(r, Params{"TTY": fmt.Sprint(r.TTY), "Stdin": "true"})
+	if err != nil {
+		return "", err
+	}
 	var answer struct{ WebSocketUri string }
 	if err := c.do(ctx, call, &answer); err != nil {
-		return nil, err
+		return "", err
 	}
-	return c.dial(ctx, call, answer.WebSocketUri)
+	return answer.WebSocketUri, nil
 }
 
 // ExecSync runs a command without stdin or terminal to its end, in the time of one
@@ -61,7 +73,14 @@ func execCall(r ExecRequest, params Params) (call, error) {
 		return call{}, err
 	}
 	params["ContainerGroupId"], params["ContainerName"], params["Command"] = r.GroupID, r.Container, command
-	return call{"ExecContainerCommand", "exec in container " + r.Container + " of", r.GroupID, params}, nil
+	named := execNamed(r)
+	named.params = params
+	return named, nil
+}
+
+// execNamed is the call as errors name it.
+func execNamed(r ExecRequest) call {
+	return call{action: "ExecContainerCommand", op: "exec in container " + r.Container + " of", id: r.GroupID}
 }
 
 func encodeCommand(words []string) (string, error) {
@@ -80,8 +99,7 @@ func encodeCommand(words []string) (string, error) {
 	return string(text), nil
 }
 
-// dial connects as every known client of ECI does: no subprotocol, no header,
-// no authentication but the token in the URI, which is why errors leave it out.
+// dial makes the errors of Dial those of the call.
 func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, error) {
 	target, err := url.Parse(uri)
 	if err != nil || target.Host == "" {
@@ -90,11 +108,7 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 	connect, whole := c.options.timeouts(call.action)
 	dialing, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connect}).DialContext}
-	conn, response, err := websocket.Dial(dialing, uri, &websocket.DialOptions{
-		HTTPClient:      &http.Client{Transport: transport},
-		CompressionMode: websocket.CompressionDisabled,
-	})
+	conn, response, err := dial(dialing, uri, connect)
 	if err != nil {
 		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: target.Host, Region: c.options.Region, cause: dialing.Err(),
 			Message: fmt.Sprintf("the WebSocket host %s can't be reached", target.Host)}
@@ -107,4 +121,33 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 		return nil, e
 	}
 	return newStream(conn, c.options.PingInterval, c.options.IdleTimeout), nil
+}
+
+// Dial connects to the exec of a URI, without a client or credentials. Its errors hold
+// nothing of the URI but the host.
+func Dial(ctx context.Context, uri string) (*Stream, error) {
+	o := Options{}.withDefaults()
+	target, err := url.Parse(uri)
+	if err != nil || target.Host == "" {
+		return nil, errors.New("no usable WebSocketUri")
+	}
+	connect, _ := o.timeouts("ExecContainerCommand")
+	conn, response, err := dial(ctx, uri, connect)
+	switch {
+	case err == nil:
+		return newStream(conn, o.PingInterval, o.IdleTimeout), nil
+	case response != nil:
+		return nil, fmt.Errorf("the WebSocket host %s refused the connection (HTTP %d)", target.Host, response.StatusCode)
+	}
+	return nil, fmt.Errorf("the WebSocket host %s can't be reached", target.Host)
+}
+
+// dial connects as every known client of ECI does: no subprotocol, no header, no
+// authentication but the token in the URI, which is why its errors are not passed on.
+func dial(ctx context.Context, uri string, connect time.Duration) (*websocket.Conn, *http.Response, error) {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connect}).DialContext}
+	return websocket.Dial(ctx, uri, &websocket.DialOptions{
+		HTTPClient:      &http.Client{Transport: transport},
+		CompressionMode: websocket.CompressionDisabled,
+	})
 }

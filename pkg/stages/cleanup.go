@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/relay"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -22,6 +23,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	path := s.store().recordPath(s.Job)
 	release, _ := s.store().hold(path) // who claims an attempt does what is to be done here
 	defer release()
+	defer relay.Quit(s.relaySocket(), handOver)
 	if s.keeps(ctx) {
 		return nil
 	}

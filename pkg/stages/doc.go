@@ -21,8 +21,8 @@ import (
 )
 
 // API is the part of the ECI API that the stages use. Each method is one RAM
-// action of the same name; ListContainerGroups is DescribeContainerGroups, Exec and
-// ExecSync are ExecContainerCommand.
+// action of the same name; ListContainerGroups is DescribeContainerGroups, Exec,
+// ExecURI and ExecSync are ExecContainerCommand.
 type API interface {
 	CreateContainerGroup(ctx context.Context, p eci.Params) (id string, err error)
 	DescribeContainerGroups(ctx context.Context, q eci.Query) ([]eci.Group, error)
@@ -32,6 +32,7 @@ type API interface {
 	DescribeContainerLog(ctx context.Context, group, container string) (string, error)
 	DeleteContainerGroup(ctx context.Context, id string, force bool) error
 	Exec(ctx context.Context, r eci.ExecRequest) (*eci.Stream, error)
+	ExecURI(ctx context.Context, r eci.ExecRequest) (string, error)
 	ExecSync(ctx context.Context, r eci.ExecRequest) (string, error)
 }
 
@@ -61,4 +62,5 @@ type Stage struct {
 	Logger logrus.FieldLogger // the driver's own log
 	Remote remote.Settings
 	Rates  func(action string) Rate // of this host's calls; nil = HostRate
+	Relay  string // program that is relay.Command for [exec] shared_connection; "" = none is shared
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -26,6 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	relaytest.Enter()
 	flag.Parse()
 	// Stages wait more than they compute: unless told otherwise, twice as many at once.
 	if parallel := flag.Lookup("test.parallel").Value; parallel.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
@@ -45,6 +47,8 @@ type world struct {
 
 	services []string                        // images of the job's services
 	rates    func(action string) stages.Rate // of the host's calls; nil = they are not paced
+	relay    string                          // Stage.Relay
+	remote   remote.Settings
 }
 
 const driverFile = `
@@ -107,7 +111,7 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	}
 	helper := image
 	helper.Layers = append([]string{helperTop}, image.Layers...)
-	w := &world{dir: t.TempDir()}
+	w := &world{dir: t.TempDir(), remote: remote.DefaultSettings().Scaled(20)}
 	options.Dir = t.TempDir()
 	user := image
 	user.User = "1000:1000"
@@ -180,7 +184,7 @@ func (w *world) stage(t testing.TB, out *bytes.Buffer) *stages.Stage {
 	logger := logrus.New()
 	logger.SetOutput(t.Output())
 	s := &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
-		Stdout: out, Stderr: t.Output(), Logger: logger, Remote: remote.DefaultSettings().Scaled(20), Rates: w.rates}
+		Stdout: out, Stderr: t.Output(), Logger: logger, Remote: w.remote, Rates: w.rates, Relay: w.relay}
 	if w.rates != nil {
 		s.API = s.Paced(client)
 	}

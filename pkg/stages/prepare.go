@@ -48,6 +48,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 		return s.prepareFailed(ctx, note, err)
 	}
 	tale.ready(group)
+	s.holdExec(ctx)
 	if ready(group) {
 		s.tellServicesOf(ctx, group)
 	}

@@ -93,8 +93,10 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, s
 // session runs scripts in the group of a record.
 func (s *Stage) session(record *Record, subStage string) *remote.Session {
 	doctor := s.newDoctor(record)
+	transport := s.transport(record, doctor.execs.heard)
 	return &remote.Session{
-		Open:     s.opener(record, doctor.execs.heard),
+		Open:     transport.open,
+		Borrow:   transport.borrow,
 		Diagnose: doctor.diagnose,
 		Output:   s.Stdout,
 		Notices:  s.Stderr,

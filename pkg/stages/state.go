@@ -208,7 +208,7 @@ func (s store) stale(now time.Time) []string {
 			paths = append(paths, filepath.Join(s.dir, e.Name()))
 		}
 	}
-	return paths
+	return append(paths, s.staleSockets(now)...)
 }
 
 // Runner is whose groups this host makes: the tags instance and runner.

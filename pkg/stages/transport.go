@@ -32,6 +32,7 @@ type unreached struct {
 // exec that the API or that host refuses is no reason: there the way is open.
 type transport struct {
 	stage  *Stage
+	record *Record
 	group  string
 	socket opener
 	sync   *remote.Sync // nil while the WebSocket is used
@@ -59,10 +60,10 @@ func execRequest(group string, role remote.Role, command []string) eci.ExecReque
 	return eci.ExecRequest{GroupID: group, Container: string(role), Command: command}
 }
 
-// opener opens execs in the group of a record, and tells heard what came of each call
+// transport opens execs in the group of a record, and tells heard what came of each call
 // of the API.
-func (s *Stage) opener(record *Record, heard func(error)) opener {
-	t := &transport{stage: s, group: record.GroupID, socket: s.socket(record.GroupID), heard: heard}
+func (s *Stage) transport(record *Record, heard func(error)) *transport {
+	t := &transport{stage: s, record: record, group: record.GroupID, socket: s.socket(record.GroupID), heard: heard}
 	switch {
 	case s.Config.Exec.Transport == transportSync:
 		t.useSync()
@@ -74,7 +75,7 @@ func (s *Stage) opener(record *Record, heard func(error)) opener {
 			t.giveUp(known)
 		}
 	}
-	return t.open
+	return t
 }
 
 func (t *transport) open(ctx context.Context, role remote.Role, command []string) (remote.Stream, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -24,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	relaytest.Enter()
 	if done, code, err := sandbox.EnterUserNamespace(); err != nil {
 		fmt.Fprintln(os.Stderr, err) // tests that need containers say so
 	} else if done {

@@ -1,0 +1,403 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const long = time.Minute // for what comes at once
+
+// echo is an exec that answers each line with itself, until it is told to end.
+type echo struct {
+	in, out chan []byte
+	closed  chan struct{}
+	once    sync.Once
+}
+
+func newEcho() *echo {
+	return &echo{in: make(chan []byte), out: make(chan []byte), closed: make(chan struct{})}
+}
+
+func (e *echo) Next() (bool, []byte, error) {
+	select {
+	case b := <-e.in:
+		if text, isErr := bytes.CutPrefix(b, []byte("stderr ")); isErr {
+			return true, text, nil
+		}
+		if string(b) == "end\n" {
+			return false, nil, errors.New("the exec has ended")
+		}
+		return false, b, nil
+	case b := <-e.out:
+		return false, b, nil
+	case <-e.closed:
+		return false, nil, errors.New("closed")
+	}
+}
+
+func (e *echo) Write(p []byte) (int, error) {
+	select {
+	case e.in <- bytes.Clone(p):
+		return len(p), nil
+	case <-e.closed:
+		return 0, errors.New("closed")
+	}
+}
+
+func (e *echo) Close() error {
+	e.once.Do(func() { close(e.closed) })
+	return nil
+}
+
+// world is a relay in this process, whose execs are echoes by their address.
+type world struct {
+	socket string
+	ended  chan error
+
+	mu    sync.Mutex
+	execs map[string]*echo
+}
+
+func quick() Settings {
+	s := DefaultSettings()
+	s.Watch, s.Alive = 5*time.Millisecond, 5*time.Millisecond
+	return s
+}
+
+func newWorld(t *testing.T, settings Settings, until time.Time) *world {
+	t.Helper()
+	// Longer than a socket's address may be.
+	w := &world{socket: filepath.Join(t.TempDir(), strings.Repeat("long", 30), "socket"), execs: map[string]*echo{}, ended: make(chan error, 1)}
+	l, err := listen(w.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	server := &Server{Dial: w.dial, Settings: settings, Until: until, Socket: w.socket}
+	go func() { w.ended <- server.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-w.ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+func (w *world) dial(_ context.Context, address string) (Exec, error) {
+	if address == "nowhere" {
+		return nil, errors.New("can't be reached")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.execs[address] = newEcho()
+	return w.execs[address], nil
+}
+
+func (w *world) exec(address string) *echo {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.execs[address]
+}
+
+func (w *world) hold(t *testing.T, address string) {
+	t.Helper()
+	if err := Hold(w.socket, "id of "+address, address, long); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) take(t *testing.T) *Loan {
+	t.Helper()
+	l, err := Take(w.socket, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// answers wants a line back over a loan.
+func answers(t *testing.T, l *Loan, line string) {
+	t.Helper()
+	if _, err := l.Write([]byte(line)); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len(line))
+	if _, err := io.ReadFull(l, got); err != nil || string(got) != line {
+		t.Fatalf("%q came, %v, want %q", got, err, line)
+	}
+}
+
+func (w *world) awaitEnd(t *testing.T) {
+	t.Helper()
+	select {
+	case err := <-w.ended:
+		w.ended <- err
+	case <-time.After(long):
+		t.Fatal("the relay goes on")
+	}
+	if _, err := os.Stat(w.socket); err == nil {
+		t.Error("its socket is left")
+	}
+}
+
+// An exec goes from stage to stage as long as each gives it back.
+func TestLend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+	if _, err := Take(w.socket, long); !errors.Is(err, ErrNone) {
+		t.Errorf("without an exec: %v", err)
+	}
+	w.hold(t, "a")
+	for i := range 5 {
+		l := w.take(t)
+		if l.ID() != "id of a" {
+			t.Errorf("id %q", l.ID())
+		}
+		answers(t, l, fmt.Sprintf("line %d\n", i))
+		answers(t, l, strings.Repeat("x", mostStdin-1)+"\n")
+		if _, err := l.Write([]byte("stderr words\n")); err != nil {
+			t.Error(err)
+		}
+		answers(t, l, "more\n")
+		if l.Stderr() != "words\n" {
+			t.Errorf("stderr %q", l.Stderr())
+		}
+		l.Return()
+	}
+	l, err := Open(t.Context(), w.socket, "id of b", "b", long)
+	if err != nil || l.ID() != "id of b" {
+		t.Fatalf("another exec: %v", err)
+	}
+	answers(t, l, "line\n")
+	<-w.exec("a").closed
+	l.Return()
+	answers(t, w.take(t), "line\n")
+}
+
+// What makes an exec doubtful drops it.
+func TestDrop(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		drop func(t *testing.T, w *world)
+	}{
+		{"a stage goes away with it", func(t *testing.T, w *world) {
+			l := w.take(t)
+			answers(t, l, "line\n")
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"a stage says what it may not", func(t *testing.T, w *world) {
+			l := w.take(t)
+			if err := writeFrame(l.conn, kindTake, nil); err != nil {
+				t.Error(err)
+			}
+			if _, err := io.ReadAll(l); err == nil {
+				t.Error("the loan goes on")
+			}
+		}},
+		{"it speaks while nobody has it", func(t *testing.T, w *world) { w.exec("a").out <- []byte("late") }},
+		{"it ends while nobody has it", func(t *testing.T, w *world) {
+			if err := w.exec("a").Close(); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"it ends while a stage has it", func(t *testing.T, w *world) {
+			l := w.take(t)
+			if _, err := l.Write([]byte("end\n")); err != nil {
+				t.Error(err)
+			}
+			if _, err := l.Read(make([]byte, 1)); err == nil || err.Error() != "the exec has ended" {
+				t.Errorf("the stage hears %v", err)
+			}
+			l.Return()
+		}},
+		{"another is dialled in vain", func(t *testing.T, w *world) {
+			if _, err := Open(t.Context(), w.socket, "b", "nowhere", long); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "can't be reached") {
+				t.Errorf("error %v", err)
+			}
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+			w.hold(t, "a")
+			tt.drop(t, w)
+			<-w.exec("a").closed
+			if _, err := Take(w.socket, long); !errors.Is(err, ErrNone) {
+				t.Errorf("it is lent again: %v", err)
+			}
+		})
+	}
+}
+
+// One stage at a time has the exec.
+func TestOneAtATime(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+	w.hold(t, "a")
+	first := w.take(t)
+	if _, err := Take(w.socket, long); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "another stage") {
+		t.Errorf("a second stage: %v", err)
+	}
+	answers(t, first, "line\n")
+}
+
+// The relay ends when nobody needs it any more.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	hour := time.Now().Add(time.Hour)
+	lonely := quick()
+	lonely.Lonely = 10 * time.Millisecond
+	tests := []struct {
+		name     string
+		settings Settings
+		until    time.Time
+		end      func(w *world) error
+	}{
+		{"it is asked to", DefaultSettings(), hour, func(w *world) error { Quit(w.socket, long); return nil }},
+		{"its time is over", DefaultSettings(), time.Now().Add(-time.Second), func(*world) error { return nil }},
+		{"it has no exec", lonely, hour, func(*world) error { return nil }},
+		{"its socket is gone", quick(), hour, func(w *world) error { return os.Remove(w.socket) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, tt.settings, tt.until)
+			if err := tt.end(w); err != nil {
+				t.Error(err)
+			}
+			w.awaitEnd(t)
+			if _, err := Take(w.socket, long); !errors.Is(err, ErrGone) {
+				t.Errorf("who asks it hears %v", err)
+			}
+		})
+	}
+}
+
+// A relay with an exec is not lonely, and one whose socket another took ends without it.
+func TestGoOn(t *testing.T) {
+	t.Parallel()
+	settings := quick()
+	settings.Lonely = time.Second
+	w := newWorld(t, settings, time.Now().Add(time.Hour))
+	w.hold(t, "a")
+	l := w.take(t)
+	for begun := time.Now(); time.Since(begun) < 2*settings.Lonely; {
+		answers(t, l, "line\n")
+		time.Sleep(settings.Watch) // longer than the relay may be lonely
+	}
+	another, err := listen(w.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer another.Close()
+	if err := <-w.ended; err != nil {
+		t.Error(err)
+	}
+	w.ended <- nil
+	if _, err := os.Stat(w.socket); err != nil {
+		t.Errorf("it removed another's socket: %v", err)
+	}
+}
+
+// A relay that does not answer costs the time that it is given, one that falls silent a
+// bounded time.
+func TestWedged(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "relay", "socket")
+	l, err := listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := Take(socket, 10*time.Millisecond); !errors.Is(err, ErrWedged) {
+		t.Errorf("it does not answer: %v", err)
+	}
+	Kill(socket) // is not to kill this process, which listens
+	if _, err := os.Stat(socket); err == nil {
+		t.Error("the socket is left")
+	}
+	ours, theirs := pair(t)
+	defer theirs.Close()
+	loan := newLoan(ours)
+	if _, err := loan.Read(make([]byte, 1)); !errors.Is(err, ErrWedged) {
+		t.Errorf("it falls silent: %v", err)
+	}
+}
+
+// pair are the two ends of a connection.
+func pair(t *testing.T) (a, b *net.UnixConn) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "pair", "socket")
+	l, err := listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if a, err = connect(socket); err == nil {
+		b, err = l.AcceptUnix()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, b
+}
+
+// Others can't come near the socket: a folder that is not this user's alone is refused.
+func TestFolder(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "open")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(t.TempDir(), link); err != nil {
+		t.Fatal(err)
+	}
+	for _, folder := range []string{dir, link} {
+		if _, err := listen(filepath.Join(folder, "socket")); err == nil || !strings.Contains(err.Error(), "alone") {
+			t.Errorf("%s: error %v", folder, err)
+		}
+	}
+}
+
+// FuzzServer: nothing that a stage may say stops the relay.
+func FuzzServer(f *testing.F) {
+	f.Add([]byte("t\x00\x00\x00\x00"))
+	f.Add([]byte("o\x00\x00\x00\x03a\nb"))
+	f.Add([]byte("i\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, words []byte) {
+		if len(words) > 0 && words[0] == byte(kindQuit) {
+			t.Skip()
+		}
+		settings := DefaultSettings()
+		settings.Dial = 50 * time.Millisecond
+		w := newWorld(t, settings, time.Now().Add(time.Hour))
+		conn, err := connect(w.socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write(words); err != nil {
+			t.Error(err)
+		}
+		conn.CloseWrite() //nolint:errcheck // the relay may have closed it
+		io.ReadAll(conn)  //nolint:errcheck // to the relay's end of it
+		conn.Close()      //nolint:errcheck // it has served
+		w.hold(t, "again")
+		answers(t, w.take(t), "line\n")
+	})
+}

@@ -1,0 +1,299 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Exec is the connection of an exec, as eci.Stream is one.
+type Exec interface {
+	// Next gives what came next on stdout or stderr; it is good until the next call.
+	Next() (stderr bool, data []byte, err error)
+	Write(p []byte) (int, error)
+	Close() error
+}
+
+// Settings are the times of a relay; tests scale them.
+type Settings struct {
+	Alive  time.Duration // a stage hears of the relay this often
+	Lonely time.Duration // without an exec for this long the relay ends
+	Watch  time.Duration // how often that, and whether the socket is its own, is looked at
+	Dial   time.Duration // how long one dial may take
+	Wait   time.Duration // how long an asker waits for a stage that is just ending
+}
+
+// DefaultSettings are those in use.
+func DefaultSettings() Settings {
+	return Settings{Alive: time.Second, Lonely: 5 * time.Minute, Watch: 10 * time.Second, Dial: 15 * time.Second, Wait: 100 * time.Millisecond}
+}
+
+// Server is the relay.
+type Server struct {
+	Dial     func(ctx context.Context, address string) (Exec, error)
+	Settings Settings
+	Until    time.Time // when it ends in any case
+	Socket   string    // path of the listener's file
+
+	turn chan struct{} // holds one word while a stage has, or opens, the exec
+	quit context.CancelFunc
+
+	mu     sync.Mutex
+	held   *held // nil without an exec
+	lonely time.Time
+}
+
+// held is an exec and who has it now.
+type held struct {
+	exec Exec
+	id   string
+	user *user // nil while nobody has
+}
+
+// user is a stage that has an exec.
+type user struct {
+	mu   sync.Mutex // over the order of frames
+	conn *net.UnixConn
+}
+
+func (u *user) send(k kind, payload []byte) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	header := appendHeader(make([]byte, 0, headerBytes), k, len(payload))
+	buffers := net.Buffers{header, payload}
+	_, err := buffers.WriteTo(u.conn)
+	return err
+}
+
+// Serve lends an exec to those who connect, until ctx ends or nobody needs it any more.
+func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
+	ctx, s.quit = context.WithDeadline(ctx, s.Until)
+	defer s.quit()
+	s.turn, s.lonely = make(chan struct{}, 1), time.Now()
+	own, err := os.Stat(s.Socket)
+	if err != nil {
+		return nil // it is gone already: nobody needs us
+	}
+	go s.watch(ctx, own)
+	context.AfterFunc(ctx, func() { listener.Close() }) //nolint:errcheck // it is not used any more
+	for {
+		conn, err := listener.AcceptUnix()
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("accepting a stage: %w", err)
+		}
+		go s.serve(ctx, conn)
+	}
+	if now, err := os.Stat(s.Socket); err == nil && os.SameFile(own, now) {
+		os.Remove(s.Socket) //nolint:errcheck // a socket without a listener refuses
+	}
+	s.drop(s.current())
+	return nil
+}
+
+// watch ends the relay when nobody needs it any more.
+func (s *Server) watch(ctx context.Context, own os.FileInfo) {
+	ticker := time.NewTicker(s.Settings.Watch)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		s.mu.Lock()
+		lonely := s.held == nil && time.Since(s.lonely) >= s.Settings.Lonely
+		s.mu.Unlock()
+		now, err := os.Stat(s.Socket)
+		if lonely || err != nil || !os.SameFile(own, now) {
+			s.quit()
+		}
+	}
+}
+
+func (s *Server) current() *held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+// drop ends an exec and returns who had it.
+func (s *Server) drop(h *held) *user {
+	if h == nil {
+		return nil
+	}
+	s.mu.Lock()
+	if s.held == h {
+		s.held, s.lonely = nil, time.Now()
+	}
+	u := h.user
+	s.mu.Unlock()
+	h.exec.Close() //nolint:errcheck // nothing is owed to it
+	return u
+}
+
+// serve answers one stage.
+func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
+	defer conn.Close()
+	if uid, err := peer(conn); err != nil || int(uid.Uid) != os.Geteuid() {
+		return
+	}
+	conn.SetReadDeadline(time.Now().Add(s.Settings.Dial)) //nolint:errcheck // sockets have deadlines
+	k, words, err := readFrame(conn, nil, mostWords)
+	if err != nil {
+		return
+	}
+	conn.SetReadDeadline(time.Time{}) //nolint:errcheck // sockets have deadlines
+	u := &user{conn: conn}
+	if k == kindQuit {
+		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
+		s.quit()
+		return
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-time.After(s.Settings.Wait):
+		u.send(kindNone, []byte("another stage has it")) //nolint:errcheck // who asked may be gone
+		return
+	}
+	h := s.current()
+	if k == kindOpen || k == kindHold {
+		s.drop(h)
+		if h, err = s.open(ctx, words); err != nil {
+			u.send(kindNone, []byte(err.Error())) //nolint:errcheck // who asked may be gone
+			return
+		}
+	}
+	switch {
+	case k == kindHold:
+		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
+	case h == nil:
+		u.send(kindNone, nil) //nolint:errcheck // who asked may be gone
+	default:
+		s.lend(h, u)
+	}
+}
+
+// open dials an exec.
+func (s *Server) open(ctx context.Context, words []byte) (*held, error) {
+	id, address, found := bytes.Cut(words, []byte("\n"))
+	if !found {
+		return nil, errors.New("no address")
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.Settings.Dial)
+	defer cancel()
+	exec, err := s.Dial(ctx, string(address))
+	if err != nil {
+		return nil, err
+	}
+	h := &held{exec: exec, id: string(id)}
+	s.mu.Lock()
+	s.held = h
+	s.mu.Unlock()
+	go s.pump(h)
+	return h, nil
+}
+
+// pump passes on what comes from an exec, to its end. What comes while nobody has it
+// is of a run that was given up: nobody knows what comes next.
+func (s *Server) pump(h *held) {
+	defer s.drop(h)
+	for {
+		stderr, data, err := h.exec.Next()
+		s.mu.Lock()
+		u := h.user
+		s.mu.Unlock()
+		switch {
+		case err != nil:
+			if u = s.drop(h); u != nil {
+				u.send(kindEnded, []byte(err.Error())) //nolint:errcheck // who asked may be gone
+			}
+			return
+		case len(data) == 0:
+		case u == nil && !stderr:
+			return
+		case u == nil:
+		case stderr:
+			err = u.send(kindStderr, data)
+		default:
+			err = u.send(kindStdout, data)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// lend lets a stage have an exec until it returns it, or goes away with it.
+func (s *Server) lend(h *held, u *user) {
+	s.mu.Lock()
+	lost := s.held != h
+	h.user = u
+	s.mu.Unlock()
+	if lost {
+		u.send(kindNone, nil) //nolint:errcheck // who asked may be gone
+		return
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		ticker := time.NewTicker(s.Settings.Alive)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				u.send(kindAlive, nil) //nolint:errcheck // who reads here learns it
+			}
+		}
+	}()
+	if u.send(kindLent, []byte(h.id)) != nil || !s.stdin(h, u) {
+		s.drop(h)
+	}
+}
+
+// stdin passes on what a stage writes; true when it has returned the exec.
+func (s *Server) stdin(h *held, u *user) (returned bool) {
+	buffer := make([]byte, mostStdin)
+	for {
+		k, data, err := readFrame(u.conn, buffer, mostStdin)
+		switch {
+		case err != nil:
+			return false
+		case k == kindReturn:
+			s.mu.Lock()
+			h.user = nil
+			s.mu.Unlock()
+			return true
+		case k != kindStdin:
+			return false
+		}
+		if _, err := h.exec.Write(data); err != nil {
+			u.send(kindEnded, []byte(err.Error())) //nolint:errcheck // who asked may be gone
+			return false
+		}
+	}
+}
+
+// peer is who is at the other side of a connection, by the kernel.
+func peer(conn *net.UnixConn) (credentials *unix.Ucred, err error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	controlErr := raw.Control(func(fd uintptr) {
+		credentials, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	return credentials, errors.Join(err, controlErr)
+}

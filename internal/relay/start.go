@@ -1,0 +1,99 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Command is the word by which a program is asked to be a relay:
+// PROGRAM relay SOCKET UNTIL, with the listening socket as descriptor 3.
+const Command = "relay"
+
+const listener = 3 // its descriptor in the relay
+
+// passed are the variables that the relay gets: what a dial goes by, and nothing of
+// the job's.
+var passed = []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+// Start starts program as the relay of a socket, which can be used at once: in a
+// session of its own, in /, without any descriptor of ours but its socket. It outlives
+// this process.
+func Start(program, socket string, until time.Time) error {
+	l, err := listen(socket)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	file, err := l.File()
+	if err != nil {
+		return fmt.Errorf("the relay's socket: %w", err)
+	}
+	defer file.Close()
+	// What we were started with, our runner may not have closed for our children.
+	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("keeping descriptors from the relay: %w", err)
+	}
+	cmd := &exec.Cmd{
+		Path: program, Args: []string{"eci-executor", Command, socket, strconv.FormatInt(until.Unix(), 10)},
+		Dir: "/", Env: environment(os.Environ()), ExtraFiles: []*os.File{file},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the relay: %w", err)
+	}
+	go cmd.Wait() //nolint:errcheck // it outlives us, or is of no use any more
+	return nil
+}
+
+// environment is the relay's. It has little to do, and should cost little.
+func environment(ours []string) []string {
+	env := []string{"GOMAXPROCS=1", "GOGC=25", "GOMEMLIMIT=4MiB"}
+	for _, variable := range ours {
+		for _, name := range passed {
+			if strings.HasPrefix(variable, name+"=") {
+				env = append(env, variable)
+			}
+		}
+	}
+	return env
+}
+
+// Main is the life of a process that Start has started, with the words after Command.
+func Main(ctx context.Context, words []string, dial func(ctx context.Context, address string) (Exec, error)) error {
+	if len(words) != 2 {
+		return errors.New("the relay is started by the driver itself")
+	}
+	until, err := strconv.ParseInt(words[1], 10, 64)
+	if err != nil {
+		return fmt.Errorf("the relay's end: %w", err)
+	}
+	unix.CloseOnExec(listener)
+	// Once more: who connects is told the process that listened last.
+	if err := unix.Listen(listener, 16); err != nil {
+		return fmt.Errorf("the relay has no socket: %w", err)
+	}
+	file := os.NewFile(listener, words[0])
+	l, err := net.FileListener(file)
+	if err != nil {
+		return fmt.Errorf("the relay has no socket: %w", err)
+	}
+	file.Close() //nolint:errcheck // l has its own
+	own, ok := l.(*net.UnixListener)
+	if !ok {
+		return errors.New("the relay's socket is of another kind")
+	}
+	own.SetUnlinkOnClose(false)
+	server := Server{Dial: dial, Settings: DefaultSettings(), Until: time.Unix(until, 0), Socket: words[0]}
+	return server.Serve(ctx, own)
+}

@@ -1,0 +1,160 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/eci-executor/eci-executor/internal/relay"
+	"github.com/eci-executor/eci-executor/internal/remote"
+)
+
+// With [exec] shared_connection an attempt has a relay, which holds one exec that its
+// stages take in turn. Nothing depends on it: a stage that gets no exec from it at
+// once makes its own, and one that loses it goes on by its own.
+const (
+	handOver  = 200 * time.Millisecond // for a relay to answer; after it the stage does without
+	wedged    = 5 * time.Second        // after which a relay that has not answered is ended
+	relayDial = 5 * time.Second        // for a relay to connect to an exec
+)
+
+// relaySocket is that of an attempt, by the path of its record.
+func (s store) relaySocket(record string) string {
+	h := fnv.New64a()
+	h.Write([]byte(filepath.Base(record))) //nolint:errcheck // never returns an error
+	return filepath.Join(s.dir, relayDir, strconv.FormatUint(h.Sum64(), 16))
+}
+
+// relayDir is the folder of state_dir that has the sockets.
+const relayDir = "relay"
+
+func (s *Stage) relaySocket() string { return s.store().relaySocket(s.store().recordPath(s.Job)) }
+
+// shares tells whether the job's stages are to share an exec.
+func (s *Stage) shares() bool { return s.Relay != "" && s.Config.Exec.SharedConnection }
+
+// startRelay starts one for the attempt, in place of one that may run.
+func (s *Stage) startRelay(record *Record) {
+	until := record.Expires
+	if until.IsZero() {
+		until = s.Clock.Now().Add(deadline(s.Config, s.Job))
+	}
+	if err := relay.Start(s.Relay, s.relaySocket(), until); err != nil {
+		s.Logger.WithError(err).Warn("the job's stages will not share a connection")
+	}
+}
+
+// holdExec has an exec ready for the job's first script. Where that fails, the stages
+// find out.
+func (s *Stage) holdExec(ctx context.Context) {
+	record, err := s.store().loadRecord(s.Job)
+	if !s.shares() || err != nil || record == nil || record.GroupID == "" {
+		return
+	}
+	t := s.transport(record, s.newDoctor(record).execs.heard)
+	if t.sync != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, relayDial)
+	defer cancel()
+	s.startRelay(record)
+	id, uri, err := t.shareable(ctx)
+	if err == nil {
+		err = relay.Hold(s.relaySocket(), id, uri, relayDial)
+	}
+	if err != nil {
+		s.Logger.WithError(err).Info("there is no shared connection yet")
+	}
+}
+
+// shareable makes an exec that stages can share.
+func (t *transport) shareable(ctx context.Context) (id, uri string, err error) {
+	if err := t.stage.turn(ctx, actionExec, false); err != nil {
+		return "", "", err
+	}
+	id = remote.NewShareID()
+	uri, err = t.stage.API.ExecURI(ctx, execRequest(t.group, remote.Helper, remote.ShareCommand(id)))
+	t.heard(err)
+	return id, uri, err
+}
+
+// borrow gets the exec that the job's stages share; nil where the stage is to make its
+// own. A relay that has lost its exec gets another one.
+func (t *transport) borrow(ctx context.Context) (remote.Loan, error) {
+	s := t.stage
+	if !s.shares() || t.sync != nil {
+		return nil, nil
+	}
+	loan, err := t.take(ctx)
+	if errors.Is(err, relay.ErrNone) {
+		id, uri, callErr := t.shareable(ctx)
+		if callErr != nil {
+			return nil, callErr
+		}
+		loan, err = relay.Open(ctx, s.relaySocket(), id, uri, relayDial)
+	}
+	if err != nil {
+		s.Logger.WithError(err).Info("the stage makes a connection of its own")
+		return nil, nil
+	}
+	return loan, nil
+}
+
+// take asks the relay for its exec. One that does not answer, or is gone, is replaced
+// for later stages, while this one goes its own way.
+func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
+	type answer struct {
+		loan *relay.Loan
+		err  error
+	}
+	s, socket, asked := t.stage, t.stage.relaySocket(), make(chan answer, 1)
+	go func() {
+		loan, err := relay.Take(socket, wedged)
+		asked <- answer{loan, err}
+	}()
+	replace := func(a answer) {
+		switch {
+		case a.err == nil:
+			a.loan.Return()
+		case errors.Is(a.err, relay.ErrNone):
+		default:
+			relay.Kill(socket)
+			s.startRelay(t.record)
+		}
+	}
+	select {
+	case a := <-asked:
+		if a.err != nil {
+			go replace(a)
+		}
+		return a.loan, a.err
+	case <-ctx.Done():
+	case <-time.After(handOver):
+	}
+	go func() {
+		// A busy machine may only be late.
+		if !relay.KillStopped(socket) {
+			replace(<-asked)
+			return
+		}
+		s.startRelay(t.record)
+	}()
+	return nil, relay.ErrWedged
+}
+
+// staleSockets are those that a relay has left which was killed. One that still runs
+// ends with its socket.
+func (s store) staleSockets(now time.Time) (paths []string) {
+	dir := filepath.Join(s.dir, relayDir)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > stageLife {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths
+}
