@@ -143,7 +143,7 @@ func (s *Server) drop(h *held) *user {
 
 // serve answers one stage.
 func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // it has served
 	if uid, err := peer(conn); err != nil || int(uid.Uid) != os.Geteuid() {
 		return
 	}

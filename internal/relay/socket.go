@@ -107,7 +107,7 @@ func relayOf(socket string, onlyStopped bool) *os.Process {
 	if err != nil {
 		return nil
 	}
-	defer conn.Close()
+	defer conn.Close() //nolint:errcheck // nothing was said
 	who, err := peer(conn)
 	if err != nil {
 		return nil

@@ -34,7 +34,7 @@ func Start(program, socket string, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer l.Close() //nolint:errcheck // the relay has its own
 	file, err := l.File()
 	if err != nil {
 		return fmt.Errorf("the relay's socket: %w", err)
