@@ -85,24 +85,16 @@ func connect(socket string) (*net.UnixConn, error) {
 }
 
 // Kill ends the relay of a socket, which does not answer, and removes the socket.
-func Kill(socket string) { kill(socket, false) }
-
-// KillStopped is Kill where the relay was stopped by a signal, which it tells.
-func KillStopped(socket string) bool { return kill(socket, true) }
-
-func kill(socket string, onlyStopped bool) (killed bool) {
-	if process := relayOf(socket, onlyStopped); process != nil {
-		killed = process.Kill() == nil
+func Kill(socket string) {
+	if process := relayOf(socket); process != nil {
+		process.Kill() //nolint:errcheck // it may have ended
 	}
-	if killed || !onlyStopped {
-		os.Remove(socket) //nolint:errcheck // it may be gone
-	}
-	return killed
+	os.Remove(socket) //nolint:errcheck // it may be gone
 }
 
 // relayOf is the relay's process. The kernel's word is of the process that listened
 // first: only one that was started for this very socket counts.
-func relayOf(socket string, onlyStopped bool) *os.Process {
+func relayOf(socket string) *os.Process {
 	conn, err := connect(socket)
 	if err != nil {
 		return nil
@@ -116,13 +108,8 @@ func relayOf(socket string, onlyStopped bool) *os.Process {
 	if err != nil {
 		return nil
 	}
-	line, lineErr := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", who.Pid))
-	stat, statErr := os.ReadFile(fmt.Sprintf("/proc/%d/stat", who.Pid))
-	words := strings.Split(string(line), "\x00")
-	if errors.Join(lineErr, statErr) != nil || len(words) < 3 || words[1] != Command || words[2] != socket {
-		return nil
-	}
-	if onlyStopped && !strings.Contains(string(stat), ") T ") {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", who.Pid))
+	if words := strings.Split(string(line), "\x00"); err != nil || len(words) < 3 || words[1] != Command || words[2] != socket {
 		return nil
 	}
 	return process

@@ -62,5 +62,5 @@ type Stage struct {
 	Logger logrus.FieldLogger // the driver's own log
 	Remote remote.Settings
 	Rates  func(action string) Rate // of this host's calls; nil = HostRate
-	Relay  string // program that is relay.Command for [exec] shared_connection; "" = none is shared
+	Relay  string                   // program that is relay.Command for [exec] shared_connection; "" = none is shared
 }

@@ -91,10 +91,10 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, s
 }
 
 // session runs scripts in the group of a record.
-func (s *Stage) session(record *Record, subStage string) *remote.Session {
+func (s *Stage) session(record *Record, subStage string) *scripts {
 	doctor := s.newDoctor(record)
 	transport := s.transport(record, doctor.execs.heard)
-	return &remote.Session{
+	return &scripts{transport: transport, Session: &remote.Session{
 		Open:     transport.open,
 		Borrow:   transport.borrow,
 		Diagnose: doctor.diagnose,
@@ -102,5 +102,5 @@ func (s *Stage) session(record *Record, subStage string) *remote.Session {
 		Notices:  s.Stderr,
 		Settings: s.Remote,
 		Logger:   s.Logger.WithField("stage", subStage),
-	}
+	}}
 }

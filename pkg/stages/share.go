@@ -18,7 +18,7 @@ import (
 // once makes its own, and one that loses it goes on by its own.
 const (
 	handOver  = 200 * time.Millisecond // for a relay to answer; after it the stage does without
-	wedged    = 5 * time.Second        // after which a relay that has not answered is ended
+	wedged    = 5 * time.Second        // for one whose answer the stage waits for no more
 	relayDial = 5 * time.Second        // for a relay to connect to an exec
 )
 
@@ -104,46 +104,61 @@ func (t *transport) borrow(ctx context.Context) (remote.Loan, error) {
 	return loan, nil
 }
 
-// take asks the relay for its exec. One that does not answer, or is gone, is replaced
-// for later stages, while this one goes its own way.
+// answer is what a relay says to the wish for its exec.
+type answer struct {
+	loan *relay.Loan
+	err  error
+}
+
+// take asks the relay for its exec. One that is gone, or late with its answer, is left
+// to replaceRelay.
 func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
-	type answer struct {
-		loan *relay.Loan
-		err  error
-	}
-	s, socket, asked := t.stage, t.stage.relaySocket(), make(chan answer, 1)
+	socket, asked := t.stage.relaySocket(), make(chan answer, 1)
 	go func() {
 		loan, err := relay.Take(socket, wedged)
 		asked <- answer{loan, err}
 	}()
-	replace := func(a answer) {
-		switch {
-		case a.err == nil:
-			a.loan.Return()
-		case errors.Is(a.err, relay.ErrNone):
-		default:
-			relay.Kill(socket)
-			s.startRelay(t.record)
-		}
-	}
 	select {
 	case a := <-asked:
-		if a.err != nil {
-			go replace(a)
-		}
+		t.gone = a.err != nil && !errors.Is(a.err, relay.ErrNone)
 		return a.loan, a.err
 	case <-ctx.Done():
 	case <-time.After(handOver):
 	}
-	go func() {
-		// A busy machine may only be late.
-		if !relay.KillStopped(socket) {
-			replace(<-asked)
-			return
-		}
-		s.startRelay(t.record)
-	}()
+	t.late = asked
 	return nil, relay.ErrWedged
+}
+
+// replaceRelay ends the use of the relay by a script: where it was gone or is wedged,
+// the job's next script finds another one.
+func (t *transport) replaceRelay() {
+	if t.late != nil {
+		select {
+		case a := <-t.late: // the machine was only busy
+			if a.err == nil {
+				a.loan.Return()
+			}
+		default:
+			t.gone = true
+		}
+	}
+	if t.gone {
+		relay.Kill(t.stage.relaySocket())
+		t.stage.startRelay(t.record)
+	}
+	t.gone, t.late = false, nil
+}
+
+// scripts runs scripts in a group.
+type scripts struct {
+	*remote.Session
+	transport *transport
+}
+
+// Run is that of remote.Session.
+func (x *scripts) Run(ctx context.Context, job remote.Job) (remote.Result, error) {
+	defer x.transport.replaceRelay()
+	return x.Session.Run(ctx, job)
 }
 
 // staleSockets are those that a relay has left which was killed. One that still runs

@@ -38,6 +38,9 @@ type transport struct {
 	sync   *remote.Sync // nil while the WebSocket is used
 	failed int          // dials in a row
 	heard  func(error)  // is told what came of each call
+
+	gone bool          // there is no relay, though there should be
+	late <-chan answer // of a relay that does not answer in time
 }
 
 type opener = func(context.Context, remote.Role, []string) (remote.Stream, error)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"syscall"
+	"time"
 )
 
 // fault is a way in which the world between the script and its log fails.
@@ -19,10 +21,15 @@ type fault struct {
 	calls bool
 	// polls: it is of the many calls that a stage makes without a connection.
 	polls bool
+	// relay is what happens to the process that keeps a shared connection.
+	relay *accident
 }
 
 // fits tells whether the fault can strike in a world of the kind.
 func (f fault) fits(k kind) bool {
+	if f.relay != nil {
+		return k.shared
+	}
 	if k.bySync() {
 		return f.calls || f.polls
 	}
@@ -122,5 +129,10 @@ func faults() []fault {
 		{name: "address used late", rules: one("exec:expired,times=%d", times), reopens: true},
 		{name: "address used late, started", rules: one("exec:expired,start=call,times=%d", times), reopens: true},
 		{name: "address unreachable", rules: one("exec:unreachable,times=%d", times), reopens: true},
+		{name: "relay killed before", rules: all(), relay: &accident{signal: syscall.SIGKILL}},
+		{name: "relay killed", rules: all(), relay: &accident{signal: syscall.SIGKILL, within: 100 * time.Millisecond}},
+		{name: "relay stopped before", rules: all(), relay: &accident{signal: syscall.SIGSTOP}},
+		{name: "relay stopped", rules: all(), relay: &accident{signal: syscall.SIGSTOP, within: 100 * time.Millisecond}},
+		{name: "relay stopped for a while", rules: all(), relay: &accident{signal: syscall.SIGSTOP, within: 100 * time.Millisecond, goesOn: 300 * time.Millisecond}},
 	}
 }

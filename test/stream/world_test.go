@@ -48,6 +48,7 @@ type kind struct {
 	tools    map[string]string // helper's, over the host's: name -> program
 
 	transport string // of [exec]; "" = websocket
+	shared    bool   // stages share a connection
 }
 
 // workers is how many groups of the kind run stages at once.
@@ -73,6 +74,9 @@ func kinds() []kind {
 		{name: "bash", shell: "/usr/bin/bash", switches: ecitest.Switches{ExecStartsAtCall: true, ExecOrphanOutput: ecitest.OrphanBlock,
 			ExecClosesAtExit: true, EmptyFirstFrame: true, ExecMaxFrame: 32 << 10}},
 		{name: "closing", switches: ecitest.Switches{ExecOrphanOutput: ecitest.OrphanClose}},
+		{name: "shared", shared: true},
+		{name: "shared alpine", shared: true, shell: "/usr/bin/busybox", tools: alpine,
+			switches: ecitest.Switches{ExecKilledAtDisconnect: true, ExecStartsAtCall: true}},
 		{name: "sync", transport: "sync"},
 		{name: "sync alpine", transport: "sync", shell: "/usr/bin/busybox", tools: alpine, switches: ecitest.Switches{
 			ExecSyncExitError: "InternalError", ExecSyncBytes: 64 << 10, ExecSyncLimit: 5 * time.Second, ExecCommandBytes: 2048}},
@@ -99,6 +103,7 @@ type world struct {
 	settings remote.Settings
 	clock    stages.Clock // of run
 	env      stages.Env
+	relay    string // Stage.Relay
 	attempts int
 }
 
@@ -142,6 +147,10 @@ func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Setting
 	must(t, err)
 	if w.config.Exec.Transport = "websocket"; k.bySync() {
 		w.config.Exec.Transport = k.transport
+	}
+	if k.shared {
+		w.config.Exec.SharedConnection, w.relay = true, relaytest.Program
+		t.Cleanup(w.noRelay)
 	}
 	w.env = stages.Env{BuildFailure: 1, SystemFailure: 2, JobResponseFile: filepath.Join(w.dir, "response.json"),
 		BuildExitCodeFile: filepath.Join(w.dir, "status"), Custom: map[string]string{"CI_RUNNER_VERSION": "19.4.0"}}
@@ -208,7 +217,7 @@ func (w *world) stage(out *bytes.Buffer) *stages.Stage {
 	logger := logrus.New()
 	logger.SetOutput(new(bytes.Buffer))
 	return &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
-		Stdout: out, Stderr: new(bytes.Buffer), Logger: logger, Remote: w.settings}
+		Stdout: out, Stderr: new(bytes.Buffer), Logger: logger, Remote: w.settings, Relay: w.relay}
 }
 
 // outcome is all that the runner learns of a stage.
