@@ -75,6 +75,9 @@ func (s *Server) createContainerGroup(p *params) (map[string]any, *apiError) {
 // caller holds mu.
 func (s *Server) tooMany() *apiError {
 	most, starting := s.opts.Switches.CreatesAtOnce, 0
+	if most == 0 {
+		return nil
+	}
 	for _, g := range s.groups {
 		g.mu.Lock()
 		if phase := g.status(); phase == "Scheduling" || phase == "Pending" {
@@ -82,7 +85,7 @@ func (s *Server) tooMany() *apiError {
 		}
 		g.mu.Unlock()
 	}
-	if most == 0 || starting < most {
+	if starting < most {
 		return nil
 	}
 	return invalid(s.opts.Switches.ThrottlingCode, "Request was denied due to user flow control.")

@@ -28,8 +28,9 @@
 // but do nothing; so are sysctls, CPU options, the core pattern, the resource
 // view and the overhead reservation. Sizes are those of all
 // regions; an ECS type's shape is read off its name (families c, g and r). Spot
-// instances are not reclaimed. A cache holds an image or does not: layers and
-// tags are not compared. RAM policies, arrears and the like are not imitated, but
+// instances are reclaimed by Faults alone. A cache holds an image or does not: layers and
+// tags are not compared. A NAS or a bucket is a directory of this machine: there are
+// no mount options, locks, permission groups or keys, and nothing is far away. RAM policies, arrears and the like are not imitated, but
 // Faults gives any call any error. AcrRegistryInfo is checked and logs in nowhere;
 // images of Options.Images, directories of this machine, come from no registry.
 //
