@@ -254,6 +254,8 @@ func mountProblems() []mountProblem {
 			"make the directory on the file system, or set options in its [[nas]]: mounts with options make it.", false},
 		{regexp.MustCompile(`failed to resolve|name or service not known|no such host|can't find`),
 			"correct server in its [[nas]]: the name {server} does not exist in the VPC of the vSwitches.", false},
+		{regexp.MustCompile(`nosuchbucket|invalidbucketname`),
+			"correct bucket and url in options of its [[volume]].", false},
 		{regexp.MustCompile(`incorrect mount option|invalid argument|protocol not supported|unknown mount option`),
 			"correct options in its [[nas]].", false},
 		{regexp.MustCompile(``),

@@ -134,8 +134,9 @@ func groupSwitchTests() []switchTest {
 		},
 		{thrown: ecitest.Switches{DeleteKillsAtOnce: true}, look: lastWord, off: "term\n", on: ""},
 		{
-			thrown: ecitest.Switches{DefaultGracePeriod: 50 * time.Millisecond}, off: "Terminating", on: "none",
+			thrown: ecitest.Switches{DefaultGracePeriod: 50 * time.Millisecond}, own: true, off: "Terminating", on: "none",
 			look: func(t *testing.T, s *ecitest.Server) string {
+				defer closed(t, s)
 				id := create(t, s, script(stubborn, "TerminationGracePeriodSeconds", ""))
 				await(t, s, id, status("Running"))
 				deleteCode(t, s, id)
@@ -238,13 +239,12 @@ func groupSwitchTests() []switchTest {
 			},
 		},
 		{
-			// The default of 240 minutes is 48 s here, so 10 are 2 s.
-			thrown: ecitest.Switches{MaxPendingMinuteIgnored: true}, delays: ecitest.Delays{MaxPending: 48 * time.Second}, off: "Failed", on: "Pending",
+			// The default of 240 minutes is 24 s here, so 10 are 1 s; the other group ends after 2 s.
+			thrown: ecitest.Switches{MaxPendingMinuteIgnored: true}, delays: ecitest.Delays{MaxPending: 24 * time.Second}, off: "Failed", on: "Pending",
 			look: func(t *testing.T, s *ecitest.Server) string {
 				id := create(t, s, script("exec sleep 60", "Container.1.Image", "absent", "MaxPendingMinute", "10"))
-				for until := time.Now().Add(4 * time.Second); shown(t, s, id) != "Failed" && time.Now().Before(until); {
-					settled()
-				}
+				later := create(t, s, script("exec sleep 60", "Container.1.Image", "absent", "ActiveDeadlineSeconds", "2"))
+				await(t, s, later, status("Failed"))
 				return shown(t, s, id)
 			},
 		},
