@@ -30,6 +30,7 @@ golden: ## rewrite the golden files that tests compare with; look at the diff
 	go test ./pkg/stages -run 'TestRequests|TestStories|TestErrorsDocument' -update
 	go test ./pkg/check -run TestDocument -update
 	go test ./test/messages -run TestTroubleshooting -update
+	go test ./test/e2e -run 'TestDemoScripts|TestJobsDocument' -update
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for a minute
