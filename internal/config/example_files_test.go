@@ -105,6 +105,30 @@ func TestDriverExampleUncommented(t *testing.T) {
 	}
 }
 
+// The tables that the documents show are right as they stand.
+func TestTablesInDocuments(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"../../docs/nas.md", "../../docs/volumes.md", "../../examples/java-demo/README.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		blocks := regexp.MustCompile("(?s)```toml\n(.*?)```").FindAllStringSubmatch(string(text), -1)
+		if len(blocks) == 0 {
+			t.Errorf("%s shows no table", file)
+		}
+		for _, block := range blocks {
+			tables := strings.ReplaceAll(block[1], "/etc/eci-executor/registry-password", password)
+			if _, err := Parse(file, []byte("region = \"ap-northeast-1\"\n"+tables)); err != nil {
+				t.Errorf("%v\nin\n%s", err, tables)
+			}
+		}
+	}
+}
+
 // strictRunner decodes the runner's example, in which no key may be misspelt.
 func strictRunner(t *testing.T) (*RunnerFile, *Runner) {
 	t.Helper()
