@@ -104,7 +104,7 @@ func downloadDebian(lists, work string, packages []string) ([]string, error) {
 	for name, value := range map[string]string{
 		"Dir::Etc::sourcelist": sources, "Dir::Etc::sourceparts": "-", "Dir::State::lists": lists,
 		"Dir::State::status": filepath.Join(work, "status"), "Dir::Cache": work, "Dir::Cache::archives": archives,
-		"APT::Sandbox::User": "", "APT::Install-Recommends": "false", "Acquire::Languages": "none",
+		"APT::Sandbox::User": "", "APT::Install-Recommends": "false", "Acquire::Languages": "none", "Acquire::Retries": "3",
 	} {
 		options = append(options, "-o", name+"="+value)
 	}
