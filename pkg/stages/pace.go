@@ -21,6 +21,7 @@ const (
 type pace struct {
 	key             string
 	known           bool          // whether anything was learned
+	guessed         bool          // by groups with other images
 	placed, started time.Duration // the shortest time to a place, and nearly the shortest from there on
 
 	looks    int
@@ -40,11 +41,13 @@ func (p *pace) pause(now time.Duration) time.Duration {
 	case p.looks == 0:
 		return min(p.placed/2+p.started*3/4, longestWait)
 	case !p.isPlaced && !p.known:
-		d = min(max(firstPause, now/2), longPause)
+		d = min(max(firstPause, now*2/3), longPause)
 	case !p.isPlaced:
 		d = min(max(firstPause, p.started*9/10, now/6), slowPause)
 	case p.known && now < due:
 		return max(due-now, firstPause)
+	case p.guessed:
+		d = max(duePause, min((now-due)/2, slowPause))
 	case p.known:
 		d = max(duePause, min((now-due)/4, slowPause))
 	default:

@@ -27,6 +27,7 @@ type imaged struct {
 
 const (
 	keptStartups = 8
+	enoughPlaces = 4 // times to a place, of which the shortest tells something
 	keptImages   = 64
 	longestWait  = time.Minute // for the first look, whatever was learned
 )
@@ -52,11 +53,14 @@ func (s store) pace(key string) *pace {
 	if !loadCache(s.startupsPath(), &known) || len(known.Placed) == 0 || len(known.Images) == 0 {
 		return p
 	}
-	p.known, p.placed = true, time.Duration(max(0, slices.Min(known.Placed))*float64(time.Second))
+	p.known, p.guessed = true, true
+	if len(known.Placed) >= enoughPlaces {
+		p.placed = time.Duration(max(0, slices.Min(known.Placed)) * float64(time.Second))
+	}
 	p.started = shortest(known.Images[len(known.Images)-1].Started)
 	for _, i := range known.Images {
 		if i.Key == key {
-			p.started = shortest(i.Started)
+			p.started, p.guessed = shortest(i.Started), false
 		}
 	}
 	return p

@@ -48,7 +48,7 @@ func (g start) await(s store, phase time.Duration) (late time.Duration, looks in
 
 // TestPace: whatever a host's groups take, they are found soon, and by few looks.
 func TestPace(t *testing.T) {
-	const jobs, learnt = 200, 8
+	const jobs, learnt = 200, 1
 	seconds := func(f float64) time.Duration { return time.Duration(f * float64(time.Second)) }
 	tests := []struct {
 		name      string
@@ -116,6 +116,11 @@ func TestPaceOfOtherImages(t *testing.T) {
 		s.learn(p, place+started, place+started)
 	}
 	learn("a", time.Second, 5*time.Second)
+	learn("b", 2*time.Second, 9*time.Second)
+	if p := s.pace("a"); p.placed != 0 {
+		t.Errorf("two groups tell that a place takes %s", p.placed)
+	}
+	learn("a", 2*time.Second, 5*time.Second)
 	learn("b", 2*time.Second, 9*time.Second)
 	for key, want := range map[string]time.Duration{"a": 5 * time.Second, "b": 9 * time.Second, "c": 9 * time.Second} {
 		if p := s.pace(key); p.started != want || p.placed != time.Second {
