@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -62,9 +63,15 @@ func (v *validator) metrics() {
 	}
 }
 
+// lazy is a pattern that is compiled when it is first asked for: the driver starts
+// afresh for each stage, and most keys are not set.
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
 var (
-	regionID = regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)+$`)
-	runner   = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	regionID = lazy(`^[a-z]+(-[a-z0-9]+)+$`)
+	runner   = lazy(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 )
 
 // runnerNameMax keeps ci-<runner>-p<project>-j<job>-a<attempt> within the 128
@@ -76,13 +83,13 @@ func (v *validator) top() {
 	switch {
 	case c.Region == "":
 		v.add("region", `is required, for instance "ap-northeast-1"`)
-	case !regionID.MatchString(c.Region):
+	case !regionID().MatchString(c.Region):
 		v.add("region", `%q is no region id such as "ap-northeast-1"`, c.Region)
 	}
 	v.endpoint()
 	v.list("vswitch_ids", c.VSwitchIDs, 10)
 	v.oneOf("vswitch_strategy", c.VSwitchStrategy, "ordered", "random")
-	if n := c.RunnerName; n != "" && (len(n) > runnerNameMax || !runner.MatchString(n)) {
+	if n := c.RunnerName; n != "" && (len(n) > runnerNameMax || !runner().MatchString(n)) {
 		v.add("runner_name", "%q must be at most %d of a-z, 0-9 and -, with no - at either end", n, runnerNameMax)
 	}
 	v.absolute("state_dir", c.StateDir)
@@ -136,10 +143,10 @@ func (v *validator) credentials() {
 	}
 }
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+var envName = lazy(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 
 // EnvName tells whether ECI takes the name of a variable (eci-api.md 2.3).
-func EnvName(name string) bool { return envName.MatchString(name) }
+func EnvName(name string) bool { return envName().MatchString(name) }
 
 // EnvValueMax is how many characters it takes as the value of one.
 const EnvValueMax = 256
@@ -207,14 +214,14 @@ func (v *validator) pull() {
 	}
 }
 
-var hostPort = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+var hostPort = lazy(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 
 // registryHost checks host[:port]; what else stands there, perhaps a password, is not
 // repeated.
 func (v *validator) registryHost(key, s string) {
 	if s == "" {
 		v.add(key, "is required")
-	} else if !hostPort.MatchString(s) {
+	} else if !hostPort().MatchString(s) {
 		v.add(key, "must be host or host:port, without scheme, user or path")
 	}
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -54,14 +53,14 @@ var capabilities = [...]string{
 	"NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "SYS_CHROOT", "SYS_PTRACE",
 }
 
-var sysctl = regexp.MustCompile(`^[a-z0-9_-]+(\.[A-Za-z0-9_*-]+)+$`)
+var sysctl = lazy(`^[a-z0-9_-]+(\.[A-Za-z0-9_*-]+)+$`)
 
 func (v *validator) group() {
 	g := v.cfg.Group
 	v.tags(g.Tags)
 	v.each("group.capabilities", g.Capabilities, capabilities[:]...)
 	for name := range g.Sysctls {
-		if !sysctl.MatchString(name) {
+		if !sysctl().MatchString(name) {
 			v.add("group.sysctls."+name, `is no name of a kernel parameter such as "net.core.somaxconn"`)
 		}
 	}
@@ -125,7 +124,7 @@ func ownParameter(name string) string {
 }
 
 // logServiceName keeps the names of the variables that ECI's log agent reads.
-var logServiceName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+var logServiceName = lazy(`^[a-z0-9_]{1,63}$`)
 
 // logService checks what is known of ECI's log agent (eci-exec.md, SLS).
 func (v *validator) logService() {
@@ -136,7 +135,7 @@ func (v *validator) logService() {
 			v.add(at, "must not be empty")
 		}
 	}
-	if name, ok := settings["name"]; ok && name != "" && !logServiceName.MatchString(name) {
+	if name, ok := settings["name"]; ok && name != "" && !logServiceName().MatchString(name) {
 		v.add("group.log_service.name", "%q must be at most 63 of a-z, 0-9 and _", name)
 	}
 }
@@ -151,13 +150,13 @@ func (v *validator) allow() {
 	v.each("allow.spot", a.Spot, strategies[:]...)
 	v.list("allow.ram_roles", a.RAMRoles, 0)
 	for i, user := range a.Users {
-		if !numericUser.MatchString(user) {
+		if !numericUser().MatchString(user) {
 			v.add(index("allow.users", i), `%q must be numbers, "uid" or "uid:gid": ECI knows no names`, user)
 		}
 	}
 }
 
-var numericUser = regexp.MustCompile(`^[0-9]{1,9}(:[0-9]{1,9})?$`)
+var numericUser = lazy(`^[0-9]{1,9}(:[0-9]{1,9})?$`)
 
 func (v *validator) timeouts() {
 	t := v.cfg.Timeouts

@@ -2,7 +2,6 @@ package config
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -24,7 +23,7 @@ const (
 
 // fileName is what Kubernetes takes as a key of a secret; none begins with "..", which
 // leaves such names to the driver.
-var fileName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,253}$`)
+var fileName = lazy(`^[A-Za-z0-9._-]{1,253}$`)
 
 func (v *validator) volumes() {
 	v.volumeCount()
@@ -90,7 +89,7 @@ func (v *validator) volumeName(at string, i int, name string) {
 	switch {
 	case name == "":
 		v.add(at+".name", "is required")
-	case len(name) > volumeNameMax || !runner.MatchString(name):
+	case len(name) > volumeNameMax || !runner().MatchString(name):
 		v.add(at+".name", "%q must be at most %d of a-z, 0-9 and -, with no - at either end", name, volumeNameMax)
 	default:
 		if j := slices.IndexFunc(v.cfg.Volumes[:i], func(o Volume) bool { return o.Name == name }); j >= 0 {
@@ -190,7 +189,7 @@ func (v *validator) secretFiles(at string, vol Volume) {
 		v.add(key, "has %d files; a volume takes %d", n, filesMost)
 	}
 	for name, file := range vol.Files {
-		if !fileName.MatchString(name) || name == "." || strings.HasPrefix(name, "..") {
+		if !fileName().MatchString(name) || name == "." || strings.HasPrefix(name, "..") {
 			v.add(key+"."+name, `the name must be at most 253 of A-Z, a-z, 0-9, ".", "_" and "-", and not begin with ".."`)
 		}
 		v.absolute(key+"."+name, file)

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/distribution/reference"
 
@@ -14,7 +15,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+var dnsLabel = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) })
 
 // AddServices puts the services that the driver's file has for every job before the
 // job's own, as the Kubernetes executor does with those of the runner's file.
@@ -100,7 +101,7 @@ func serviceNames(job *Job) (names []string) {
 func serviceContainer(s Image, i int, taken map[string]bool) string {
 	name := fmt.Sprintf("svc-%d", i)
 	for _, alias := range s.Aliases {
-		if dnsLabel.MatchString(alias) && !taken[alias] {
+		if dnsLabel().MatchString(alias) && !taken[alias] {
 			name = alias
 			break
 		}

@@ -122,7 +122,7 @@ func (s *Server) parseGroup(p *params) *groupSpec {
 		Sysctls:          p.pairs("SecurityContext.Sysctl"),
 		ImageSnapshotID:  p.str("ImageSnapshotId"), AutoMatchImageCache: p.boolean("AutoMatchImageCache", false),
 	}
-	if g.Name != "" && !groupName.MatchString(g.Name) {
+	if g.Name != "" && !groupName().MatchString(g.Name) {
 		p.fail("InvalidParameter", "ContainerGroupName %q: 2 to 128 of a-z0-9-, no hyphen at either end", g.Name)
 	}
 	if g.VSwitches = p.commas("VSwitchId", maxVSwitches); len(g.VSwitches) == 0 {

@@ -44,7 +44,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 			p.fail("UnsupportedOperation", "the local ECI does not imitate %s.SecurityContextRunAsNonRoot", prefix)
 		}
 		switch {
-		case c.Name != "" && !dnsLabel.MatchString(c.Name):
+		case c.Name != "" && !dnsLabel().MatchString(c.Name):
 			p.fail("InvalidParameter", "%s.Name %q is not a DNS label", prefix, c.Name)
 		case len(c.Image) > maxImage:
 			p.fail("InvalidParameter", "%s.Image has more than %d characters", prefix, maxImage)
@@ -83,7 +83,7 @@ func (p *params) env(prefix string, longAllowed bool) []tag {
 			p.fail("InvalidParameter", "%s.FieldRef.FieldPath is %q, only status.podIP is supported", e, ref)
 		}
 		switch {
-		case len(key) > maxEnvKey || !envKey.MatchString(key):
+		case len(key) > maxEnvKey || !envKey().MatchString(key):
 			p.fail("InvalidParameter", "%s.Key %q: 1 to %d of 0-9A-Za-z_, no digit first", e, key, maxEnvKey)
 		case len([]rune(value)) > maxEnvValue && !longAllowed:
 			p.fail("InvalidParameter.ValueExceeded", "%s.Value has more than %d characters", e, maxEnvValue)

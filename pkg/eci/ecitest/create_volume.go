@@ -41,7 +41,7 @@ func (s *Server) parseVolumes(p *params, g *groupSpec) {
 		}
 		p.noOtherType(prefix, v.Type)
 		switch {
-		case v.Name != "" && !dnsLabel.MatchString(v.Name):
+		case v.Name != "" && !dnsLabel().MatchString(v.Name):
 			p.fail("InvalidParameter", "%s.Name %q is not a DNS label", prefix, v.Name)
 		case slices.ContainsFunc(g.Volumes, func(o volumeSpec) bool { return o.Name == v.Name }):
 			p.fail("InvalidParameter.DuplicatedVolumeName", "two volumes are named %q", v.Name)

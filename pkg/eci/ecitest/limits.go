@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/eci-executor/eci-executor/internal/images"
 )
@@ -33,10 +34,16 @@ const (
 	maxInt32        = 1<<31 - 1 // of integers for which nothing else is documented
 )
 
+// lazy is a pattern that is compiled when it is first asked for: this package is part of
+// the driver, whose stages never ask.
+func lazy(pattern string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+}
+
 var (
-	groupName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,126}[a-z0-9]$`)
-	dnsLabel  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	envKey    = regexp.MustCompile(`^[A-Za-z_][0-9A-Za-z_]*$`)
+	groupName = lazy(`^[a-z0-9][a-z0-9-]{0,126}[a-z0-9]$`)
+	dnsLabel  = lazy(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	envKey    = lazy(`^[A-Za-z_][0-9A-Za-z_]*$`)
 )
 
 // checkWords holds the words of a command line to the documented limits.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,11 +18,11 @@ const apiVersion = "2018-08-08"
 const commonParams = `AccessKeyId Action Version Format RegionId Timestamp SignatureMethod SignatureVersion
 	SignatureType SignatureNonce SecurityToken Signature OwnerId OwnerAccount ResourceOwnerId ResourceOwnerAccount`
 
-var numberPart = regexp.MustCompile(`\.[0-9]+(\.|$)`)
+var numberPart = lazy(`\.[0-9]+(\.|$)`)
 
 // bogusProbe is what the typed request of alibaba-cloud-sdk-go sends with each
 // container, whether a probe is set or not (eci-api.md 0).
-var bogusProbe = regexp.MustCompile(`^Container\.N\.(Liveness|Readiness)Probe\.Exec\.Command$`)
+var bogusProbe = lazy(`^Container\.N\.(Liveness|Readiness)Probe\.Exec\.Command$`)
 
 // params reads typed parameters and keeps the first error. An empty value is an
 // absent one, as the SDKs have it.
@@ -39,12 +38,12 @@ func (p *params) checkNames(name string, a action, sw *Switches) {
 	known := strings.Fields(commonParams + " " + a.params)
 	refused := strings.Fields(a.refused)
 	for _, param := range slices.Sorted(maps.Keys(p.v)) {
-		pattern := numberPart.ReplaceAllString(param, ".N$1")
+		pattern := numberPart().ReplaceAllString(param, ".N$1")
 		switch {
 		case len(p.v[param]) > 1:
 			p.fail("InvalidParameter", "the parameter %s is given %d times", param, len(p.v[param]))
 		case slices.Contains(known, pattern):
-		case sw.BogusProbeIgnored && bogusProbe.MatchString(pattern):
+		case sw.BogusProbeIgnored && bogusProbe().MatchString(pattern):
 		case slices.ContainsFunc(refused, func(start string) bool { return strings.HasPrefix(pattern, start) }):
 			p.fail("UnsupportedOperation", "the local ECI does not imitate the parameter %s", param)
 		case !sw.UnknownParametersIgnored:

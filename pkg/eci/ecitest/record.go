@@ -3,7 +3,6 @@ package ecitest
 import (
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"time"
 )
@@ -45,13 +44,13 @@ func (Secrets) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
 // secretParam matches registry passwords, the values of environment variables
 // and what a call is signed with.
-var secretParam = regexp.MustCompile(`^ImageRegistryCredential\.\d+\.Password$|\.EnvironmentVar\.\d+\.Value$|^Signature$|^SecurityToken$`)
+var secretParam = lazy(`^ImageRegistryCredential\.\d+\.Password$|\.EnvironmentVar\.\d+\.Value$|^Signature$|^SecurityToken$`)
 
 // setParams records a call's parameters, secrets apart.
 func (c *Call) setParams(form, query url.Values) {
 	c.Params, c.Secrets = url.Values{}, Secrets{}
 	for name, values := range form {
-		if secretParam.MatchString(name) {
+		if secretParam().MatchString(name) {
 			c.Secrets[name] = values
 			values = []string{masked}
 		}

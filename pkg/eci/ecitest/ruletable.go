@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,14 +58,14 @@ func setError(r *Rule, v string) error {
 	if !both {
 		setDefault(&code, codeOf(n))
 	}
-	if !errorCode.MatchString(code) {
+	if !errorCode().MatchString(code) {
 		return fmt.Errorf("%d needs a code of ECI, such as %d/Throttling.User", n, n)
 	}
 	r.Call.Status, r.Call.Code = n, code
 	return nil
 }
 
-var errorCode = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]*$`)
+var errorCode = lazy(`^[A-Za-z][A-Za-z0-9._-]*$`)
 
 // statusOf is the HTTP status that goes with an error code (eci-api.md 5.1).
 func statusOf(code string) int {

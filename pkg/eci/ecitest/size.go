@@ -1,7 +1,6 @@
 package ecitest
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,8 +15,8 @@ type size struct {
 }
 
 var (
-	gibType = regexp.MustCompile(`^([0-9.]+)-([0-9.]+)Gi$`)
-	ecsType = regexp.MustCompile(`^ecs\.([a-z]+)[0-9]+[a-z]*(-[a-z0-9]+)?\.([0-9]*)x?(large)$`)
+	gibType = lazy(`^([0-9.]+)-([0-9.]+)Gi$`)
+	ecsType = lazy(`^ecs\.([a-z]+)[0-9]+[a-z]*(-[a-z0-9]+)?\.([0-9]*)x?(large)$`)
 )
 
 // sizeTable is the table of vCPU -> GiB that ECI bills (eci-api.md 2.2). The
@@ -61,7 +60,7 @@ func gib(cpu, memory float64) string {
 // g and r (1:2, 1:4 and 1:8): large is 2 vCPU, xlarge 4, <n>xlarge 4n. That is
 // ECS's rule for names, not a list of what ECI sells.
 func ecsShape(name string) (size, bool) {
-	m := ecsType.FindStringSubmatch(name)
+	m := ecsType().FindStringSubmatch(name)
 	if m == nil {
 		return size{}, false
 	}
@@ -88,7 +87,7 @@ func ecsShape(name string) (size, bool) {
 func (p *params) instanceTypes(names []string, architecture string) []size {
 	var sizes []size
 	for _, name := range names {
-		if m := gibType.FindStringSubmatch(name); m != nil {
+		if m := gibType().FindStringSubmatch(name); m != nil {
 			cpu, _ := strconv.ParseFloat(m[1], 64)
 			memory, _ := strconv.ParseFloat(m[2], 64)
 			rounded, ok := roundUp(cpu, memory)
