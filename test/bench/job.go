@@ -41,7 +41,8 @@ type result struct {
 	prepare  time.Duration // from when the group could be used
 	runs     []run
 	floor    []time.Duration // the same scripts by a bare exec in the same container
-	toDelete time.Duration   // from the last line of the log to the delete call
+	toDelete time.Duration   // from the last line of the log to the delete call, without the runner's own time
+	first    bool            // of its host, which knows nothing of its groups yet
 	billed   time.Duration
 	idle     time.Duration // billed without a script's running and without the group's own start
 	failed   error
@@ -115,54 +116,58 @@ func (j *job) work(ctx context.Context, bare bool) (r result) {
 	for key, value := range document.JobEnv {
 		j.env = append(j.env, key+"="+value)
 	}
-	last, spent, err := j.scripts(ctx, &r, bare)
+	spent, err := j.scripts(ctx, &r, bare)
 	begun = time.Now()
 	_, _, cleanupErr := j.stage(context.WithoutCancel(ctx), "cleanup")
 	r.cleanup = time.Since(begun)
 	if r.failed = errors.Join(err, cleanupErr); r.failed == nil {
-		j.account(&r, last, spent)
+		j.account(&r, begun, spent)
 	}
 	return r
 }
 
-// scripts prepares the job, runs the floor's scripts and its own, and returns when its
-// last one printed last, and the time that the floor took.
-func (j *job) scripts(ctx context.Context, r *result, bare bool) (last time.Time, spent time.Duration, err error) {
+// scripts prepares the job, runs its scripts and then those of the floor, and returns
+// how much of the group's time the floor took.
+func (j *job) scripts(ctx context.Context, r *result, bare bool) (spent time.Duration, err error) {
 	if _, _, err := j.stage(ctx, "prepare"); err != nil {
-		return last, 0, err
+		return 0, err
 	}
 	ready := time.Now()
 	if r.group, err = j.group(); err != nil {
-		return last, 0, err
+		return 0, err
 	}
 	r.prepare = ready.Sub(usable(r.group))
+	for _, stage := range subStages() {
+		time.Sleep(between)
+		begun := time.Now()
+		out, command, err := j.stage(ctx, "run", j.scriptFile, stage)
+		if err != nil {
+			return 0, err
+		}
+		ended := time.Now()
+		one, err := timesOf(string(out.text), begun, ended)
+		if err != nil {
+			return 0, err
+		}
+		one.cpu = command.ProcessState.UserTime() + command.ProcessState.SystemTime()
+		r.runs = append(r.runs, one)
+		r.toDelete = ended.Sub(out.last)
+	}
+	begun := time.Now()
 	for range subStages() {
 		if !bare {
 			break
 		}
 		took, err := j.bare(ctx, r.group.ID)
 		if err != nil {
-			return last, 0, err
+			return 0, err
 		}
 		r.floor = append(r.floor, took)
 	}
-	spent = time.Since(ready)
-	for _, stage := range subStages() {
-		time.Sleep(between)
-		begun := time.Now()
-		out, command, err := j.stage(ctx, "run", j.scriptFile, stage)
-		if err != nil {
-			return last, 0, err
-		}
-		one, err := timesOf(string(out.text), begun, time.Now())
-		if err != nil {
-			return last, 0, err
-		}
-		one.cpu = command.ProcessState.UserTime() + command.ProcessState.SystemTime()
-		r.runs = append(r.runs, one)
-		last = out.last
+	if r.group, err = j.group(); err != nil { // by now all of it has started
+		return 0, err
 	}
-	return last, spent, nil
+	return time.Since(begun), nil
 }
 
 // usable is from when scripts can run in a group.
@@ -190,14 +195,19 @@ func timesOf(out string, begun, ended time.Time) (run, error) {
 	var at [2]time.Time
 	for i, mark := range []string{"begin ", "end "} {
 		_, text, _ := strings.Cut(out, mark)
-		seconds, _, _ := strings.Cut(text, "\n")
-		value, err := strconv.ParseFloat(seconds, 64)
-		if err != nil {
+		var err error
+		if at[i], err = clockTime(text); err != nil {
 			return run{}, fmt.Errorf("the script did not tell its times: %q", out)
 		}
-		at[i] = time.UnixMicro(int64(value * 1e6))
 	}
 	return run{whole: ended.Sub(begun), toBegin: at[0].Sub(begun), script: at[1].Sub(at[0])}, nil
+}
+
+// clockTime reads a line of EPOCHREALTIME.
+func clockTime(text string) (time.Time, error) {
+	seconds, _, _ := strings.Cut(text, "\n")
+	value, err := strconv.ParseFloat(seconds, 64)
+	return time.UnixMicro(int64(value * 1e6)), err
 }
 
 // bare runs the script by an exec in the build container, and nothing more.
@@ -216,9 +226,9 @@ func (j *job) bare(ctx context.Context, group string) (time.Duration, error) {
 	return one.own(), err
 }
 
-// account reads the rest of the job's figures from the server's record. spent is what
-// the floor took of the group's time.
-func (j *job) account(r *result, last time.Time, spent time.Duration) {
+// account reads the rest of the job's figures from the server's record: cleanup is when
+// that began, spent what the floor took of the group's time.
+func (j *job) account(r *result, cleanup time.Time, spent time.Duration) {
 	r.calls = map[string]int{"ExecContainerCommand": -len(r.floor)}
 	for _, c := range j.server.Calls() {
 		if !j.made(c, r.group) {
@@ -229,7 +239,7 @@ func (j *job) account(r *result, last time.Time, spent time.Duration) {
 			r.polls++
 		}
 		if c.Action == "DeleteContainerGroup" {
-			r.toDelete = c.Time.Sub(last)
+			r.toDelete += c.Time.Sub(cleanup)
 			r.billed = c.Time.Sub(r.group.Placed) - spent
 		}
 	}
@@ -269,6 +279,7 @@ func (w *world) alone(ctx context.Context, hosts, jobs int) ([]result, error) {
 				return nil, err
 			}
 			r := j.work(ctx, true)
+			r.first = i == 0
 			if r.failed != nil {
 				return nil, r.failed
 			}

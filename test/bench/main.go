@@ -26,6 +26,7 @@ type options struct {
 	shared   bool
 	crowd    int
 	stream   int
+	overlap  bool
 }
 
 func main() {
@@ -38,6 +39,7 @@ func main() {
 	flag.BoolVar(&o.shared, "shared-connection", false, "with [exec] shared_connection")
 	flag.IntVar(&o.crowd, "crowd", 50, "jobs at the same time on one host, with the documented limits of each action in cloud; 0 for none")
 	flag.IntVar(&o.stream, "stream", 20, "jobs that print at the same time, for memory and lag; 0 for none")
+	flag.BoolVar(&o.overlap, "overlap", true, "measure what becomes of the wait for an image of build of 30 s")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := bench(ctx, o)
@@ -73,6 +75,11 @@ func bench(ctx context.Context, o options) (err error) {
 		}
 		if err := measure(ctx, p, o, driver, filepath.Join(dir, name), t); err != nil {
 			return fmt.Errorf("profile %s: %w", name, err)
+		}
+	}
+	if o.overlap {
+		if err := measureOverlap(ctx, o, driver, filepath.Join(dir, "overlap"), t); err != nil {
+			return fmt.Errorf("the wait for the build image: %w", err)
 		}
 	}
 	if o.stream > 0 {

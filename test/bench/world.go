@@ -22,7 +22,9 @@ type profile struct {
 	call, spread, dial time.Duration // of an API call, one way or the other, and of a socket's handshake
 	soonest, latest    time.Duration // between which scheduling is drawn
 	pull               time.Duration
+	buildPull          time.Duration // of the build image, where it is another one
 	rates              ecitest.Rates
+	switches           ecitest.Switches
 }
 
 func profiles(o options) map[string]profile {
@@ -57,8 +59,14 @@ func (p profile) faults(seed uint64) ecitest.Faults {
 			whole := between(p.call-p.spread, p.call+p.spread)
 			return ecitest.CallFault{Delay: whole / 2, DelayAfter: whole / 2}
 		},
-		Exec:  func(int) ecitest.ExecFault { return ecitest.ExecFault{Dial: p.dial} },
-		Group: func(int) ecitest.GroupFault { return ecitest.GroupFault{Schedule: between(p.soonest, p.latest)} },
+		Exec: func(int) ecitest.ExecFault { return ecitest.ExecFault{Dial: p.dial} },
+		Group: func(int) ecitest.GroupFault {
+			f := ecitest.GroupFault{Schedule: between(p.soonest, p.latest)}
+			if p.buildPull > 0 {
+				f.PullTime = map[string]time.Duration{"build:1": p.buildPull}
+			}
+			return f
+		},
 	}
 }
 
@@ -96,7 +104,7 @@ func newWorld(p profile, o options, driver, dir string) (*world, error) {
 		return nil, err
 	}
 	w := &world{profile: p, dir: dir, driver: driver, shared: o.shared}
-	w.server, err = ecitest.Start(ecitest.Options{Dir: filepath.Join(dir, "eci"), Images: images,
+	w.server, err = ecitest.Start(ecitest.Options{Dir: filepath.Join(dir, "eci"), Images: images, Switches: p.switches,
 		Delays: ecitest.Delays{Pull: p.pull}, Rates: p.rates, Faults: p.faults(o.seed)})
 	if err != nil {
 		return nil, err
@@ -160,6 +168,8 @@ cpu = 2
 memory = "4GiB"
 [helper]
 image = "helper:1"
+[image_cache]
+auto_match = false # the profile says what a pull takes
 [exec]
 shared_connection = %t
 `
