@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
 )
 
 // isTrue holds the result that a stage reported against what the script did.
@@ -92,7 +95,7 @@ func (c *chaos) reap(others []string) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	c.setBack(2 * time.Hour)
-	c.configure(t, "later.toml", later(t, c.server.URL(), 3*time.Hour))
+	c.configure(t, "later.toml", later(t, c.server.URL(), 3*time.Hour), false)
 	out, err := c.run(t, "--config", filepath.Join(c.dir, "later.toml"), "reap")
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -113,8 +116,28 @@ func (c *chaos) reap(others []string) {
 	}
 	c.removeAll(t)
 	c.noGroups(t)
+	c.relaysEnd()
 	if left := processesWith(c.dir); len(left) > 0 {
 		t.Errorf("processes left that have a mount in %s: %v", c.dir, left)
+	}
+}
+
+// relaysEnd wants that those of jobs that nobody cleaned up end with their sockets: they
+// would with the groups, five minutes later.
+func (c *chaos) relaysEnd() {
+	left := relaytest.Running(c.dir)
+	c.t.Logf("%d relays are left", len(left))
+	for _, pid := range left {
+		syscall.Kill(pid, syscall.SIGCONT) //nolint:errcheck // it may just have ended
+	}
+	if err := os.RemoveAll(filepath.Join(c.dir, "state", "relay")); err != nil {
+		c.t.Error(err)
+	}
+	for until := time.Now().Add(time.Minute); len(left) > 0 && time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+		left = relaytest.Running(c.dir)
+	}
+	if len(left) > 0 {
+		c.t.Errorf("relays %v go on without their sockets", left)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -63,6 +64,8 @@ name = "cache"
 server = "nas-1.ap-northeast-1.nas.aliyuncs.com"
 path = "/cache"
 mount_path = "/cache"
+[exec]
+shared_connection = %t
 `
 
 // TestChaos takes jobs through all that can go wrong, as runners would that are
@@ -116,13 +119,14 @@ func newChaos(t *testing.T) *chaos {
 		c.seed = rand.Uint64()
 	}
 	t.Logf("-seed %d", c.seed)
-	c.configure(t, "eci-executor.toml", c.server.URL())
+	c.configure(t, "eci-executor.toml", c.server.URL(), false)
+	c.configure(t, "shared.toml", c.server.URL(), true)
 	return c
 }
 
-func (c *chaos) configure(t *testing.T, name, endpoint string) {
+func (c *chaos) configure(t *testing.T, name, endpoint string, shared bool) {
 	t.Helper()
-	text := fmt.Appendf(nil, chaosFile, endpoint, filepath.Join(c.dir, "state"))
+	text := fmt.Appendf(nil, chaosFile, endpoint, filepath.Join(c.dir, "state"), shared)
 	if err := os.WriteFile(filepath.Join(c.dir, name), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -189,12 +193,13 @@ type chaosJob struct {
 	epoch   int64 // of its runner
 	lines   int   // of its script's log
 	status  int   // of its script
+	shared  bool  // its stages share a connection
 	attempt string
 }
 
 // job is what a runner does with a job; it returns how that ended.
 func (c *chaos) job(id int, random *rand.Rand) string {
-	j := &chaosJob{chaos: c, id: id, random: random, epoch: c.epoch.Load(), lines: random.IntN(200)}
+	j := &chaosJob{chaos: c, id: id, random: random, epoch: c.epoch.Load(), lines: random.IntN(200), shared: id%2 == 0}
 	if random.IntN(4) == 0 {
 		j.status = 1 + random.IntN(255)
 	}
@@ -249,8 +254,24 @@ func (j *chaosJob) stage(args ...string) *call {
 	if _, err := os.Stat(response); err != nil {
 		j.killWorld.job(j.t, j.id)
 	}
-	return j.call(j.random, []string{"JOB_RESPONSE_FILE=" + response, "ECI_EXECUTOR_ATTEMPT=" + j.attempt,
+	config := "eci-executor.toml"
+	if j.shared {
+		config = "shared.toml"
+		j.harmRelay()
+	}
+	return j.call(j.random, []string{"ECI_EXECUTOR_CONFIG=" + filepath.Join(j.dir, config), "JOB_RESPONSE_FILE=" + response, "ECI_EXECUTOR_ATTEMPT=" + j.attempt,
 		"BUILD_EXIT_CODE_FILE=" + j.codeFile(), "BUILD_FAILURE_EXIT_CODE=1"}, args...)
+}
+
+// harmRelay kills or stops the process of some other job that keeps a connection, or
+// this one's, with some luck in the middle of a stage.
+func (j *chaosJob) harmRelay() {
+	pids := relaytest.Running(j.dir)
+	if len(pids) == 0 || j.random.IntN(8) > 0 {
+		return
+	}
+	signals := []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGSTOP}
+	syscall.Kill(pids[j.random.IntN(len(pids))], signals[j.random.IntN(len(signals))]) //nolint:errcheck // it may just have ended
 }
 
 // call is a process of the driver that has ended.
