@@ -18,7 +18,7 @@ type Settings struct {
 	// Without a WebSocket each look at the log is an exec of its own.
 	PollMin  time.Duration // pause between two while there is output, at first ...
 	PollBusy time.Duration // ... and later
-	PollMax  time.Duration // pause when nothing happens for long
+	PollMax  time.Duration // pause when nothing happens for long: by so much a death is seen late
 	PollHold time.Duration // how long one waits for something to tell
 }
 
@@ -38,8 +38,8 @@ func DefaultSettings() Settings {
 		Notice:      30 * time.Second,
 		PollMin:     500 * time.Millisecond,
 		PollBusy:    2 * time.Second,
-		PollMax:     10 * time.Second,
-		PollHold:    2 * time.Second,
+		PollMax:     2 * time.Second,
+		PollHold:    10 * time.Second,
 	}
 }
 

@@ -185,6 +185,9 @@ func (s *Stage) outOfTime(ctx context.Context, id string, group *eci.Group) erro
 		next: "see what the log of this section was waiting for: a long pull wants an image cache, a long wait for a place other vswitch_ids; or raise [timeouts] ready."}
 }
 
+// endingLooks is how often a group that may be ending is looked at once more.
+const endingLooks = 2
+
 // doctor is asked, while a script runs, whether its group can still serve it.
 type doctor struct {
 	stage  *Stage
@@ -209,6 +212,16 @@ func (d *doctor) diagnose(ctx context.Context) error {
 		return d.stage.awaitStarted(ctx, d.record)
 	}
 	group, err := d.watch.look(ctx)
+	for range endingLooks {
+		if err != nil || group == nil || !ending(group) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+		case <-d.stage.Clock.After(time.Second):
+		}
+		group, err = d.watch.look(ctx)
+	}
 	switch {
 	case err != nil && ctx.Err() == nil && eci.ClassOf(err) != eci.Retry:
 		return err

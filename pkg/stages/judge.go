@@ -45,57 +45,6 @@ func (s *Stage) late(group *eci.Group) error {
 	return s.mountFailure(group, func(eci.Event) time.Duration { return patience })
 }
 
-// death is why a group can't serve its job any more, or nil.
-func (s *Stage) death(group *eci.Group) error {
-	if c := firstDead(group); c != nil {
-		// Containers end before the group's status says why.
-		if slices.ContainsFunc(group.Events, func(e eci.Event) bool { return e.Reason == "SpotToBeReleased" }) {
-			return spotReclaimed(group)
-		}
-		return s.bootFailure(group, c)
-	}
-	e := &startError{event: lastWarning(group)}
-	switch group.Status {
-	case "ScheduleFailed":
-		return scheduleFailure(group)
-	case "Expired":
-		return spotReclaimed(group)
-	case "Succeeded", "Failed", "Terminating":
-		e.what = fmt.Sprintf("container group %s has ended (status %s)", group.ID, group.Status)
-		e.next = "retry the job; should groups end so again, find out who deletes them beside this driver (ActionTrail tells)."
-	default: // a status that is new is none of these
-		return nil
-	}
-	return e
-}
-
-// firstDead is helper or build, where it has ended: the one that was killed for
-// memory, because that may end the whole group.
-func firstDead(group *eci.Group) (first *eci.ContainerStatus) {
-	for _, name := range []string{helperContainer, buildContainer} {
-		c := group.Container(name)
-		if c != nil && c.State == "Terminated" && (first == nil || killedForMemory(group, c)) {
-			first = c
-		}
-	}
-	return first
-}
-
-// killedForMemory tells whether the kernel killed a process of a container: not
-// every end that follows has it as its reason.
-func killedForMemory(group *eci.Group, c *eci.ContainerStatus) bool {
-	return c.Reason == "OOMKilled" || slices.ContainsFunc(group.Events, func(e eci.Event) bool {
-		return e.Reason == "OOMKilled" && e.Name == c.Name
-	})
-}
-
-// spotReclaimed is the end of a group whose spot instance ECI has taken.
-func spotReclaimed(group *eci.Group) error {
-	return &startError{event: lastWarning(group),
-		what: fmt.Sprintf("container group %s was reclaimed: its spot instance is gone", group.ID),
-		next: "retry the job; jobs that must not be lost need strategy = \"none\" in [spot]."}
-}
-
 // scheduleFailure is why ECI gave a group up before it had a place.
 func scheduleFailure(group *eci.Group) error {
 	e := &startError{what: fmt.Sprintf("container group %s could not be scheduled", group.ID), event: lastWarning(group),

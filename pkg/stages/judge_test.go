@@ -218,3 +218,43 @@ func TestDeathForMemory(t *testing.T) {
 		}
 	}
 }
+
+// The end of the group is not told as that of a container that went with it.
+func TestDeathOfTheGroup(t *testing.T) {
+	born := time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)
+	killed := func(name string, code int) eci.ContainerStatus {
+		return eci.ContainerStatus{Name: name, State: "Terminated", ExitCode: code, Reason: "Error", FinishTime: born.Add(90 * time.Minute)}
+	}
+	runs := func(name string) eci.ContainerStatus { return eci.ContainerStatus{Name: name, State: "Running"} }
+	tests := []struct {
+		name       string
+		status     string
+		timeout    time.Duration
+		containers []eci.ContainerStatus
+		want       string
+		again      bool // it is to be looked at once more
+	}{
+		{"its deadline", "Running", 80 * time.Minute, []eci.ContainerStatus{killed("helper", 143), killed("build", 143)}, "it has lived for 1h30m0s, its deadline", false},
+		{"its deadline, and the status tells", "Failed", 80 * time.Minute, []eci.ContainerStatus{killed("helper", 143), killed("build", 143)}, "its deadline", false},
+		{"from outside", "Running", 2 * time.Hour, []eci.ContainerStatus{killed("helper", 137), killed("build", 143)}, "container group eci-1 has ended (helper: exit code 137, build: exit code 143)", false},
+		{"helper first", "Running", 2 * time.Hour, []eci.ContainerStatus{killed("helper", 137), runs("build")}, "the helper container of group eci-1", true},
+		{"helper first, and the status tells", "Terminating", 2 * time.Hour, []eci.ContainerStatus{killed("helper", 137), runs("build")}, "has ended (status Terminating)", false},
+		{"helper by itself", "Running", 2 * time.Hour, []eci.ContainerStatus{killed("helper", 70), runs("build")}, "the helper container of group eci-1", false},
+		{"build by itself", "Running", 2 * time.Hour, []eci.ContainerStatus{runs("helper"), killed("build", 143)}, "the build container of group eci-1", false},
+		{"the status alone", "Terminating", 2 * time.Hour, []eci.ContainerStatus{runs("helper"), runs("build")}, "has ended (status Terminating)", false},
+		{"none", "Running", 2 * time.Hour, []eci.ContainerStatus{runs("helper"), runs("build")}, "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := judging(t, "")
+			s.Job.Timeout = tt.timeout
+			group := &eci.Group{ID: "eci-1", Status: tt.status, CreationTime: born, Containers: tt.containers}
+			if err := s.death(group); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+			if again := ending(group); again != tt.again {
+				t.Errorf("another look: %t", again)
+			}
+		})
+	}
+}

@@ -107,7 +107,7 @@ func (t *transport) open(ctx context.Context, role remote.Role, command []string
 func (t *transport) useSync() {
 	s := t.stage
 	settings := s.Remote
-	settings.PollHold = min(settings.PollHold, s.Config.Timeouts.Call/3)
+	settings.PollHold = min(settings.PollHold, s.Config.Timeouts.Call*2/3)
 	t.sync = &remote.Sync{
 		Exec: func(ctx context.Context, container remote.Role, command []string) (string, error) {
 			text, err := s.API.ExecSync(ctx, execRequest(t.group, container, command))

@@ -41,10 +41,11 @@ func (g *group) strike() {
 		return
 	}
 	if name := g.fault.Kill; name != "" {
+		kill := g.kill
 		if g.fault.OOM {
-			g.container(name).noteOOM(1)
+			kill = g.starve
 		}
-		if err := g.kill(name); err != nil {
+		if err := kill(name); err != nil {
 			g.s.opts.Log("ecitest: %v", err)
 		}
 	}
@@ -70,6 +71,14 @@ func (g *group) kill(name string) error {
 		return fmt.Errorf("kill container: no running container %s in %s", name, g.id)
 	}
 	return c.Signal(syscall.SIGKILL)
+}
+
+// starve kills a container's first process for want of memory.
+func (g *group) starve(name string) error {
+	if c := g.container(name); c != nil {
+		c.noteOOM(1)
+	}
+	return g.kill(name)
 }
 
 // reclaim takes a spot instance away: a warning, and after notice the end.

@@ -247,6 +247,15 @@ func (s *Server) KillContainer(groupID, name string) error {
 	return g.kill(name)
 }
 
+// StarveContainer does the same as the kernel does it where memory runs out.
+func (s *Server) StarveContainer(groupID, name string) error {
+	g, err := s.lookUp(groupID)
+	if err != nil {
+		return err
+	}
+	return g.starve(name)
+}
+
 // SetStock replaces what can be had from now on.
 func (s *Server) SetStock(stock Stock) {
 	s.mu.Lock()
