@@ -28,7 +28,7 @@ func builtFrom(info *debug.BuildInfo) string {
 	var parts []string
 	if commit := settings["vcs.revision"]; commit != "" {
 		if settings["vcs.modified"] == "true" {
-			commit += " with changes"
+			commit += "+changes"
 		}
 		parts = append(parts, "commit "+commit, settings["vcs.time"])
 	}

@@ -16,7 +16,7 @@ func TestBuiltFrom(t *testing.T) {
 		want     string
 	}{
 		{"a commit", []debug.BuildSetting{revision, time, {Key: "vcs.modified", Value: "false"}}, "commit 0123abcd, 2026-11-26T10:00:00Z, " + platform},
-		{"a changed tree", []debug.BuildSetting{revision, time, {Key: "vcs.modified", Value: "true"}}, "commit 0123abcd with changes, 2026-11-26T10:00:00Z, " + platform},
+		{"a changed tree", []debug.BuildSetting{revision, time, {Key: "vcs.modified", Value: "true"}}, "commit 0123abcd+changes, 2026-11-26T10:00:00Z, " + platform},
 		{"without version control", nil, platform},
 	}
 	for _, tt := range tests {
