@@ -91,7 +91,7 @@ done; test "$limited" || exit 55; `
 // logged, by either transport.
 func TestDeath(t *testing.T) {
 	t.Parallel()
-	for _, k := range []kind{kinds()[0], kinds()[4]} {
+	for _, k := range []kind{{name: "websocket"}, {name: "sync", transport: "sync"}} {
 		for _, tt := range deaths() {
 			t.Run(k.name+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
