@@ -134,8 +134,9 @@ func BenchmarkThroughput(b *testing.B) {
 	}
 }
 
-// TestThroughput: the driver's memory does not grow with a log, and its time grows no
-// faster than the log.
+// TestThroughput: the driver's memory does not grow with a log, its time grows no faster
+// than the log, and a stage is not far behind a bare exec of cat. It is half as fast on a
+// machine that does nothing else, which BenchmarkThroughput shows; a third is held here.
 func TestThroughput(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 250 MB")
@@ -144,14 +145,14 @@ func TestThroughput(t *testing.T) {
 	for try := range 3 {
 		small, large := throughput(t, driver, kinds()[0], 50), throughput(t, driver, kinds()[0], 200)
 		t.Logf("MB/s of a stage, of a bare exec, MiB of memory: %.0f for 50 MB, %.0f for 200 MB", small, large)
-		if large.peak >= 32 {
-			t.Fatalf("the driver's memory peaked at %.0f MiB, want less than 32", large.peak)
+		if large.peak >= 32e6/(1<<20) {
+			t.Fatalf("the driver's memory peaked at %.0f MiB, want less than 32 MB", large.peak)
 		}
-		if large.stage >= small.stage/2 {
+		if large.stage >= small.stage/2 && large.stage >= large.plain/3 {
 			return
 		}
 		if try == 2 {
-			t.Errorf("%.0f MB/s for 200 MB, %.0f for 50: want about the same", large.stage, small.stage)
+			t.Errorf("%.0f MB/s for 200 MB, %.0f for 50, %.0f of cat: want about the same, and more than a third", large.stage, small.stage, large.plain)
 		}
 	}
 }
