@@ -124,9 +124,6 @@ const (
 	VolumeOSS      = "oss"       // a bucket
 )
 
-// ServiceContainers stands for every service among the containers of a Volume.
-const ServiceContainers = "service"
-
 // Volume is a volume that is no NAS.
 type Volume struct {
 	Name       string            `toml:"name"` // DNS label, unique in the file
@@ -136,7 +133,7 @@ type Volume struct {
 	Size       Size              `toml:"size"`       // of an EmptyDir; 0 leaves it to ECI
 	Files      map[string]string `toml:"files"`      // of a secret: paths on the runner's host, by name
 	Options    Params            `toml:"options"`    // of OSS: those of FlexVolume alicloud/oss
-	Containers []string          `toml:"containers"` // helper, build, service
+	Containers []string          `toml:"containers"` // helper, build, service; as for [[nas]]
 }
 
 // In tells whether the volume is mounted into a container: helper, build, or service.
@@ -144,7 +141,7 @@ func (v Volume) In(container string) bool { return slices.Contains(v.Containers,
 
 // Opened tells whether helper has to open the volume to jobs and services of any uid.
 func (v Volume) Opened() bool {
-	return v.Type == VolumeEmptyDir && (v.In(nasmount.Build) || v.In(ServiceContainers))
+	return v.Type == VolumeEmptyDir && (v.In(nasmount.Build) || v.In(nasmount.Service))
 }
 
 // ImageCache lets a group start from images already on a disk.

@@ -48,13 +48,27 @@ func Default() *Config {
 // newElement is an array's table of type t with nothing written in it.
 func newElement(t reflect.Type) reflect.Value {
 	v := reflect.New(t).Elem()
-	switch t {
-	case reflect.TypeFor[nasmount.Mount]():
+	if t == reflect.TypeFor[nasmount.Mount]() {
 		v.Set(reflect.ValueOf(nasmount.Default()))
-	case reflect.TypeFor[Volume]():
-		v.Set(reflect.ValueOf(Volume{Containers: []string{nasmount.Helper, nasmount.Build}}))
 	}
 	return v
+}
+
+// setContainers is where volumes go whose tables do not say it. An EmptyDir holds only
+// what the job's own containers put there, and so goes into all of them, as every volume
+// does under the Kubernetes executor; files and buckets are not given to the images of
+// services, which authors choose, unless the table names them.
+func (c *Config) setContainers() {
+	for i := range c.Volumes {
+		v := &c.Volumes[i]
+		if v.Containers != nil {
+			continue
+		}
+		v.Containers = []string{nasmount.Helper, nasmount.Build}
+		if v.Type == VolumeEmptyDir {
+			v.Containers = append(v.Containers, nasmount.Service)
+		}
+	}
 }
 
 // EndpointURL is the URL of the API: the one of the file, else the region's endpoint

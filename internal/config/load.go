@@ -40,6 +40,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	cfg := Default()
 	d := &decoder{doc: doc}
 	d.decode(cfg)
+	cfg.setContainers()
 	v := &validator{doc: doc, cfg: cfg, bad: d.bad}
 	v.validate()
 	v.readSecrets()

@@ -142,18 +142,13 @@ func meet(a, b []string) bool {
 	return slices.ContainsFunc(a, func(name string) bool { return slices.Contains(b, name) })
 }
 
-// volumeContainers checks where a volume is mounted. Services get only what is made for
-// the one job: they start before a secret's files are sent, and nobody has to trust
-// their images with a bucket.
+// volumeContainers checks where a volume is mounted.
 func (v *validator) volumeContainers(at string, vol Volume) {
 	key := at + ".containers"
 	if len(vol.Containers) == 0 {
-		v.add(key, "needs one of %s at least", quoteAll([]string{nasmount.Helper, nasmount.Build, ServiceContainers}))
+		v.add(key, "needs one of %s at least", quoteAll([]string{nasmount.Helper, nasmount.Build, nasmount.Service}))
 	}
-	v.each(key, vol.Containers, nasmount.Helper, nasmount.Build, ServiceContainers)
-	if i := slices.Index(vol.Containers, ServiceContainers); i >= 0 && vol.Type != VolumeEmptyDir {
-		v.add(index(key, i), "%q goes with type = %q alone", ServiceContainers, VolumeEmptyDir)
-	}
+	v.each(key, vol.Containers, nasmount.Helper, nasmount.Build, nasmount.Service)
 }
 
 // ofType refuses keys of another type, which would be without effect.

@@ -27,6 +27,10 @@ name = "models"
 type = "oss"
 mount_path = "/models"
 options = { bucket = "b", url = "oss.example.com", allow_other = true }
+[[volume]]
+name = "certs"
+type = "empty_dir"
+mount_path = "/certs"
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +42,7 @@ options = { bucket = "b", url = "oss.example.com", allow_other = true }
 			Files: map[string]string{"settings.xml": "/etc/eci-executor/settings.xml", ".mvnrc": "/m"}},
 		{Name: "models", Type: "oss", MountPath: "/models", Containers: both,
 			Options: Params{"bucket": "b", "url": "oss.example.com", "allow_other": "true"}},
+		{Name: "certs", Type: "empty_dir", MountPath: "/certs", Containers: append(both, "service")},
 	}
 	if diff := cmp.Diff(want, got.Volumes); diff != "" {
 		t.Error(diff)
@@ -77,6 +82,7 @@ func TestVolumeMistakes(t *testing.T) {
 		shared += fmt.Sprintf("[[nas]]\nname = \"n%d\"\nserver = \"s\"\npath = \"/\"\nsub_path = \"%d\"\nmount_path = \"/n%d\"\n", i, i, i)
 	}
 	tests := []struct{ name, text, want string }{
+		{"two on one path of services", manyNAS(1, "containers = [\"service\"]\n") + empty("/n0", ""), `"/n0" overlaps mount_path "/n0" of nas 1`},
 		{"nothing", "[[volume]]\n", "name: is required"},
 		{"no type", "[[volume]]\nname = \"v\"\nmount_path = \"/v\"\n", `volume[0].type: is required: "empty_dir", "secret", "oss"`},
 		{"unknown type", volumeTable("v", "pvc", "/v", ""), `volume[0].type: "pvc" must be one of "empty_dir", "secret", "oss"`},
@@ -99,7 +105,6 @@ func TestVolumeMistakes(t *testing.T) {
 		{"no containers", empty("/v", "containers = []"), `needs one of "helper", "build", "service" at least`},
 		{"unknown container", empty("/v", "containers = [\"pod\"]"), `volume[0].containers[0]: "pod" must be one of "helper", "build", "service"`},
 		{"container twice", empty("/v", "containers = [\"build\", \"build\"]"), `"build" is given twice`},
-		{"secret in services", secret("files = { a = \"/a\" }\ncontainers = [\"build\", \"service\"]"), `volume[0].containers[1]: "service" goes with type = "empty_dir" alone`},
 		{"unknown medium", empty("/v", "medium = \"ssd\""), `volume[0].medium: "ssd" must be one of "disk", "memory"`},
 		{"size without unit", empty("/v", "size = \"1\""), `volume[0].size: "1" has no unit`},
 		{"medium of a secret", secret("medium = \"memory\"\nfiles = { a = \"/a\" }"), `volume[0].medium: goes with type = "empty_dir"`},
@@ -139,6 +144,9 @@ func TestVolumesThatAreRight(t *testing.T) {
 		{"beside a NAS of another container", manyNAS(1, "containers = [\"helper\"]\n") + volumeTable("v", "empty_dir", "/n0", "containers = [\"build\"]")},
 		{"where a registry secret would be", volumeTable("v", "secret", "/root/.docker", "files = { \"config.json\" = \"/c\" }")},
 		{"beside the registry secret, in helper", "[[registry]]\nserver = \"r\"\nusername = \"u\"\npassword = \"p\"\n" + volumeTable("v", "empty_dir", "/root", "containers = [\"helper\"]")},
+		{"whatever goes into services", volumeTable("s", "secret", "/s", "files = { a = \"/a\" }\ncontainers = [\"service\"]") +
+			volumeTable("o", "oss", "/o", "options = { bucket = \"b\", url = \"u\" }\ncontainers = [\"build\", \"service\"]") + manyNAS(1, "containers = [\"service\"]\n")},
+		{"one path in build and in services", volumeTable("a", "secret", "/v", "files = { a = \"/a\" }\ncontainers = [\"service\"]") + volumeTable("b", "oss", "/v", "options = { bucket = \"b\", url = \"u\" }")},
 		{"as many as there can be", manyVolumes(16, "empty_dir", "")},
 	}
 	for _, tt := range tests {

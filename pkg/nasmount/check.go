@@ -215,8 +215,8 @@ func (c *checker) options(m Mount) {
 func (c *checker) containers(m Mount) {
 	for i, name := range m.Containers {
 		switch {
-		case name != Helper && name != Build:
-			c.add("containers", "%q must be %s or %s", name, Helper, Build)
+		case !slices.Contains([]string{Helper, Build, Service}, name):
+			c.add("containers", "%q must be %s, %s or %s", name, Helper, Build, Service)
 		case slices.Contains(m.Containers[:i], name):
 			c.add("containers", "%q is given twice", name)
 		}

@@ -2,11 +2,12 @@ package nasmount
 
 import "slices"
 
-// The containers that a mount may go into. Services never get one: they run
-// images that nobody has to trust with the cache.
+// The containers that a mount may go into. Service is every service: they get what
+// names them alone, since nobody has to trust their images with the cache.
 const (
-	Helper = "helper"
-	Build  = "build"
+	Helper  = "helper"
+	Build   = "build"
+	Service = "service"
 )
 
 // ReservedDir is where the driver mounts its own volumes in every container.
@@ -32,7 +33,7 @@ type Mount struct {
 	MountPath  string   `toml:"mount_path"` // directory in the container
 	Options    string   `toml:"options"`    // comma list for mount(8); "" leaves them to ECI
 	ReadOnly   bool     `toml:"read_only"`
-	Containers []string `toml:"containers"` // helper, build; none means both
+	Containers []string `toml:"containers"` // helper, build, service; none means the first two
 }
 
 // Default is a table with nothing written in it.

@@ -121,8 +121,9 @@ func TestCheck(t *testing.T) {
 		}},
 		{"containers", []Mount{table(func(m *Mount) { m.Containers = []string{"build", "build", "svc-0"} })}, []string{
 			`nas 1: containers: "build" is given twice`,
-			`nas 1: containers: "svc-0" must be helper or build`,
+			`nas 1: containers: "svc-0" must be helper, build or service`,
 		}},
+		{"containers that share no path", []Mount{table(nil), table(func(m *Mount) { m.Name, m.Containers = "b", []string{Service} })}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -215,6 +216,7 @@ func TestVolumes(t *testing.T) {
 		table(func(m *Mount) { m.Name, m.MountPath, m.Options, m.Containers = "nover", "/nover", "hard", nil }),
 		table(func(m *Mount) { m.Name, m.MountPath, m.SubPath, m.ReadOnly = "docs", "/docs", "docs/42", true }),
 		table(func(m *Mount) { m.Name, m.MountPath, m.Options, m.SubPath = "m3", "/m3", "", "m3" }),
+		table(func(m *Mount) { m.Name, m.MountPath, m.Options, m.Containers = "db", "/db", "soft", []string{Service} }),
 	}
 	volumes, in := Volumes(mounts)
 	flex := func(name string, more map[string]string) eci.Volume {
@@ -229,6 +231,7 @@ func TestVolumes(t *testing.T) {
 		{Name: "nas-m2", NFS: &eci.NFS{Server: server, Path: "/ci/cache"}}, // not read-only: m3 writes to it
 		flex("nas-only", map[string]string{"vers": "4.0"}),
 		flex("nas-nover", map[string]string{"vers": "3", "options": "hard"}),
+		flex("nas-db", map[string]string{"vers": "3", "options": "soft"}),
 	}
 	if diff := cmp.Diff(want, volumes); diff != "" {
 		t.Error(diff)
@@ -241,11 +244,13 @@ func TestVolumes(t *testing.T) {
 		{Volume: "nas-m2", MountPath: "/m3", SubPath: "m3"},
 	}
 	helper := slices.Insert(slices.Clone(both), 2, eci.VolumeMount{Volume: "nas-only", MountPath: "/.eci/nas/only"})
+	helper = append(helper, eci.VolumeMount{Volume: "nas-db", MountPath: "/.eci/nas/db"})
+	service := []eci.VolumeMount{{Volume: "nas-db", MountPath: "/db"}}
 	build := slices.Insert(slices.Clone(both), 2, eci.VolumeMount{Volume: "nas-only", MountPath: "/only"})
-	if diff := cmp.Diff(map[string][]eci.VolumeMount{Helper: helper, Build: build}, in); diff != "" {
+	if diff := cmp.Diff(map[string][]eci.VolumeMount{Helper: helper, Build: build, Service: service}, in); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"/cache", "/.eci/nas/only", "/nover", "/m3"}, Opened(mounts)); diff != "" {
+	if diff := cmp.Diff([]string{"/cache", "/.eci/nas/only", "/nover", "/m3", "/.eci/nas/db"}, Opened(mounts)); diff != "" {
 		t.Error(diff)
 	}
 }

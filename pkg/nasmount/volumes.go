@@ -18,12 +18,12 @@ const flexDriver = "alicloud/nas"
 // advise, and the only one of Extreme NAS.
 const defaultVersion = "3"
 
-// openDir is where helper finds a directory that only build mounts, and opens it to
-// whatever uid build has.
+// openDir is where helper finds a directory that only others mount, and opens it to
+// whatever uid they have.
 const openDir = ReservedDir + "/nas/"
 
 // Volumes returns the volumes of the mounts, in order, and the mounts of each
-// container that has some, by container name. The mounts should have been through
+// container that has some, by its name, of services by Service. The mounts should have been through
 // Check and Expand. Those of one server, path and options share a volume, of which
 // each mounts its SubPath; with different paths they are separate volumes, because
 // ECI documents that it makes a missing path, and not that it makes a missing
@@ -55,7 +55,7 @@ func Volumes(mounts []Mount) ([]eci.Volume, map[string][]eci.VolumeMount) {
 }
 
 // Opened lists the directories of helper that it must open to any uid, which are
-// those that a job may write to.
+// those that a job or a service may write to.
 func Opened(mounts []Mount) []string {
 	var dirs []string
 	for _, m := range mounts {
@@ -68,7 +68,7 @@ func Opened(mounts []Mount) []string {
 
 func (m Mount) opened() string {
 	switch {
-	case m.ReadOnly || !slices.Contains(m.in(), Build):
+	case m.ReadOnly || !slices.ContainsFunc(m.in(), func(name string) bool { return name != Helper }):
 		return ""
 	case slices.Contains(m.in(), Helper):
 		return m.MountPath

@@ -67,6 +67,11 @@ func newMounts(cfg *config.Config, job *Job, nas map[string][]eci.VolumeMount) m
 		build:   slices.Concat(common, nas[buildContainer]),
 		service: []eci.VolumeMount{builds},
 	}
+	for _, mount := range nas[nasmount.Service] {
+		if mount.MountPath != cfg.BuildsDir { // which each service has
+			m.service = append(m.service, mount)
+		}
+	}
 	if registrySecret(cfg, job) != nil {
 		m.helper = append(m.helper, eci.VolumeMount{Volume: volumeSecret, MountPath: secretDir})
 		m.build = append(m.build, eci.VolumeMount{Volume: volumeSecret, MountPath: cfg.RegistrySecret.MountPath})
@@ -106,6 +111,9 @@ func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
 	// Else scripts run without the image's entrypoint, and the job's, as on Kubernetes.
 	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
 		build.Command, build.Args = job.Image.Entrypoint, build.Command
+		if err := checkWords(fmt.Sprintf("image %q", image), build.Command, build.Args); err != nil {
+			return eci.Container{}, &BuildError{Message: err.Error()}
+		}
 	}
 	for _, key := range sortedKeys(cfg.Build.Environment) {
 		build.Env = append(build.Env, eci.EnvVar{Name: key, Value: cfg.Build.Environment[key]})

@@ -77,6 +77,8 @@ func TestRequests(t *testing.T) {
 	dind := someJob()
 	dind.Services = []Image{{Name: "docker:dind", Ports: []int{2375, 2376}, Variables: []Variable{{Key: healthPortVariable, Value: "2376"}}},
 		{Name: "registry.example.com/docker-dind:1", Ports: []int{80}}}
+	slotted := someJob()
+	slotted.Slot, slotted.Services = "host-1", []Image{{Name: "postgres:16"}}
 	entrypoint := someJob()
 	entrypoint.variables = map[string]string{"FF_KUBERNETES_HONOR_ENTRYPOINT": "true"}
 	entrypoint.Image.Entrypoint = []string{"/entry", "--quiet"}
@@ -135,6 +137,36 @@ containers = ["build"]
 [capacity]
 ephemeral_storage = 100
 `, withServices},
+		{"service-mounts", smallDriverFile + `[[nas]]
+name = "builds"
+server = "nas-1.ap-northeast-1.nas.aliyuncs.com"
+path = "/builds/{project_id}/{concurrent_id}"
+mount_path = "/builds"
+containers = ["helper", "build", "service"]
+[[nas]]
+name = "data"
+server = "nas-1.ap-northeast-1.nas.aliyuncs.com"
+path = "/data"
+mount_path = "/data"
+options = "vers=4.0,hard"
+containers = ["service"]
+[[volume]]
+name = "certs"
+type = "empty_dir"
+mount_path = "/certs"
+[[volume]]
+name = "conf"
+type = "secret"
+mount_path = "/etc/svc"
+files = { conf = "/etc/eci-executor/conf" }
+containers = ["service"]
+[[volume]]
+name = "models"
+type = "oss"
+mount_path = "/models"
+options = { bucket = "models", url = "oss-ap-northeast-1-internal.aliyuncs.com", ramRole = "ci-oss", otherOpts = "-o allow_other" }
+containers = ["build", "service"]
+`, slotted},
 		{"everything", `region = "ap-northeast-1"
 vswitch_ids = ["vsw-1", "vsw-2"]
 vswitch_strategy = "random"
@@ -213,6 +245,14 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"kept too long", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "61m"} }), "above the maximum of this runner, 1h0m0s"},
 		{"no duration", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "one hour"} }), `"one hour" is no duration`},
 		{"service of no command", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Entrypoint: []string{""}}} }), "has an empty entrypoint and no command"},
+		{"word that is too long", "", job(func(j *Job) {
+			j.Services = []Image{{Name: "redis", Entrypoint: []string{"sh", strings.Repeat("é", 257)}}}
+		}),
+			`service "redis": word 2 of its entrypoint has 257 characters, and ECI takes 256: put the text into a script in the image`},
+		{"too many words", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Command: make([]string, 11)}} }), `service "redis": its command has 11 words, and ECI takes 10`},
+		{"entrypoint that is too long", "", job(func(j *Job) {
+			j.Image.Entrypoint, j.variables = make([]string, 21), map[string]string{"FF_KUBERNETES_HONOR_ENTRYPOINT": "true"}
+		}), `image "maven:3": its entrypoint has 21 words, and ECI takes 20`},
 		{"docker in docker", "", job(func(j *Job) { j.Services = []Image{{Name: "docker:28-dind"}} }), "needs a privileged container, which ECI does not give: build images with kaniko or buildah"},
 		{"docker in docker of a mirror", "", job(func(j *Job) { j.Services = []Image{{Name: "r.example.com:5000/hub/docker:dind-rootless"}} }), "set DOCKER_HOST to a Docker daemon elsewhere"},
 		{"another service is privileged", "[group]\nrequest = { \"Container.4.SecurityContextPrivileged\" = true }",

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
@@ -195,8 +196,12 @@ type mountProblem struct {
 	passing bool
 }
 
+// ossAdvice is for a bucket that can't be mounted, whatever the message is.
+const ossAdvice = "see to it that bucket and url in options of its [[volume]] are right, and that ramRole may use the bucket."
+
 func mountProblems() []mountProblem {
 	return []mountProblem{
+		{regexp.MustCompile(`nosuchbucket`), ossAdvice, false},
 		{regexp.MustCompile(`access denied|permission denied|not permitted`),
 			"allow the addresses of the vSwitches in the permission group of the mount target {server}; paths of Extreme NAS start with /share.", false},
 		{regexp.MustCompile(`no such file or directory`),
@@ -229,28 +234,40 @@ func (s *Stage) mountFailure(group *eci.Group, since func(eci.Event) time.Durati
 			if p.passing && e.Count < 3 && since(e) < patience {
 				return nil
 			}
-			name, server := s.volumeOf(e.Message)
-			return &startError{lasting: !p.passing, event: raw(e), next: strings.ReplaceAll(p.next, "{server}", server),
-				what: fmt.Sprintf("container group %s: %s can't be mounted", group.ID, name)}
+			v := s.volumeOf(e.Message)
+			next := cmp.Or(v.next, strings.ReplaceAll(p.next, "{server}", v.server))
+			return &startError{lasting: !p.passing, event: raw(e), next: next,
+				what: fmt.Sprintf("container group %s: %s can't be mounted", group.ID, v.name)}
 		}
 	}
 	return nil
 }
 
+// failedVolume is one that can't be mounted.
+type failedVolume struct {
+	name, server string
+	next         string // what to do, where it is not what the message suggests for a NAS
+}
+
 // volumeOf finds the [[nas]] or [[volume]] that a message speaks of.
-func (s *Stage) volumeOf(message string) (name, server string) {
+func (s *Stage) volumeOf(message string) failedVolume {
 	for _, m := range s.Config.NAS {
 		volumes, _ := nasmount.Volumes([]nasmount.Mount{m})
 		if strings.Contains(message, `"`+volumes[0].Name+`"`) || strings.Contains(message, m.Server) {
-			return fmt.Sprintf("the NAS directory %s:%s ([[nas]] %s)", m.Server, m.Path, m.Name), m.Server
+			return failedVolume{name: fmt.Sprintf("the NAS directory %s:%s ([[nas]] %s)", m.Server, m.Path, m.Name), server: m.Server}
 		}
 	}
 	for _, v := range s.Config.Volumes {
-		if strings.Contains(message, `"`+volumePrefix+v.Name+`"`) {
-			return fmt.Sprintf("the volume %s ([[volume]] of type %s)", v.Name, v.Type), "of the volume"
+		if !strings.Contains(message, `"`+volumePrefix+v.Name+`"`) {
+			continue
 		}
+		failed := failedVolume{name: fmt.Sprintf("the volume %s ([[volume]] of type %s)", v.Name, v.Type), server: "of the volume"}
+		if v.Type == config.VolumeOSS {
+			failed.next = ossAdvice
+		}
+		return failed
 	}
-	return "a volume", "of the volume"
+	return failedVolume{name: "a volume", server: "of the volume"}
 }
 
 func lastWarning(group *eci.Group) string {

@@ -42,8 +42,8 @@ func (job *Job) ownServices() (n int) {
 }
 
 // setServices adds the job's services. They share the group's network, so every
-// name of theirs is an alias of 127.0.0.1. They mount nothing of ours but the
-// builds directory, as on Kubernetes, and the volumes that name them.
+// name of theirs is an alias of 127.0.0.1. They mount the builds directory, as on
+// Kubernetes, and the volumes that name them, never those of scripts and logs.
 func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, mounts []eci.VolumeMount) error {
 	var names []string
 	containers := serviceNames(job)
@@ -76,6 +76,7 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 			commandErr = fmt.Errorf("service %q has an empty entrypoint and no command: name the command that it is to run", s.Name)
 		}
 	}
+	commandErr = errors.Join(commandErr, checkWords(fmt.Sprintf("service %q", s.Name), command, args))
 	if err := errors.Join(policyErr, sizeErr, userErr, commandErr); err != nil {
 		return eci.Container{}, &BuildError{Message: err.Error()}
 	}

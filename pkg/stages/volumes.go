@@ -5,6 +5,7 @@ import (
 
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci"
+	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
 const (
@@ -40,7 +41,7 @@ func (m *mounts) addVolumes(list []config.Volume) []eci.Volume {
 		if v.In(buildContainer) {
 			m.build = append(m.build, mount)
 		}
-		if v.In(config.ServiceContainers) {
+		if v.In(nasmount.Service) {
 			m.service = append(m.service, mount)
 		}
 		if v.In(helperContainer) || secret || v.Opened() {

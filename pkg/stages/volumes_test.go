@@ -36,7 +36,7 @@ func TestVolumes(t *testing.T) {
 			w.config.Volumes = []config.Volume{
 				{Name: "disk", Type: config.VolumeEmptyDir, MountPath: "/disk", Containers: []string{nasmount.Helper, nasmount.Build}},
 				{Name: "ram", Type: config.VolumeEmptyDir, MountPath: "/ram", Medium: "memory", Containers: []string{nasmount.Build}},
-				{Name: "socket", Type: config.VolumeEmptyDir, MountPath: "/socket", Containers: []string{nasmount.Build, config.ServiceContainers}},
+				{Name: "socket", Type: config.VolumeEmptyDir, MountPath: "/socket", Containers: []string{nasmount.Build, nasmount.Service}},
 			}
 			w.job(t, map[string]any{"image": map[string]any{"name": "user:1"}, "services": []map[string]any{{"name": "user:1", "alias": "db",
 				"entrypoint": []string{"sh", "-c", `until echo "$0" >/socket/said; do sleep 0.05; done 2>/dev/null; [ -e /disk ] || echo alone >/socket/disk; sleep 300`, "service"}}}})
@@ -114,7 +114,7 @@ func TestOSS(t *testing.T) {
 		{"its options are refused", ecitest.Switches{OSSOptionsRefused: true}, ecitest.Faults{}, []string{"InvalidParameter", "ramRole is not known"}},
 		{"the bucket does not exist", ecitest.Switches{}, ecitest.Faults{}, []string{"the volume models ([[volume]] of type oss) can't be mounted", "NoSuchBucket", "correct bucket and url"}},
 		{"another client's words", ecitest.Switches{}, faults(t, `group:mount="MountVolume.SetUp failed for volume \"volume-models\": permission denied"`),
-			[]string{"the volume models ([[volume]] of type oss) can't be mounted", "permission denied"}},
+			[]string{"the volume models ([[volume]] of type oss) can't be mounted", "permission denied", "that ramRole may use the bucket"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := world(t, tt.switches, tt.faults)
