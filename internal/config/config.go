@@ -206,8 +206,9 @@ type Group struct {
 // Allow is what a job may ask for. A maximum of 0 or an empty list means that the
 // job's variable is ignored, with a line in its log.
 type Allow struct {
-	Images              []string `toml:"images"`   // globs
-	Services            []string `toml:"services"` // globs
+	Images              []string `toml:"images"`              // globs
+	Services            []string `toml:"services"`            // globs
+	PrivilegedServices  []string `toml:"privileged_services"` // globs; for an account that ECI has admitted
 	MaxCPU              float64  `toml:"max_cpu"`
 	MaxMemory           Size     `toml:"max_memory"`
 	MaxServices         int      `toml:"max_services"`

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 // strategies are the values of [spot] strategy and of [allow] spot.
@@ -14,6 +16,9 @@ var strategies = [...]string{"none", "as-price-go", "price-limit"}
 func (v *validator) capacity() {
 	c := v.cfg.Capacity
 	v.list("capacity.instance_types", c.InstanceTypes, 5)
+	if _, ok := eci.GPUsOfAll(c.InstanceTypes); !ok {
+		v.add("capacity.instance_types", "has types with GPUs and others, which ECI takes only apart")
+	}
 	v.storage("capacity.ephemeral_storage", c.EphemeralStorage)
 	v.oneOf("capacity.architecture", c.Architecture, "amd64", "arm64")
 }
@@ -145,6 +150,7 @@ func (v *validator) allow() {
 	a := v.cfg.Allow
 	v.globs("allow.images", a.Images)
 	v.globs("allow.services", a.Services)
+	v.globs("allow.privileged_services", a.PrivilegedServices)
 	v.storage("allow.max_ephemeral_storage", a.MaxEphemeralStorage)
 	v.list("allow.instance_types", a.InstanceTypes, 0)
 	v.each("allow.spot", a.Spot, strategies[:]...)

@@ -23,7 +23,7 @@ func Codes() []Code {
 		action  = "Allow the RAM action eci:{action} to the driver's RAM user or role."
 		risk    = "Alibaba Cloud holds the account back for a security check: its owner must pass it in the console."
 		account = "The account itself is restricted: its owner must look at its state in the console."
-		invited = "The account may not use a feature that the request asks for: have it enabled by a ticket, or take it out of [group] request."
+		invited = "The account may not use a feature that the request asks for: have it enabled by a ticket, or take it out of [group] request or [allow] privileged_services."
 		stock   = "The zone has none of this size left: add vSwitches in other zones to vswitch_ids, or other instance types to [capacity] instance_types."
 		size    = "Set a size that ECI has, as the table of vCPU and memory in its documentation shows ([build] cpu and memory, ECI_CPU and ECI_MEMORY)."
 		spot    = "Set strategy = \"none\" in [spot], or a size of at least 2 vCPU."

@@ -149,7 +149,9 @@ func (c Container) params(p Params, prefix string) {
 	p.list(prefix+"Arg", c.Args)
 	p.number(prefix+"Cpu", c.CPU)
 	p.number(prefix+"Memory", c.MemoryGiB)
+	p.integer(prefix+"Gpu", int64(c.GPU))
 	p.list(prefix+"SecurityContext.Capability.Add", c.Capabilities)
+	p.flag(prefix+"SecurityContextPrivileged", c.Privileged)
 	if c.RunAsUser != nil {
 		p[prefix+"SecurityContext.RunAsUser"] = strconv.FormatInt(*c.RunAsUser, 10)
 	}

@@ -70,10 +70,12 @@ type Container struct {
 	HideEnv                bool // EnvironmentVarHide: describe calls leave the values out
 	CPU                    float64
 	MemoryGiB              float64
+	GPU                    int
 	VolumeMounts           []VolumeMount
 	RunAsUser              *int64
 	RunAsGroup             *int64
 	Capabilities           []string // added
+	Privileged             bool     // by invitation of ECI
 	TerminationMessagePath string
 	MessageFromLog         bool // a failed container without a message gives the end of its log
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
 // wish is something that a job may ask for by a variable, within what the driver's
@@ -172,6 +173,9 @@ func takeTypes(to *[]string, value string, allowed []string) error {
 			return fmt.Errorf("names %q, which is not allowed on this runner; allowed are %s", name, strings.Join(allowed, ", "))
 		}
 		types = append(types, name)
+	}
+	if _, ok := eci.GPUsOfAll(types); !ok {
+		return errors.New("names types with GPUs and others, which ECI takes only apart")
 	}
 	*to = types
 	return nil

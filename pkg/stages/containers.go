@@ -108,6 +108,7 @@ func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
 		VolumeMounts:           m.build,
 		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
 	}
+	build.GPU, _ = eci.GPUsOfAll(cfg.Capacity.InstanceTypes) // the file and takeTypes see to it that they go together
 	// Else scripts run without the image's entrypoint, and the job's, as on Kubernetes.
 	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
 		build.Command, build.Args = job.Image.Entrypoint, build.Command

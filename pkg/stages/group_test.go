@@ -90,7 +90,7 @@ func TestRequests(t *testing.T) {
 		{"small", smallDriverFile, someJob()},
 		{"services", smallDriverFile, withServices},
 		{"service-variables", smallDriverFile, variables},
-		{"service-privileged", smallDriverFile + "[group]\nrequest = { \"Container.3.SecurityContextPrivileged\" = true }\n", dind},
+		{"service-privileged", smallDriverFile + "[allow]\nprivileged_services = [\"docker:*dind*\"]\n", dind},
 		{"private-registry", smallDriverFile + "[[registry]]\nserver = \"docker.io\"\nusername = \"operator\"\npassword = \"op-pass\"\n", private},
 		{"mirrors", smallDriverFile + "[pull]\npolicy = [\"always\", \"if-not-present\"]\n" +
 			`mirrors = { "docker.io/" = "mirror.example.com/hub/", "docker.io/library/" = "mirror.example.com/library/", "registry.gitlab.com/" = "mirror.example.com/gitlab/" }`, mirrored},
@@ -103,6 +103,11 @@ architecture = "arm64"
 [spot]
 strategy = "as-price-go"
 duration = 0
+`, someJob()},
+		{"gpu", smallDriverFile + `[capacity]
+instance_types = ["ecs.gn6i-c24g1.12xlarge", "ecs.gn7i-c32g1.16xlarge"]
+[group]
+request = { GpuDriverVersion = "tesla=535" }
 `, someJob()},
 		{"volumes", smallDriverFile + `[build]
 shm_size = "1500MB"
@@ -257,6 +262,8 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"docker in docker of a mirror", "", job(func(j *Job) { j.Services = []Image{{Name: "r.example.com:5000/hub/docker:dind-rootless"}} }), "set DOCKER_HOST to a Docker daemon elsewhere"},
 		{"another service is privileged", "[group]\nrequest = { \"Container.4.SecurityContextPrivileged\" = true }",
 			job(func(j *Job) { j.Services = []Image{{Name: "docker:dind"}, {Name: "redis"}} }), "needs a privileged container"},
+		{"another image is privileged", "[allow]\nprivileged_services = [\"docker:28-dind\"]",
+			job(func(j *Job) { j.Services = []Image{{Name: "docker:dind"}} }), "needs a privileged container"},
 		{"one port of two services", "", job(func(j *Job) {
 			j.Services = []Image{{Name: "redis", Aliases: []string{"cache"}, Ports: []int{80, 6379}}, own("pg", healthPortVariable, "6379")}
 		}), `the services cache ("redis") and svc-1 ("pg") both declare port 6379`},

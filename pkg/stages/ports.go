@@ -19,7 +19,7 @@ func checkServices(cfg *config.Config, job *Job) error {
 	holders := map[int]int{} // port: the service that has it
 	names := serviceNames(job)
 	for i, s := range job.Services {
-		if isDind(s.Name) && !privileged(cfg, i) {
+		if isDind(s.Name) && !privileged(cfg, s, i) {
 			return buildErrorf("service %q needs a privileged container, which ECI does not give: build images with kaniko or buildah, which need no daemon, "+
 				"or set DOCKER_HOST to a Docker daemon elsewhere and leave the service out", s.Name)
 		}
@@ -80,10 +80,10 @@ func isDind(image string) bool {
 	return ok && path[strings.LastIndexByte(path, '/')+1:] == "docker" && strings.Contains("-"+tagged.Tag()+"-", "-dind-")
 }
 
-// privileged tells whether [group] request makes a service's container privileged,
-// for an account that may.
-func privileged(cfg *config.Config, service int) bool {
-	value := cfg.Group.Request[fmt.Sprintf("Container.%d.SecurityContextPrivileged", service+3)] // behind helper and build
-	on, err := strconv.ParseBool(value)
-	return err == nil && on
+// privileged tells whether the driver's file makes the i-th service privileged, for an
+// account that may: by its image, or by a raw parameter of the request.
+func privileged(cfg *config.Config, service Image, i int) bool {
+	raw := cfg.Group.Request[fmt.Sprintf("Container.%d.SecurityContextPrivileged", i+3)] // behind helper and build
+	on, err := strconv.ParseBool(raw)
+	return allowed(cfg.Allow.PrivilegedServices, service.Name) || err == nil && on
 }

@@ -85,7 +85,7 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 		Command: command, Args: args,
 		Env: serviceEnv(job, s), HideEnv: true,
 		CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
-		RunAsUser: uid, RunAsGroup: gid,
+		RunAsUser: uid, RunAsGroup: gid, Privileged: allowed(cfg.Allow.PrivilegedServices, s.Name),
 	}, nil
 }
 

@@ -121,8 +121,13 @@ exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPo
 	return s
 }
 
+// mayNot is a script that says so where a container is not privileged.
+func mayNot(who string) string {
+	return "mount -t tmpfs x /tmp 2>/dev/null || echo " + who + " may not"
+}
+
 // The driver's file makes a service privileged where the account is admitted to it, the
-// job's build is not, and says what is missing where it is not admitted.
+// rest of the job is not, and says what is missing where it is not admitted.
 func TestPrivilegedService(t *testing.T) {
 	for _, admitted := range []bool{true, false} {
 		t.Run(fmt.Sprintf("admitted %v", admitted), func(t *testing.T) {
@@ -132,19 +137,20 @@ func TestPrivilegedService(t *testing.T) {
 				t.Fatal(err)
 			}
 			w := newWorld(t, ecitest.Options{Privileged: admitted, Images: map[string]ecitest.Image{"docker:28-dind": image}})
-			w.config.Group.Request = map[string]string{"Container.3.SecurityContextPrivileged": "true"}
-			w.job(t, map[string]any{"services": []map[string]any{dind()}})
+			w.config.Allow.PrivilegedServices = []string{"docker:*-dind"}
+			w.job(t, map[string]any{"services": []map[string]any{service("other", mayNot("other")+"; sleep 600", nil), dind()}})
 			out, err := w.prepare(t)
 			if !admitted {
-				wantError(t, err, "FeatureAccessRestricted", "have it enabled by a ticket, or take it out of [group] request")
+				wantError(t, err, "FeatureAccessRestricted", "have it enabled by a ticket, or take it out of [group] request or [allow] privileged_services")
 				w.wantSystemFailure(t, err)
 			} else if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			} else {
-				log, err := w.run(t, "step_script", `bash -c 'cat </dev/tcp/docker/2375'; mount -t tmpfs x /tmp 2>/dev/null || echo "build may not"`)
+				log, err := w.run(t, "step_script", "bash -c 'cat </dev/tcp/docker/2375'; "+mayNot("build"))
 				if want := "daemon\nbuild may not\n"; err != nil || !strings.HasSuffix(log, want) {
 					t.Errorf("log %q, %v, want %q at its end", log, err, want)
 				}
+				w.serviceLog(t, "other", "other may not\n")
 			}
 			w.mustCleanup(t)
 		})

@@ -72,6 +72,9 @@ func (s *story) request(spec eci.GroupSpec) {
 	line := fmt.Sprintf("Asked for: %g vCPU, %g GiB, %s", spec.CPU, spec.MemoryGiB, billing(spec))
 	if len(spec.InstanceTypes) > 0 {
 		line += "; of type " + strings.Join(spec.InstanceTypes, ", ")
+		if gpus, _ := eci.GPUsOfAll(spec.InstanceTypes); gpus > 0 {
+			line += fmt.Sprintf(" (GPUs of build: %d)", gpus)
+		}
 	}
 	if spec.EphemeralStorageGiB > 0 {
 		line += fmt.Sprintf("; %d GiB more of disk", spec.EphemeralStorageGiB)

@@ -12,15 +12,15 @@ func createContainerGroupAction() action {
 	return action{
 		perMinute: 1000, serve: (*Server).createContainerGroup,
 		params: groupParams + containerParams + volumeParams,
-		refused: `InitContainer.N. Container.N.LivenessProbe. Container.N.ReadinessProbe. Container.N.Lifecycle Container.N.Gpu
-			Container.N.SecurityContext.ReadOnlyRootFilesystem GpuDriverVersion CpuOptionsNuma DataCache FixedIp
+		refused: `InitContainer.N. Container.N.LivenessProbe. Container.N.ReadinessProbe. Container.N.Lifecycle
+			Container.N.SecurityContext.ReadOnlyRootFilesystem CpuOptionsNuma DataCache FixedIp
 			PrivateIpAddress Volume.N.DiskVolume. Volume.N.HostPathVolume. Arn.N. VkClientVersion`,
 	}
 }
 
 // groupParams are the parameters of the group itself. Accepted without an effect
 // that a container could see: those of EIPs, bandwidth and IPv6, NTP servers, the
-// core pattern, the resource view, CPU options and sysctls.
+// core pattern, the resource view, CPU options, the GPU driver and sysctls.
 const groupParams = `ZoneId VSwitchId SecurityGroupId ScheduleStrategy ContainerGroupName RestartPolicy Cpu Memory
 	InstanceType SpotStrategy SpotPriceLimit SpotDuration StrictSpot EipInstanceId AutoCreateEip EipBandwidth EipISP
 	EipCommonBandwidthPackage Tag.N.Key Tag.N.Value ResourceGroupId RamRoleName ClientToken ActiveDeadlineSeconds
@@ -31,7 +31,7 @@ const groupParams = `ZoneId VSwitchId SecurityGroupId ScheduleStrategy Container
 	HostAliase.N.Ip HostAliase.N.Hostname.N HostName DnsPolicy DnsConfig.NameServer.N DnsConfig.Search.N
 	DnsConfig.Option.N.Name DnsConfig.Option.N.Value NtpServer.N ShareProcessNamespace CorePattern ContainerResourceView
 	SecurityContext.Sysctl.N.Name SecurityContext.Sysctl.N.Value HostSecurityContext.Sysctl.N.Name
-	HostSecurityContext.Sysctl.N.Value CpuArchitecture ComputeCategory.N CpuOptionsCore CpuOptionsThreadsPerCore OsType
+	HostSecurityContext.Sysctl.N.Value CpuArchitecture ComputeCategory.N CpuOptionsCore CpuOptionsThreadsPerCore OsType GpuDriverVersion
 	IngressBandwidth EgressBandwidth Ipv6AddressCount Ipv6GatewayBandwidth Ipv6GatewayBandwidthEnable
 	OverheadReservationOption.EnableOverheadReservation DryRun SlsEnable `
 

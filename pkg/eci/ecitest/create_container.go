@@ -8,7 +8,7 @@ import (
 )
 
 const containerParams = `Container.N.Name Container.N.Image Container.N.ImagePullPolicy Container.N.Command.N Container.N.Arg.N
-	Container.N.WorkingDir Container.N.Cpu Container.N.Memory Container.N.Stdin Container.N.StdinOnce Container.N.Tty
+	Container.N.WorkingDir Container.N.Cpu Container.N.Memory Container.N.Gpu Container.N.Stdin Container.N.StdinOnce Container.N.Tty
 	Container.N.EnvironmentVar.N.Key Container.N.EnvironmentVar.N.Value
 	Container.N.EnvironmentVar.N.FieldRef.FieldPath Container.N.EnvironmentVarHide
 	Container.N.VolumeMount.N.Name Container.N.VolumeMount.N.MountPath Container.N.VolumeMount.N.SubPath
@@ -28,7 +28,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 			Env:        p.env(prefix, s.opts.Switches.LongEnvAllowed),
 			HideEnv:    p.boolean(prefix+".EnvironmentVarHide", false),
 			Ports:      p.ports(prefix),
-			CPU:        p.float(prefix + ".Cpu"), MemoryGiB: p.float(prefix + ".Memory"),
+			CPU:        p.float(prefix + ".Cpu"), MemoryGiB: p.float(prefix + ".Memory"), GPU: int(p.integer(prefix+".Gpu", 0, 0, maxInt32)),
 			User: p.id(prefix + ".SecurityContext.RunAsUser"), Group: p.id(prefix + ".SecurityContextRunAsGroup"),
 			Capabilities: p.capabilities(prefix),
 			Stdin:        p.boolean(prefix+".Stdin", false), StdinOnce: p.boolean(prefix+".StdinOnce", false),

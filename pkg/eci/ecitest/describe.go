@@ -265,7 +265,7 @@ func (c *container) describe() map[string]any {
 	}
 	d := map[string]any{
 		"Name": c.spec.Name, "Image": c.spec.Image, "ImagePullPolicy": c.spec.PullPolicy, "WorkingDir": c.spec.WorkingDir,
-		"Cpu": c.spec.CPU, "Memory": c.spec.MemoryGiB, "Commands": c.spec.Command, "Args": c.spec.Args,
+		"Cpu": c.spec.CPU, "Memory": c.spec.MemoryGiB, "Gpu": c.spec.GPU, "Commands": c.spec.Command, "Args": c.spec.Args,
 		"Stdin": c.spec.Stdin, "StdinOnce": c.spec.StdinOnce, "Tty": c.spec.TTY, "Ports": ports,
 		"EnvironmentVars": env, "VolumeMounts": mounts, "Ready": c.current.State == "Running", "RestartCount": c.restarts,
 		"SecurityContext": c.describeSecurity(), "CurrentState": c.describeState(c.current),

@@ -12,6 +12,7 @@ type size struct {
 	cpu, memory float64
 	named       bool // by InstanceType
 	arm         bool
+	gpus        int
 }
 
 var (
@@ -83,6 +84,23 @@ func ecsShape(name string) (size, bool) {
 	return size{name: name, cpu: cpu, memory: cpu * ratio, named: true, arm: arm}, true
 }
 
+// gpuShapes are a few of ECS's types with GPUs, as its table of them has them.
+func gpuShapes() map[string]size {
+	shapes := map[string]size{}
+	for _, s := range []size{
+		{name: "ecs.gn6i-c4g1.xlarge", cpu: 4, memory: 15, gpus: 1},
+		{name: "ecs.gn6i-c8g1.2xlarge", cpu: 8, memory: 31, gpus: 1},
+		{name: "ecs.gn6i-c24g1.12xlarge", cpu: 48, memory: 186, gpus: 2},
+		{name: "ecs.gn6v-c8g1.8xlarge", cpu: 32, memory: 128, gpus: 4},
+		{name: "ecs.gn7i-c16g1.4xlarge", cpu: 16, memory: 60, gpus: 1},
+		{name: "ecs.gn8is-2x.8xlarge", cpu: 32, memory: 256, gpus: 2},
+	} {
+		s.named = true
+		shapes[s.name] = s
+	}
+	return shapes
+}
+
 // instanceTypes reads InstanceType: sizes such as 2-4Gi, rounded up, and ECS types.
 func (p *params) instanceTypes(names []string, architecture string) []size {
 	var sizes []size
@@ -98,7 +116,10 @@ func (p *params) instanceTypes(names []string, architecture string) []size {
 			sizes = append(sizes, rounded)
 			continue
 		}
-		shape, ok := ecsShape(name)
+		shape, ok := gpuShapes()[name]
+		if !ok {
+			shape, ok = ecsShape(name)
+		}
 		switch {
 		case !ok:
 			p.fail("InvalidInstanceTypeForEciBuy", "Sales of the instance type %s is not supported in eci.", name)
@@ -108,6 +129,25 @@ func (p *params) instanceTypes(names []string, architecture string) []size {
 		sizes = append(sizes, shape)
 	}
 	return sizes
+}
+
+// gpus checks what containers ask for: they share the instance's GPUs, and a type with
+// GPUs takes some container that has them.
+func (p *params) gpus(sizes []size, containers []containerSpec) {
+	most := 0
+	for _, c := range containers {
+		most = max(most, c.GPU)
+	}
+	for _, s := range sizes {
+		switch {
+		case (s.gpus > 0) != (sizes[0].gpus > 0):
+			p.fail("InvalidParameter", "InstanceType has types with GPUs and others")
+		case most > s.gpus:
+			p.fail("InvalidParameter", "a container asks for %d GPUs, and the instance type %s has %d", most, s.name, s.gpus)
+		case most == 0 && s.gpus > 0:
+			p.fail("InvalidParameter", "the instance type %s has GPUs, and no container asks for any", s.name)
+		}
+	}
 }
 
 // sizes settles what the group may become: the sizes that InstanceType names, in
@@ -124,7 +164,9 @@ func (p *params) sizes(g *groupSpec, cpu, memory float64, architecture string) [
 		p.fail("InvalidParameter.CPU.Memory", "the containers' %g vCPU and %g GiB exceed the group's %g and %g", sumCPU, sumMemory, cpu, memory)
 	}
 	if types := p.commas("InstanceType", maxInstanceType); len(types) > 0 {
-		return p.instanceTypes(types, architecture)
+		sizes := p.instanceTypes(types, architecture)
+		p.gpus(sizes, g.Containers)
+		return sizes
 	}
 	if cpu == 0 && memory == 0 {
 		cpu, memory = sumCPU, sumMemory
@@ -136,6 +178,7 @@ func (p *params) sizes(g *groupSpec, cpu, memory float64, architecture string) [
 	if !ok {
 		p.fail("InvalidParameter.CPU.Memory", "no size holds %g vCPU and %g GiB", cpu, memory)
 	}
+	p.gpus([]size{rounded}, g.Containers)
 	return []size{rounded}
 }
 

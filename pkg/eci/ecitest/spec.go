@@ -59,7 +59,8 @@ type containerSpec struct {
 	HideEnv                bool
 	Ports                  []portSpec
 	CPU, MemoryGiB         float64 // 0 = the group's
-	User, Group            string  // uid, "" = the image's; gid, "" = the user's
+	GPU                    int
+	User, Group            string // uid, "" = the image's; gid, "" = the user's
 	Capabilities           []string
 	Privileged             bool
 	Stdin, StdinOnce, TTY  bool // shown alone
