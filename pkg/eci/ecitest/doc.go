@@ -17,7 +17,7 @@
 // alicloud/oss volumes, with directories for NAS and buckets that outlive groups and
 // servers; exec over a
 // WebSocket with single-use addresses and channel bytes, and Sync; the log of
-// PID 1; limits of CPU and memory where this machine's cgroups can be written, kills
+// PID 1, and what the log agent collects for Log Service (Server.Collected); limits of CPU and memory where this machine's cgroups can be written, kills
 // for memory, capabilities, the system's ports; images from OCI layouts and registries (Options.Layouts, Options.Pull),
 // with their USER, ENTRYPOINT, CMD, WORKDIR, ENV and STOPSIGNAL as under a kubelet,
 // pull policies, pull credentials and the words of failed pulls; image caches,

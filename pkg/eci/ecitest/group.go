@@ -350,6 +350,7 @@ func (g *group) tearDown() {
 	if apart != nil {
 		err = errors.Join(err, apart.Close())
 	}
+	g.collect()
 	if err = errors.Join(err, sweepVolumes(g.volumeDir())); err != nil && !errors.Is(err, os.ErrNotExist) {
 		g.s.opts.Log("ecitest: tear down %s: %v", g.id, err)
 	}

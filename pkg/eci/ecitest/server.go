@@ -104,6 +104,8 @@ type Server struct {
 	execs    int            // exec addresses given out so far
 	made     int            // groups so far
 	sockets  map[string]int // open exec sockets by group
+
+	collected map[[2]string][]Collected // by project and logstore
 }
 
 // Start sweeps what an earlier server left in opts.Dir and serves until Close.
@@ -146,7 +148,7 @@ func Start(opts Options) (*Server, error) {
 		opts: opts, host: host, sources: sources, addr: l.Addr().String(), faults: newDecider(opts.Faults),
 		actions: allActions(), stock: opts.Stock, recent: map[string][]time.Time{},
 		groups: map[string]*group{}, tokens: map[string]*outcome{},
-		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{},
+		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{}, collected: map[[2]string][]Collected{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	mux := http.NewServeMux()
