@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/eci-executor/eci-executor/internal/config"
@@ -77,11 +76,9 @@ func newApp(p process, env stages.Env) *cli.App {
 		Writer:               p.stdout,
 		ErrWriter:            p.stderr,
 		ExitErrHandler:       func(*cli.Context, error) {}, // run decides on the exit status
-		Flags: []cli.Flag{
+		Flags: append(logFlags(),
 			&cli.StringFlag{Name: "config", Usage: "the driver's `FILE`", EnvVars: []string{"ECI_EXECUTOR_CONFIG"}, Value: config.DefaultPath},
-			&cli.StringFlag{Name: "log-level", Usage: "what the driver logs to stderr, beside the job's log: debug, info, warning, error", DefaultText: "error; info in cleanup, whose stderr is the runner's log"},
-			&cli.StringFlag{Name: "log-format", Usage: "text or json", Value: "text"},
-		},
+		),
 		DisableSliceFlagSeparator: true, // a fault of sim holds commas
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return err },
 	}
@@ -91,9 +88,11 @@ func newApp(p process, env stages.Env) *cli.App {
 		commands.check(), commands.ps(), commands.logs(), commands.shell(), commands.reap(), commands.imageCache(), commands.demo(), commands.sim(), commands.completion(), commands.man(), commands.version(), commands.relay(),
 	}
 	for _, c := range app.Commands {
-		c.OnUsageError = app.OnUsageError
-		for _, sub := range c.Subcommands {
-			sub.OnUsageError = app.OnUsageError
+		for _, c := range append(c.Subcommands, c) {
+			c.OnUsageError = app.OnUsageError
+			if c.Action != nil {
+				c.Action = commands.guard(c.Action)
+			}
 		}
 	}
 	app.Action = func(c *cli.Context) error {
@@ -109,31 +108,4 @@ func newApp(p process, env stages.Env) *cli.App {
 type commands struct {
 	process
 	env stages.Env
-}
-
-func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
-	logger := logrus.New()
-	logger.SetOutput(c.stderr)
-	text := ctx.String("log-level")
-	switch {
-	case text != "":
-	case ctx.Command.Name == "cleanup":
-		text = "info" // the final figures
-	default:
-		text = "error"
-	}
-	level, err := logrus.ParseLevel(text)
-	if err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
-	}
-	logger.SetLevel(level)
-	switch format := ctx.String("log-format"); format {
-	case "text":
-		logger.SetFormatter(&logrus.TextFormatter{FullTimestamp: true})
-	case "json":
-		logger.SetFormatter(&logrus.JSONFormatter{})
-	default:
-		return nil, fmt.Errorf("--log-format %q: must be text or json", format)
-	}
-	return logger, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -27,11 +28,20 @@ func (c commands) reap() *cli.Command {
 			if d := ctx.Duration("older-than"); d < 0 {
 				return fmt.Errorf("--older-than %s: must not be negative", d)
 			}
-			cfg, client, err := c.account(ctx)
+			cfg, err := config.Load(ctx.String("config"))
 			if err != nil {
 				return err
 			}
-			reaper := stages.Reaper{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout}
+			logger, err := c.logger(ctx)
+			if err != nil {
+				return err
+			}
+			counted := newMetrics(cfg)
+			client, err := newObservedClient(cfg, observer{logger.WithField("stage", "reap"), counted})
+			if err != nil {
+				return err
+			}
+			reaper := stages.Reaper{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, Metrics: counted}
 			return reaper.Reap(ctx.Context, stages.ReapOptions{
 				DryRun: ctx.Bool("dry-run"), OlderThan: ctx.Duration("older-than"), Runner: ctx.String("runner")})
 		},

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
 
 	"github.com/eci-executor/eci-executor/internal/config"
@@ -41,14 +43,10 @@ func (c commands) prepare() *cli.Command {
 		Flags: []cli.Flag{jobFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "only print the request that would be sent, secrets masked; no call is made, no state is kept"}},
 		Action: func(ctx *cli.Context) error {
-			s, err := c.stage(ctx)
-			if err != nil {
-				return err
-			}
 			if ctx.Bool("dry-run") {
-				return s.DryRun()
+				return c.dryRun(ctx)
 			}
-			return s.Prepare(ctx.Context)
+			return c.staged(ctx, "prepare", func(ctx context.Context, s *stages.Stage) error { return s.Prepare(ctx) })
 		},
 	}
 }
@@ -67,11 +65,8 @@ func (c commands) run() *cli.Command {
 			if ctx.NArg() != 2 {
 				return fmt.Errorf("run takes two arguments, SCRIPT and STAGE, and was given %d", ctx.NArg())
 			}
-			s, err := c.stage(ctx)
-			if err != nil {
-				return err
-			}
-			return s.Run(ctx.Context, ctx.Args().Get(0), ctx.Args().Get(1))
+			script, subStage := ctx.Args().Get(0), ctx.Args().Get(1)
+			return c.staged(ctx, subStage, func(ctx context.Context, s *stages.Stage) error { return s.Run(ctx, script, subStage) })
 		},
 	}
 }
@@ -83,22 +78,27 @@ func (c commands) cleanup() *cli.Command {
 		Description: stageDoc + "Deletes every group of the attempt; nothing to delete is a success.",
 		Flags:       []cli.Flag{jobFlag()},
 		Action: func(ctx *cli.Context) error {
-			s, err := c.stage(ctx)
-			if err != nil {
-				return err
-			}
-			return s.Cleanup(ctx.Context)
+			return c.staged(ctx, "cleanup", func(ctx context.Context, s *stages.Stage) error { return s.Cleanup(ctx) })
 		},
 	}
 }
 
-// stage reads the driver's file and the job, each mistake told, and makes what
-// prepare, run and cleanup work with. No API call is made here.
-func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
+// dryRun prints what prepare would ask for. It counts nothing.
+func (c commands) dryRun(ctx *cli.Context) error {
 	logger, err := c.logger(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	s, err := c.stage(ctx, logger, "prepare")
+	if err != nil {
+		return err
+	}
+	return s.DryRun()
+}
+
+// stage reads the driver's file and the job, each mistake told, and makes what
+// prepare, run and cleanup work with. No API call is made here.
+func (c commands) stage(ctx *cli.Context, logger *logrus.Logger, name string) (*stages.Stage, error) {
 	env := c.env
 	if file := ctx.String("job"); file != "" {
 		env.JobResponseFile = file
@@ -109,13 +109,15 @@ func (c commands) stage(ctx *cli.Context) (*stages.Stage, error) {
 		return nil, err
 	}
 	job.AddServices(cfg)
-	client, err := newClient(cfg)
+	counted := newMetrics(cfg)
+	log := logger.WithFields(job.LogFields()).WithField("stage", name)
+	client, err := newObservedClient(cfg, observer{log, counted})
 	if err != nil {
 		return nil, err
 	}
 	s := &stages.Stage{
 		Config: cfg, Job: job, Clock: stages.SystemClock{},
-		Stdout: c.stdout, Stderr: c.stderr, Logger: logger, Remote: remote.DefaultSettings(),
+		Stdout: c.stdout, Stderr: c.stderr, Logger: log, Remote: remote.DefaultSettings(), Metrics: counted,
 		Relay: "/proc/self/exe",
 	}
 	s.API = s.Paced(client)
@@ -133,7 +135,9 @@ func (c commands) account(ctx *cli.Context) (*config.Config, *eci.Client, error)
 	return cfg, client, err
 }
 
-func newClient(cfg *config.Config) (*eci.Client, error) {
+func newClient(cfg *config.Config) (*eci.Client, error) { return newObservedClient(cfg, nil) }
+
+func newObservedClient(cfg *config.Config, o eci.Observer) (*eci.Client, error) {
 	return eci.New(eci.Options{
 		Region:   cfg.Region,
 		Endpoint: cfg.EndpointURL(),
@@ -142,6 +146,7 @@ func newClient(cfg *config.Config) (*eci.Client, error) {
 			SecurityToken: string(cfg.Credentials.SecurityToken), ECSRAMRole: cfg.Credentials.ECSRAMRole,
 		},
 		CallTimeout: cfg.Timeouts.Call,
+		Observer:    o,
 		UserAgent:   "eci-executor/" + version(),
 	})
 }

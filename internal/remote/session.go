@@ -48,6 +48,7 @@ type Session struct {
 	Notices  io.Writer // lines for the job's author between the log's
 	Settings Settings
 	Logger   logrus.FieldLogger
+	Lost     func() // is told of each connection that was lost, if it is not nil
 }
 
 // ErrStopped is returned when the context ended: the script's container then
@@ -85,6 +86,9 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 		var lost *lostError
 		if !errors.As(err, &lost) {
 			return result, err
+		}
+		if r.Lost != nil {
+			r.Lost()
 		}
 		if r.borrowed { // which says nothing about the group
 			r.Logger.WithError(err).WithFields(logrus.Fields{"run": r.id, "offset": r.offset}).Info("shared exec lost, opening one of the stage's own")

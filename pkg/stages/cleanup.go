@@ -41,6 +41,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		r.Params = nil
 		return r
 	})
+	s.group = record.GroupID
 	deleted, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)

@@ -183,6 +183,6 @@ func (s *Stage) logCost(record *Record, end time.Time, first bool) {
 	}
 	s.Logger.WithFields(fields).Info("container group's cost")
 	if first {
-		s.Count(c, spent)
+		s.countCost(c, spent)
 	}
 }

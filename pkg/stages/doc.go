@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/metrics"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
@@ -59,8 +60,12 @@ type Stage struct {
 	Clock  Clock
 	Stdout io.Writer // the job's log in prepare and run, the runner's in cleanup
 	Stderr io.Writer
-	Logger logrus.FieldLogger // the driver's own log
+	Logger logrus.FieldLogger // the operator's log
 	Remote remote.Settings
 	Rates  func(action string) Rate // of this host's calls; nil = HostRate
 	Relay  string                   // program that is relay.Command for [exec] shared_connection; "" = none is shared
+
+	Metrics *metrics.Recorder // nil counts nothing
+
+	group string // the attempt's container group, once it is known here
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 )
 
 // Job is what the stages know of a job, read once from JOB_RESPONSE_FILE and the
@@ -64,6 +66,12 @@ type Variable struct {
 
 // Credential is a registry login that GitLab gave the job.
 type Credential struct{ Server, Username, Password string }
+
+// LogFields are what tells a job's lines in the operator's log from those of others.
+func (j *Job) LogFields() logrus.Fields {
+	return logrus.Fields{"job": j.ID, "project": j.ProjectID, "project_path": j.ProjectPath, "pipeline": j.PipelineID,
+		"runner": j.RunnerID, "attempt": j.Attempt}
+}
 
 // response is JOB_RESPONSE_FILE, decoded leniently: GitLab adds fields, and the
 // runner's own type does not decode what it writes (custom-executor.md, 2).

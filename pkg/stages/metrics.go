@@ -1,79 +1,91 @@
 package stages
 
 import (
+	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
-	"strconv"
+	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/internal/metrics"
+	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// tally is what the container groups of this host have cost so far, over all processes
-// of the driver: metrics.json in state_dir, from which each writes the textfile anew.
-// Groups that nobody cleaned up are not in it.
-type tally struct {
-	Groups  map[string]float64 `json:"groups"`  // by spot, "true" or "false"
-	Seconds map[string]float64 `json:"seconds"` // billed, by the same
-	Cost    map[string]float64 `json:"cost"`    // by currency, as far as ECI has told
+// Ended writes down how a stage ended: a line in the operator's log, and what was
+// counted meanwhile for [metrics] textfile. name is prepare, cleanup or the sub-stage of
+// run, err what the stage returned. What fails here fails no job.
+func (s *Stage) Ended(ctx context.Context, name string, took time.Duration, err error) {
+	outcome := outcomeOf(ctx, err)
+	log := s.Logger.WithFields(logrus.Fields{"stage": name, "outcome": outcome, "seconds": took.Seconds()})
+	if s.group != "" {
+		log = log.WithField("group", s.group)
+	}
+	switch outcome {
+	case metrics.Success:
+		log.Info("stage has ended")
+	case metrics.SystemFailure:
+		log.WithError(err).Error("stage has ended")
+	default:
+		log.WithError(err).Info("stage has ended")
+	}
+	attempt := fileName(s.Job) + "-a" + s.Job.Attempt
+	switch {
+	case name == "prepare":
+		s.Metrics.Observe(metrics.Prepare, took, string(outcome))
+		s.Metrics.Stage(attempt, name, outcome, s.Clock.Now())
+	case name == "cleanup":
+		s.Metrics.Over(attempt)
+	case decides(name):
+		s.Metrics.Stage(attempt, name, outcome, s.Clock.Now())
+	}
+	s.flush()
 }
 
-// Count adds a group that ends to the tally, where [metrics] textfile wants one. What
-// fails there fails no job.
-func (s *Stage) Count(c *Cost, seconds float64) {
-	if s.Config.Metrics.Textfile == "" || c == nil {
-		return
-	}
-	if err := s.store().tally(s.Config.Metrics.Textfile, c, seconds); err != nil {
+func (s *Stage) flush() {
+	if err := s.Metrics.Flush(s.Config.StateDir, s.Config.Metrics.Textfile, s.Clock.Now()); err != nil {
 		s.Logger.WithError(err).Warn("writing [metrics] textfile")
 	}
 }
 
-func (s store) tally(textfile string, c *Cost, seconds float64) error {
-	release, err := s.lockDir()
-	defer release()
-	if err != nil {
-		return err
+// decides tells whether a sub-stage can fail its job: what comes after the job's own
+// scripts because they failed can't, nor can after_script.
+func decides(subStage string) bool {
+	switch subStage {
+	case "after_script", "archive_cache_on_failure", "upload_artifacts_on_failure", "cleanup_file_variables":
+		return false
 	}
-	path := filepath.Join(s.dir, "metrics.json")
-	var t tally
-	_, damaged := load(path, &t)
-	if damaged != nil || t.Groups == nil {
-		t = tally{map[string]float64{}, map[string]float64{}, map[string]float64{}} // begun anew, as a counter may be
-	}
-	spot := strconv.FormatBool(c.Spot)
-	t.Groups[spot]++
-	t.Seconds[spot] += seconds
-	if c.PerSecond > 0 {
-		t.Cost[c.Currency] += c.PerSecond * seconds
-	}
-	if err := write(path, t); err != nil {
-		return errors.Join(damaged, err)
-	}
-	return errors.Join(damaged, t.expose(textfile))
+	return true
 }
 
-// expose writes the textfile in Prometheus' format: the old one or the new one, whole.
-func (t tally) expose(textfile string) error {
-	registry := prometheus.NewRegistry()
-	for _, m := range []struct {
-		name, help, label string
-		values            map[string]float64
-	}{
-		{"eci_executor_container_groups_total", "Container groups of jobs that have ended.", "spot", t.Groups},
-		{"eci_executor_container_group_seconds_total", "Seconds for which they were billed.", "spot", t.Seconds},
-		{"eci_executor_cost_total", "What they cost, by the prices that ECI told; no bill.", "currency", t.Cost},
-	} {
-		counter := prometheus.NewCounterVec(prometheus.CounterOpts{Name: m.name, Help: m.help}, []string{m.label})
-		for value, n := range m.values {
-			counter.WithLabelValues(value).Add(n)
-		}
-		if err := registry.Register(counter); err != nil {
-			return fmt.Errorf("counting for [metrics] textfile: %w", err)
-		}
+// outcomeOf is how a stage ended that was called with ctx, which ends by the runner's
+// signal alone.
+func outcomeOf(ctx context.Context, err error) metrics.Outcome {
+	var build *BuildError
+	switch {
+	case err == nil:
+		return metrics.Success
+	case ctx.Err() != nil:
+		return metrics.Cancelled
+	case errors.As(err, &build):
+		return metrics.BuildFailure
 	}
-	if err := prometheus.WriteToTextfile(textfile, registry); err != nil {
-		return fmt.Errorf("writing [metrics] textfile: %w; its directory must be there, and writable for the runner's user", err)
+	return metrics.SystemFailure
+}
+
+// countCost counts a container group that ends.
+func (s *Stage) countCost(c *Cost, seconds float64) {
+	spot := map[bool]string{true: "true", false: "false"}[c.Spot]
+	s.Metrics.Add(metrics.Groups, 1, spot)
+	s.Metrics.Add(metrics.GroupSeconds, seconds, spot)
+	if c.PerSecond > 0 {
+		s.Metrics.Add(metrics.Cost, c.PerSecond*seconds, c.Currency)
 	}
-	return nil
+}
+
+// countPhases counts how long a group all of whose containers were started took from
+// phase to phase.
+func (s *Stage) countPhases(group *eci.Group) {
+	for _, p := range phasesOf(group) {
+		s.Metrics.Observe(metrics.PreparePhase, p.took, p.name)
+	}
 }

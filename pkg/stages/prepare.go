@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/metrics"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -48,8 +49,10 @@ func (s *Stage) Prepare(ctx context.Context) error {
 		return s.prepareFailed(ctx, note, err)
 	}
 	tale.ready(group)
+	s.Metrics.Observe(metrics.PreparePhase, tale.created, "create")
 	s.holdExec(ctx)
 	if ready(group) {
+		s.countPhases(group)
 		s.tellServicesOf(ctx, group)
 	}
 	return nil
@@ -104,6 +107,8 @@ func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group,
 		record, err := s.create(ctx, c.spec, again)
 		if err == nil {
 			tale.accepted(record.GroupID)
+			s.group = record.GroupID
+			s.Logger.WithField("group", s.group).Info("container group was accepted")
 			prices.ask(ctx, c.spec, c.spec.CPU, c.spec.MemoryGiB)
 			var group *eci.Group
 			if group, err = s.awaitRunning(ctx, record, c, tale, prices); err == nil {

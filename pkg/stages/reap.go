@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/metrics"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -19,6 +20,8 @@ type Reaper struct {
 	API    API
 	Clock  Clock // of this host: for state_dir alone, never for the age of a group
 	Stdout io.Writer
+
+	Metrics *metrics.Recorder // nil counts nothing
 }
 
 // ReapOptions narrow what a Reaper deletes.
@@ -63,7 +66,26 @@ func (r *Reaper) Reap(ctx context.Context, o ReapOptions) error {
 	if err := run.print(); err != nil {
 		run.failed(err)
 	}
+	run.count()
 	return errors.Join(run.errs...)
+}
+
+// count writes for [metrics] textfile what became of the groups.
+func (r *reaping) count() {
+	if r.options.DryRun {
+		return
+	}
+	for i := range r.groups {
+		if r.groups[i].action == actionDeleted {
+			r.Metrics.Add(metrics.Reaped, 1)
+		}
+	}
+	if len(r.errs) == 0 {
+		r.Metrics.Set(metrics.ReapSuccess, float64(r.Clock.Now().Unix()))
+	}
+	if err := r.Metrics.Flush(r.Config.StateDir, r.Config.Metrics.Textfile, r.Clock.Now()); err != nil {
+		r.failed(err)
+	}
 }
 
 // reaping is one run of a Reaper.

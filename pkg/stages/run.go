@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/eci-executor/eci-executor/internal/metrics"
 	"github.com/eci-executor/eci-executor/internal/remote"
 )
 
@@ -44,6 +45,8 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	if record == nil || record.GroupID == "" {
 		return fmt.Errorf("job %d has no prepared container group (attempt %s in %s): prepare must succeed before run", s.Job.ID, s.Job.Attempt, s.Config.StateDir)
 	}
+	s.group = record.GroupID
+	s.Logger = s.Logger.WithField("group", s.group)
 	defer s.working(subStage)()
 	defer s.tellCost(subStage, record)
 	defer s.tellKept(subStage)
@@ -102,5 +105,6 @@ func (s *Stage) session(record *Record, subStage string) *scripts {
 		Notices:  s.Stderr,
 		Settings: s.Remote,
 		Logger:   s.Logger.WithField("stage", subStage),
+		Lost:     func() { s.Metrics.Add(metrics.Reconnects, 1) },
 	}}
 }

@@ -149,6 +149,7 @@ func (s *Stage) awaitStarted(ctx context.Context, record *Record) error {
 	if err != nil || recordErr != nil {
 		return errors.Join(err, recordErr)
 	}
+	s.countPhases(group)
 	if tale.open {
 		tale.times(group)
 		tale.close()

@@ -28,6 +28,8 @@ type story struct {
 	since  time.Time
 	phases []string // those that are over, with their times
 	extras []string // for the line that stays visible
+
+	created time.Duration // from the beginning until a group was accepted
 }
 
 // sectionName is unique in a job's log.
@@ -119,7 +121,8 @@ func (s *story) again(reason error, change string, spec eci.GroupSpec) {
 
 // accepted tells the id, the moment from which the group exists.
 func (s *story) accepted(id string) {
-	s.printf("Container group %s was accepted after %s\n", id, seconds(s.clock.Now().Sub(s.begun)))
+	s.created = s.clock.Now().Sub(s.begun)
+	s.printf("Container group %s was accepted after %s\n", id, seconds(s.created))
 	s.enter("until seen")
 }
 
@@ -265,6 +268,23 @@ func (s *story) knows(facts []string) {
 // times tells how long each phase took by ECI's own clock, whose seconds tell more
 // than polls of ours that came late.
 func (s *story) times(group *eci.Group) {
+	var parts []string
+	for _, p := range phasesOf(group) {
+		parts = append(parts, fmt.Sprintf("%s %.0f s", map[string]string{"schedule": "a place", "pull": "images", "start": "containers"}[p.name], p.took.Seconds()))
+	}
+	if len(parts) > 0 {
+		s.printf("By ECI's clock: %s\n", strings.Join(parts, ", "))
+	}
+}
+
+// phase is a part of a group's start.
+type phase struct {
+	name string // schedule, pull or start
+	took time.Duration
+}
+
+// phasesOf are the phases of a start as far as ECI's own clock tells them.
+func phasesOf(group *eci.Group) (phases []phase) {
 	var placed, pulled, started time.Time
 	for _, e := range group.Events {
 		switch e.Reason {
@@ -277,19 +297,17 @@ func (s *story) times(group *eci.Group) {
 	for _, c := range group.Containers {
 		started = latest(started, c.StartTime)
 	}
-	at, parts := group.CreationTime, []string{}
+	at := group.CreationTime
 	for _, p := range []struct {
 		name string
 		end  time.Time
-	}{{"a place", placed}, {"images", pulled}, {"containers", started}} {
+	}{{"schedule", placed}, {"pull", pulled}, {"start", started}} {
 		if !at.IsZero() && !p.end.Before(at) {
-			parts = append(parts, fmt.Sprintf("%s %.0f s", p.name, p.end.Sub(at).Seconds()))
+			phases = append(phases, phase{p.name, p.end.Sub(at)})
 			at = p.end
 		}
 	}
-	if len(parts) > 0 {
-		s.printf("By ECI's clock: %s\n", strings.Join(parts, ", "))
-	}
+	return phases
 }
 
 func latest(a, b time.Time) time.Time {

@@ -23,7 +23,7 @@ const root = "../.."
 
 // packages are those of the driver; the local ECI and the containers that it runs are
 // for tests, demo and sim, and say what they say to developers.
-var packages = []string{"cmd/eci-executor", "pkg/stages", "pkg/check", "pkg/eci", "pkg/nasmount", "internal/config", "internal/remote"}
+var packages = []string{"cmd/eci-executor", "pkg/stages", "pkg/check", "pkg/eci", "pkg/nasmount", "internal/config", "internal/metrics", "internal/remote"}
 
 // message is a text in the code.
 type message struct {

@@ -37,7 +37,7 @@ func place(m message) string {
 		return nowhere // is looked for, not said
 	case m.inside(".Debug", "panic"):
 		return nowhere // for who has the code beside it
-	case m.inside("Help:", "func expose"):
+	case m.inside("Help:"), is("exposition.go"):
 		return nowhere // of a metric
 	case program.MatchString(m.full):
 		return nowhere // for a shell in the group
@@ -59,9 +59,11 @@ func place(m message) string {
 		return lines
 	case under("pkg/check") && !m.inside("fmt.Errorf", "errors.New"):
 		return told
+	case m.inside(".Info", "log.Info", ".Log"):
+		return told // by the operator's log
 	case m.inside("s.printf", "openStory", "k.say", "o.note", "d.printf", "fmt.Fprintf", "fmt.Fprint", "io.WriteString") && !m.inside("errors.New"):
 		return told
-	case is("redacted.go") && under("pkg/eci"), m.inside("func announce"):
+	case is("version.go"), is("redacted.go") && under("pkg/eci"), m.inside("func announce"):
 		return told
 	case under("pkg/stages") && is("story.go", "cost.go", "choice.go", "ps.go", "reap.go", "reap_judge.go", "reap_files.go", "imagecache.go", "imagecache_plan.go", "dryrun.go") && !m.inside("fmt.Errorf", "errors.New"):
 		return told
