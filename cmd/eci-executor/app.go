@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/screen"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -47,22 +48,22 @@ func run(ctx context.Context, p process) int {
 	}
 	var own *statusError
 	if errors.As(err, &own) {
-		printError(p.stderr, own.err)
+		p.printError(own.err)
 		return own.status
 	}
-	printError(p.stderr, err)
+	p.printError(err)
 	status, err := env.ExitStatus(err)
-	printError(p.stderr, err)
+	p.printError(err)
 	return status
 }
 
 // printError says what went wrong, but for a script that has said so itself.
-func printError(w io.Writer, err error) {
+func (p process) printError(err error) {
 	var build *stages.BuildError
 	if err == nil || errors.As(err, &build) && build.Message == "" {
 		return
 	}
-	fmt.Fprintf(w, "ERROR: eci-executor: %v\n", err) //nolint:errcheck // nowhere left to say it
+	fmt.Fprintf(p.stderr, "%s: eci-executor: %v\n", screen.New(p.stderr, p.environ).Paint(screen.Red, "ERROR"), err) //nolint:errcheck // nowhere left to say it
 }
 
 func newApp(p process, env stages.Env) *cli.App {

@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/eci-executor/eci-executor/internal/screen"
 	"github.com/eci-executor/eci-executor/pkg/check"
 )
 
@@ -41,12 +43,9 @@ func (c commands) runCheck(ctx *cli.Context) error {
 	if options.RunnerVersion == "" {
 		options.RunnerVersion = c.env.Custom["CI_RUNNER_VERSION"] // as for a stage by hand
 	}
-	tell := func(l check.Line) {
-		if !ctx.Bool("json") {
-			fmt.Fprint(c.stdout, l) //nolint:errcheck // the exit status tells too
-		}
-	}
+	tell, done := c.teller(ctx.Bool("json"), options.Live)
 	report := check.Run(ctx.Context, options, tell)
+	done()
 	if ctx.Bool("json") {
 		if err := report.WriteJSON(c.stdout); err != nil {
 			return err
@@ -58,4 +57,30 @@ func (c commands) runCheck(ctx *cli.Context) error {
 		return cli.Exit("", status)
 	}
 	return nil
+}
+
+// teller prints each line as it comes, and shows a person what is waited for.
+func (c commands) teller(quiet, live bool) (tell func(check.Line), done func()) {
+	if quiet {
+		return func(check.Line) {}, func() {}
+	}
+	out := screen.New(c.stdout, c.environ)
+	next := map[string]string{}
+	checks := check.List()
+	for i, following := range checks[1:] {
+		next[checks[i].Name] = "looking at " + following.Name
+	}
+	if live {
+		next[checks[len(checks)-1].Name] = "running a tiny job"
+	}
+	out.Wait("looking at " + checks[0].Name)
+	tell = func(l check.Line) {
+		word := l.Status.String()
+		colour := map[check.Status]screen.Colour{check.OK: screen.Green, check.Warning: screen.Yellow, check.Failed: screen.Red}[l.Status]
+		fmt.Fprint(out, out.Paint(colour, word)+strings.TrimPrefix(l.String(), word)) //nolint:errcheck // the exit status tells too
+		if what, known := next[l.Check]; known {
+			out.Wait(what)
+		}
+	}
+	return tell, func() { out.Wait("") }
 }

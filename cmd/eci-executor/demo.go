@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/eci-executor/eci-executor/internal/screen"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -38,7 +39,7 @@ func (c commands) runDemo(ctx context.Context, keep bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d := &demo{out: c.stdout, dir: dir}
+	d := &demo{out: screen.New(c.stdout, c.environ), dir: dir}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.start(); err != nil {
 		return err
@@ -63,7 +64,7 @@ func (c commands) runDemo(ctx context.Context, keep bool) (err error) {
 // demo is the surroundings of a pipeline: a local ECI, a git server, a driver's
 // file that names them, and the program's own stages called as a runner does.
 type demo struct {
-	out    io.Writer
+	out    *screen.Screen
 	dir    string
 	binary string
 	server *ecitest.Server

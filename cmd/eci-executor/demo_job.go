@@ -68,7 +68,9 @@ func (d *demo) stage(ctx context.Context, name string, env []string, out io.Writ
 	command := exec.CommandContext(ctx, d.binary, slices.Concat([]string{"--config", d.driverFile(), stage}, args)...) //nolint:gosec // this very program
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
 	command.Env, command.Stdout, command.Stderr = env, out, d.indented()
+	d.out.Wait(name)
 	err := command.Run()
+	d.out.Wait("")
 	d.printf("%-28s %6d ms\n", name, time.Since(started).Milliseconds())
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", name, err)

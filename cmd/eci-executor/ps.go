@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/internal/screen"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -25,6 +26,10 @@ func (c commands) ps() *cli.Command {
 			if err != nil {
 				return err
 			}
+			out := screen.New(c.stdout, c.environ)
+			out.Wait("asking ECI")
+			defer out.Wait("")
+			o.Stdout = out
 			return o.PS(ctx.Context, ctx.Bool("json"))
 		},
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/remote"
+	"github.com/eci-executor/eci-executor/internal/screen"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
@@ -46,7 +47,13 @@ func (c commands) prepare() *cli.Command {
 			if ctx.Bool("dry-run") {
 				return c.dryRun(ctx)
 			}
-			return c.staged(ctx, "prepare", func(ctx context.Context, s *stages.Stage) error { return s.Prepare(ctx) })
+			return c.staged(ctx, "prepare", func(ctx context.Context, s *stages.Stage) error {
+				out := screen.New(c.stdout, c.environ) // the job's log, or by hand a terminal
+				out.Wait("waiting for the container group")
+				defer out.Wait("")
+				s.Stdout = out
+				return s.Prepare(ctx)
+			})
 		},
 	}
 }

@@ -61,7 +61,7 @@ func place(m message) string {
 		return told
 	case m.inside(".Info", "log.Info", ".Log"):
 		return told // by the operator's log
-	case m.inside("s.printf", "openStory", "k.say", "o.note", "d.printf", "fmt.Fprintf", "fmt.Fprint", "io.WriteString") && !m.inside("errors.New"):
+	case m.inside("out.Wait", "func teller", "s.printf", "openStory", "k.say", "o.note", "d.printf", "fmt.Fprintf", "fmt.Fprint", "io.WriteString") && !m.inside("errors.New"):
 		return told
 	case is("version.go"), is("redacted.go") && under("pkg/eci"), m.inside("func announce"):
 		return told
