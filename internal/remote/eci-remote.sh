@@ -232,10 +232,7 @@ supervise() {
 	[ $status = 137 ] && ooms && [ "$oom" -gt "$before" ] && killer=oom
 	[ -z "$cat" ] || drained || status=lost
 	exec >/dev/null
-	length=-
-	while read -r key value; do
-		[ "$key" = pos: ] && length=$value && break
-	done </proc/self/fdinfo/8
+	position
 	finish "$run" "$status" "$nonce" "$length" $killer
 	# cat waits for background children of the script, and keep for cat.
 	[ -n "$cat" ] && kill -s KILL "$reader"
@@ -243,19 +240,46 @@ supervise() {
 
 # drained: waits until cat has written what the script left in the pipe. The pipe's
 # end would be too late, as a background child may hold it; but cat, once it is no
-# longer the shell that execs it, sleeps only when the pipe is empty. It can't end
-# while we hold the pipe: false where the job has killed it, and the log's end with it.
+# longer the shell that execs it, waits for the pipe only when that is empty. It can't
+# end while we hold the pipe: false where the job has killed it, and the log's end with it.
 drained() {
-	reader=''
+	reader='' idle=0 before=''
 	until [ -n "$reader" ]; do read -r reader <"$ctl/$role.$seat.cat"; done
 	while look "$reader"; do
 		case $state in
-		S*) [ "$name" = "$own" ] || return 0 ;;
+		S*) [ "$name" != "$own" ] && emptied && return 0 ;;
 		T* | t*) kill -s CONT "$reader" ;; # stopped by the job
 		Z* | X*) break ;;
+		*) idle=0 ;;
 		esac
 	done
 	return 1
+}
+
+# emptied: cat sleeps for the pipe, and not over a write: one through FUSE or virtiofs
+# sleeps in the same state. Where the kernel does not tell what for, it has to sleep at
+# the same position of the log for 200 looks.
+emptied() {
+	waits=''
+	[ -r "/proc/$reader/wchan" ] && read -r waits 2>/dev/null <"/proc/$reader/wchan"
+	case $waits in
+	*pipe*) return 0 ;;
+	'' | 0) ;;
+	*) idle=0 && return 1 ;;
+	esac
+	position
+	[ "$length" = "$before" ] || idle=0
+	before=$length idle=$((idle + 1))
+	[ $idle -ge 200 ]
+}
+
+# position: length = that of the log's only writer, on descriptor 8.
+position() {
+	length=-
+	while read -r key value; do
+		[ "$key" = pos: ] && length=$value && break
+	done </proc/self/fdinfo/8
+	return 0
 }
 
 # keep: a seat, from its log to the end of its run. Descriptor 8 is the log's only
