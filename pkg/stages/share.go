@@ -55,7 +55,8 @@ func (s *Stage) holdExec(ctx context.Context) {
 	if !s.shares() || err != nil || record == nil || record.GroupID == "" {
 		return
 	}
-	t := s.transport(record, s.newDoctor(record).execs.heard)
+	doctor := s.newDoctor(record)
+	t := s.transport(record, doctor.execs.heard)
 	if t.sync != nil {
 		return
 	}
@@ -65,6 +66,9 @@ func (s *Stage) holdExec(ctx context.Context) {
 	id, uri, err := t.shareable(ctx)
 	if err == nil {
 		err = relay.Hold(s.relaySocket(), id, uri, relayDial)
+	}
+	if record.Starting != nil && doctor.execs.pending() {
+		s.noteNoExecs()
 	}
 	if err != nil {
 		s.Logger.WithError(err).Info("there is no shared connection yet")

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
+	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
@@ -274,5 +276,35 @@ func TestWaitForTheBuildImageIsInterrupted(t *testing.T) {
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The exec that a job's stages share is the first that a Pending group refuses: the host
+// knows it from prepare.
+func TestSharedConnectionToAPendingGroup(t *testing.T) {
+	for _, allowed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("exec allowed %v", allowed), func(t *testing.T) {
+			t.Parallel()
+			w, pulled := slowBuild(t, allowed, "host", "")
+			w.relay, w.remote = relaytest.Program, remote.DefaultSettings()
+			w.config.Exec.SharedConnection = true
+			t.Cleanup(func() { w.awaitNoRelay(t) })
+			if build, log := w.prepareEarly(t); build != "Waiting" {
+				t.Errorf("prepare returned with build %s\n%s", build, log)
+			}
+			if !allowed {
+				w.awaitRefusal(t)
+				pulled()
+			}
+			for _, stage := range []string{"get_sources", "build_script"} {
+				if out, err := w.run(t, stage, "echo done"); err != nil || !strings.Contains(out, "done") {
+					t.Errorf("%s: %v\n%s", stage, err, out)
+				}
+				pulled()
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }
