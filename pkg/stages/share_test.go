@@ -45,7 +45,11 @@ func (w *world) awaitNoRelay(t testing.TB) {
 			return
 		}
 	}
-	t.Errorf("relays %v are left", relaytest.Running(w.config.StateDir))
+	left := relaytest.Running(w.config.StateDir)
+	t.Errorf("relays %v are left", left)
+	for _, pid := range left {
+		syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // a stopped one does not end with its socket
+	}
 }
 
 // One call of ExecContainerCommand carries a job's stages, in helper and build.
@@ -102,6 +106,9 @@ func relayIsAlone(t *testing.T, w *world) {
 			t.Errorf("its %s: %q, %v", name, text, err)
 		}
 	}
+	memory, err := os.ReadFile(proc("smaps_rollup"))
+	_, anonymous, found := strings.Cut(string(memory), "Anonymous:")
+	t.Logf("memory of its own: %s, %t, %v", strings.TrimSpace(strings.SplitN(anonymous, "\n", 2)[0]), found, err)
 	sockets, _ := filepath.Glob(filepath.Join(w.config.StateDir, "relay", "*"))
 	if len(sockets) != 1 {
 		t.Fatalf("sockets: %v", sockets)

@@ -71,4 +71,7 @@ func (w *world) noRelay() {
 		}
 	}
 	w.t.Errorf("relays %v are left", left)
+	for _, pid := range left {
+		syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // a stopped one does not end with its socket
+	}
 }
