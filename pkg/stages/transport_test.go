@@ -116,7 +116,7 @@ func TestSyncFaults(t *testing.T) {
 				t.Fatalf("prepare: %v\n%s", err, out)
 			}
 			script, want := numbered(500)
-			script = strings.Replace(script, "done;", "[ $i = 250 ] && sleep 1; done;", 1)
+			script = strings.Replace(script, "done;", "[ $((i % 100)) = 0 ] && sleep 0.5; done;", 1)
 			log, err := w.run(t, "build_script", script+" # "+strings.Join(words(400), " "))
 			var build *stages.BuildError
 			if !errors.As(err, &build) || build.Status != 3 || log != want {
