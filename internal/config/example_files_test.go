@@ -111,7 +111,7 @@ func TestTablesInDocuments(t *testing.T) {
 	if err := os.WriteFile(password, []byte("hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"../../docs/nas.md", "../../docs/volumes.md", "../../examples/java-demo/README.md"} {
+	for _, file := range []string{"../../docs/nas.md", "../../docs/volumes.md", "../../docs/migration.md", "../../examples/java-demo/README.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
