@@ -71,7 +71,7 @@ func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time
 
 // session talks to the scripts of a group without being its driver.
 func (o *Operator) session(id string) *remote.Session {
-	s := Stage{API: o.API}
+	s := Stage{Config: o.Config, API: o.API, Clock: o.Clock, Logger: o.Logger}
 	return &remote.Session{Open: s.socket(id), Diagnose: func(ctx context.Context) error { return o.ended(ctx, id) },
 		Output: o.Stdout, Notices: o.Stderr, Settings: o.Remote, Logger: o.Logger}
 }
