@@ -88,12 +88,12 @@ type indenter struct {
 
 func (w *indenter) Write(p []byte) (int, error) {
 	for line := range bytes.Lines(p) {
+		marked := line
 		if !w.inLine {
-			if _, err := io.WriteString(w.out, "    | "); err != nil {
-				return 0, err
-			}
+			marked = append([]byte("    | "), line...)
 		}
-		if _, err := w.out.Write(line); err != nil {
+		// One write, so that no line of the stage's other stream comes between.
+		if _, err := w.out.Write(marked); err != nil {
 			return 0, err
 		}
 		w.inLine = !bytes.HasSuffix(line, []byte("\n"))

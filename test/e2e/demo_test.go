@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestDemo runs the README's first command, but for the build.
+// TestDemo runs the README's first command, but for the build, and holds the README's
+// picture of it.
 func TestDemo(t *testing.T) {
 	needContainers(t)
 	command := exec.Command(buildDriver(t), "demo")
@@ -28,6 +29,7 @@ func TestDemo(t *testing.T) {
 			t.Errorf("the demo does not say %q:\n%s", want, stdout.String())
 		}
 	}
+	checkPicture(t, stdout.String())
 	if stderr.Len() > 0 {
 		t.Errorf("stderr: %s", stderr.String())
 	}

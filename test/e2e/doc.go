@@ -15,5 +15,5 @@
 //
 // TestDemoScripts keeps /testdata/jobs and /testdata/demo in step with what the
 // runner generates; go test ./test/e2e -run TestDemoScripts -update rewrites
-// them. Nothing here talks to Alibaba Cloud or to a real GitLab.
+// them, and TestDemo -update draws docs/demo.svg. Nothing here talks to Alibaba Cloud or to a real GitLab.
 package e2e
