@@ -25,11 +25,16 @@ type lender struct {
 	loans int
 }
 
-// sharedExec outlives its loans, of which one at a time reads what comes.
+// sharedExec outlives its loans, of which one at a time reads what comes: who has given
+// it back gets nothing any more, however late it reads.
 type sharedExec struct {
 	*execStream
 	id     string
-	output chan []byte
+	mu     sync.Mutex
+	change *sync.Cond // of what follows
+	holder *lent
+	unread []byte
+	ended  bool
 }
 
 func (l *lender) lend(context.Context) (Loan, error) {
@@ -41,11 +46,13 @@ func (l *lender) lend(context.Context) (Loan, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.shared = &sharedExec{stream, id, make(chan []byte)}
+		l.shared = &sharedExec{execStream: stream, id: id}
+		l.shared.change = sync.NewCond(&l.shared.mu)
 		go l.shared.pump()
 		l.opened++
 	}
-	loan := &lent{sharedExec: l.shared, from: l, ended: make(chan struct{})}
+	loan := &lent{sharedExec: l.shared, from: l}
+	l.shared.give(loan)
 	l.loans++
 	if l.spoil != nil {
 		return l.spoil(l.loans-1, loan), nil
@@ -54,58 +61,60 @@ func (l *lender) lend(context.Context) (Loan, error) {
 }
 
 func (x *sharedExec) pump() {
-	defer close(x.output)
+	b := make([]byte, 64<<10)
 	for {
-		b := make([]byte, 64<<10)
 		n, err := x.out.Read(b)
+		x.mu.Lock()
+		x.unread = append(x.unread, b[:n]...)
+		x.ended = err != nil
+		x.change.Broadcast()
+		x.mu.Unlock()
 		if err != nil {
+			x.out.Close()
 			return
 		}
-		x.output <- b[:n]
 	}
+}
+
+func (x *sharedExec) give(to *lent) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.holder = to
+	x.change.Broadcast()
 }
 
 type lent struct {
 	*sharedExec
-	from  *lender
-	rest  []byte
-	ended chan struct{}
-	over  sync.Once
+	from *lender
+	over sync.Once
 }
 
 func (l *lent) ID() string { return l.id }
 
-func (l *lent) Return() { l.over.Do(func() { close(l.ended) }) }
+func (l *lent) Return() { l.over.Do(func() { l.give(nil) }) }
 
 func (l *lent) Close() error {
 	l.over.Do(func() {
-		close(l.ended)
+		l.give(nil)
 		l.from.mu.Lock()
 		l.from.shared = nil
 		l.from.mu.Unlock()
 		l.in.Close()
-		go func() {
-			for range l.output { // to the exec's end
-			}
-			l.out.Close()
-		}()
 	})
 	return nil
 }
 
 func (l *lent) Read(p []byte) (int, error) {
-	if len(l.rest) == 0 {
-		select {
-		case <-l.ended:
-			return 0, io.EOF
-		case l.rest = <-l.output:
-		}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.holder == l && len(l.unread) == 0 && !l.ended {
+		l.change.Wait()
 	}
-	if len(l.rest) == 0 {
+	if l.holder != l || len(l.unread) == 0 {
 		return 0, io.EOF
 	}
-	n := copy(p, l.rest)
-	l.rest = l.rest[n:]
+	n := copy(p, l.unread)
+	l.unread = l.unread[n:]
 	return n, nil
 }
 
