@@ -52,6 +52,17 @@ func someJob() *Job {
 		RunnerVersion: "19.4.0", Attempt: "0123abcd", Timeout: time.Hour, Image: Image{Name: "maven:3"}}
 }
 
+// Without allowed_policies the runner's own are allowed, as in the Kubernetes executor.
+func TestOwnPullPoliciesAreAllowed(t *testing.T) {
+	cfg := &config.Config{Pull: config.Pull{Policy: []string{"always", "if-not-present"}}}
+	for _, wanted := range [][]string{nil, {"always", "if-not-present"}} {
+		got, err := pullPolicies(cfg, "maven:3", wanted)
+		if err != nil || strings.Join(got, " ") != "Always IfNotPresent" {
+			t.Errorf("wanted %v, got %v, error %v", wanted, got, err)
+		}
+	}
+}
+
 func TestRequests(t *testing.T) {
 	withServices := someJob()
 	withServices.Services = []Image{
@@ -245,6 +256,7 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"service not allowed", "[allow]\nservices = [\"a/**\"]", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), `service "redis" is not allowed`},
 		{"too many services", "[allow]\nmax_services = 0", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), "1 services, this runner allows 0"},
 		{"pull policy not allowed", "", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "pull_policy never of image"},
+		{"pull policy that is not the runner's", "[pull]\npolicy = [\"always\"]\nallowed_policies = []", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "allowed are always"},
 		{"too much memory", "[allow]\nmax_memory = \"8GiB\"", job(func(j *Job) { j.variables = map[string]string{"ECI_MEMORY": "9GiB"} }), "above the maximum of this runner, 8 GiB"},
 		{"no number", "", job(func(j *Job) { j.variables = map[string]string{"ECI_CPU": "many"} }), "is no number of vCPU"},
 		{"kept too long", "[debug]\nkeep_on_failure = \"1h\"", job(func(j *Job) { j.variables = map[string]string{"ECI_KEEP_ON_FAILURE": "61m"} }), "above the maximum of this runner, 1h0m0s"},

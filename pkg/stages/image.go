@@ -62,15 +62,19 @@ func pullPolicies(cfg *config.Config, image string, wanted []string) ([]string, 
 	if len(policies) == 0 {
 		return []string{defaultPullPolicy(image)}, nil
 	}
+	allowed := cfg.Pull.AllowedPolicies
+	if len(allowed) == 0 {
+		allowed = cfg.Pull.Policy
+	}
 	var inTurn []string
 	for _, p := range policies {
-		if slices.Contains(cfg.Pull.AllowedPolicies, p) {
+		if slices.Contains(allowed, p) {
 			inTurn = append(inTurn, map[string]string{"always": "Always", "if-not-present": "IfNotPresent", "never": "Never"}[p])
 		}
 	}
 	if len(inTurn) == 0 {
 		return nil, buildErrorf("pull_policy %s of image %q is not allowed on this runner; allowed are %s",
-			strings.Join(policies, ", "), image, strings.Join(cfg.Pull.AllowedPolicies, ", "))
+			strings.Join(policies, ", "), image, strings.Join(allowed, ", "))
 	}
 	return inTurn, nil
 }
