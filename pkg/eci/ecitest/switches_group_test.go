@@ -15,6 +15,10 @@ import (
 // stubborn is a PID 1 that no TERM ends: the kernel passes on none that it does not handle.
 const stubborn = "exec sleep 1000"
 
+// longEnough is how long a loaded machine may take to do what one of the two settings of
+// a switch never does.
+const longEnough = 3 * time.Second
+
 func deleteCode(t *testing.T, s *ecitest.Server, id string, more ...string) string {
 	t.Helper()
 	p := map[string]string{"ContainerGroupId": id}
@@ -140,7 +144,7 @@ func groupSwitchTests() []switchTest {
 				id := create(t, s, script(stubborn, "TerminationGracePeriodSeconds", ""))
 				await(t, s, id, status("Running"))
 				deleteCode(t, s, id)
-				for until := time.Now().Add(time.Second); slices.Contains(s.Live(), id) && time.Now().Before(until); {
+				for until := time.Now().Add(longEnough); slices.Contains(s.Live(), id) && time.Now().Before(until); {
 					settled()
 				}
 				return shown(t, s, id)
@@ -174,7 +178,7 @@ func groupSwitchTests() []switchTest {
 			look: func(t *testing.T, s *ecitest.Server) string {
 				g := outOfMemory(t, s)
 				id := g["ContainerGroupId"].(string)
-				for until := time.Now().Add(time.Second); slices.Contains(s.Live(), id) && time.Now().Before(until); {
+				for until := time.Now().Add(longEnough); slices.Contains(s.Live(), id) && time.Now().Before(until); {
 					settled()
 				}
 				g = describe(t, s, id)
@@ -203,7 +207,7 @@ func groupSwitchTests() []switchTest {
 			thrown: ecitest.Switches{SchedulingTime: time.Hour}, off: "Running", on: "Scheduling",
 			look: func(t *testing.T, s *ecitest.Server) string {
 				id := create(t, s, script("exec sleep 60"))
-				for until := time.Now().Add(time.Second); shown(t, s, id) != "Running" && time.Now().Before(until); {
+				for until := time.Now().Add(longEnough); shown(t, s, id) != "Running" && time.Now().Before(until); {
 					settled()
 				}
 				return shown(t, s, id)
