@@ -2,10 +2,11 @@ package stages
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,7 +180,7 @@ func (s *Stage) logCost(record *Record, end time.Time, first bool) {
 	fields := logrus.Fields{"job": record.Job, "group": record.GroupID, "seconds": int(spent),
 		"cpu": c.CPU, "memory_gib": c.MemoryGiB, "spot": c.Spot}
 	if c.PerSecond > 0 {
-		fields["price"], fields["currency"] = math.Round(c.PerSecond*spent*1e6)/1e6, c.Currency
+		fields["price"], fields["currency"] = json.Number(strconv.FormatFloat(c.PerSecond*spent, 'f', 6, 64)), c.Currency
 	}
 	s.Logger.WithFields(fields).Info("container group's cost")
 	if first {

@@ -201,15 +201,13 @@ const ossAdvice = "see to it that bucket and url in options of its [[volume]] ar
 
 func mountProblems() []mountProblem {
 	return []mountProblem{
-		{regexp.MustCompile(`nosuchbucket`), ossAdvice, false},
+		{regexp.MustCompile(`nosuchbucket|invalidbucketname`), ossAdvice, false},
 		{regexp.MustCompile(`access denied|permission denied|not permitted`),
 			"allow the addresses of the vSwitches in the permission group of the mount target {server}; paths of Extreme NAS start with /share.", false},
 		{regexp.MustCompile(`no such file or directory`),
 			"make the directory on the file system, or set options in its [[nas]]: mounts with options make it.", false},
 		{regexp.MustCompile(`failed to resolve|name or service not known|no such host|can't find`),
 			"correct server in its [[nas]]: the name {server} does not exist in the VPC of the vSwitches.", false},
-		{regexp.MustCompile(`nosuchbucket|invalidbucketname`),
-			"correct bucket and url in options of its [[volume]].", false},
 		{regexp.MustCompile(`incorrect mount option|invalid argument|protocol not supported|unknown mount option`),
 			"correct options in its [[nas]].", false},
 		{regexp.MustCompile(``),

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
-	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -128,25 +127,5 @@ func TestGroupThatIsNeverListed(t *testing.T) {
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// The second job of a host asks for its group when the first one's was there.
-func TestFirstPollIsLearned(t *testing.T) {
-	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: 2 * time.Second}})
-	var looks []int
-	for _, attempt := range []string{"0123abcd", "0123abce"} {
-		w.env.Attempt = attempt
-		before := w.calls()["DescribeContainerGroups"]
-		if out, err := w.prepare(t); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		looks = append(looks, w.calls()["DescribeContainerGroups"]-before)
-		if err := w.cleanup(t); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if looks[0] < 3 || looks[1] >= looks[0] {
-		t.Errorf("looks %v, want at least 3 and then fewer", looks)
 	}
 }

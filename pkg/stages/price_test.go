@@ -104,7 +104,9 @@ func TestBill(t *testing.T) {
 			w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{BillingStopsAtDelete: stops}, Delays: ecitest.Delays{Delete: time.Second}})
 			w.config.Metrics.Textfile = filepath.Join(t.TempDir(), "eci-executor.prom")
 			w.mustPrepare(t)
-			w.mustCleanup(t)
+			if err := w.counted(t, "cleanup", cleanupStage); err != nil {
+				t.Fatal(err)
+			}
 			w.awaitNoGroups(t, time.Minute)
 			bills := w.server.Bills()
 			if len(bills) != 1 {

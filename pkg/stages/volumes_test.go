@@ -112,7 +112,7 @@ func TestOSS(t *testing.T) {
 		says     []string
 	}{
 		{"its options are refused", ecitest.Switches{OSSOptionsRefused: true}, ecitest.Faults{}, []string{"InvalidParameter", "ramRole is not known"}},
-		{"the bucket does not exist", ecitest.Switches{}, ecitest.Faults{}, []string{"the volume models ([[volume]] of type oss) can't be mounted", "NoSuchBucket", "correct bucket and url"}},
+		{"the bucket does not exist", ecitest.Switches{}, ecitest.Faults{}, []string{"the volume models ([[volume]] of type oss) can't be mounted", "NoSuchBucket", "bucket and url in options of its [[volume]]"}},
 		{"another client's words", ecitest.Switches{}, faults(t, `group:mount="MountVolume.SetUp failed for volume \"volume-models\": permission denied"`),
 			[]string{"the volume models ([[volume]] of type oss) can't be mounted", "permission denied", "that ramRole may use the bucket"}},
 	} {
