@@ -36,7 +36,9 @@ func TestPictures(t *testing.T) {
 	}
 	for _, picture := range pictures {
 		told := false
-		elements(t, picture, func(e xml.StartElement, _ string) { told = told || e.Name.Local == "svg" && attribute(e, "aria-label") != "" })
+		elements(t, picture, func(e xml.StartElement, _ string) {
+			told = told || e.Name.Local == "svg" && attribute(e, "aria-label") != ""
+		})
 		if !told {
 			t.Errorf("%s has no aria-label for who can't see it", picture)
 		}
