@@ -95,6 +95,7 @@ func TestDeath(t *testing.T) {
 		for _, tt := range deaths() {
 			t.Run(k.name+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
+				k := k // the others of its transport have switches of their own
 				k.switches = tt.switches
 				within := cmp.Or(tt.within, soon)
 				// A machine that is busy gets another try.
