@@ -3,6 +3,7 @@ package stages
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -74,7 +75,7 @@ func outcomeOf(ctx context.Context, err error) metrics.Outcome {
 
 // countCost counts a container group that ends.
 func (s *Stage) countCost(c *Cost, seconds float64) {
-	spot := map[bool]string{true: "true", false: "false"}[c.Spot]
+	spot := strconv.FormatBool(c.Spot)
 	s.Metrics.Add(metrics.Groups, 1, spot)
 	s.Metrics.Add(metrics.GroupSeconds, seconds, spot)
 	if c.PerSecond > 0 {

@@ -69,10 +69,14 @@ func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time
 	return groups, listing.Date, nil
 }
 
+// stage has the parts of a stage that ask for a price or an exec, of no job.
+func (o *Operator) stage() *Stage {
+	return &Stage{Config: o.Config, API: o.API, Clock: o.Clock, Logger: o.Logger}
+}
+
 // session talks to the scripts of a group without being its driver.
 func (o *Operator) session(id string) *remote.Session {
-	s := Stage{Config: o.Config, API: o.API, Clock: o.Clock, Logger: o.Logger}
-	return &remote.Session{Open: s.socket(id), Diagnose: func(ctx context.Context) error { return o.ended(ctx, id) },
+	return &remote.Session{Open: o.stage().socket(id), Diagnose: func(ctx context.Context) error { return o.ended(ctx, id) },
 		Output: o.Stdout, Notices: o.Stderr, Settings: o.Remote, Logger: o.Logger}
 }
 

@@ -55,7 +55,7 @@ func (o *Operator) PS(ctx context.Context, asJSON bool) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, pricesLimit)
 	defer cancel()
-	prices := (&Stage{Config: o.Config, API: o.API, Clock: o.Clock, Logger: o.Logger}).newPricer()
+	prices := o.stage().newPricer()
 	for i := range groups {
 		if r, _ := o.known(&groups[i]); r.Cost == nil {
 			prices.ask(ctx, sized(&groups[i]), groups[i].CPU, groups[i].MemoryGiB)

@@ -3,10 +3,8 @@ package stages
 import (
 	"context"
 	"errors"
-	"hash/fnv"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/relay"
@@ -24,9 +22,7 @@ const (
 
 // relaySocket is that of an attempt, by the path of its record.
 func (s store) relaySocket(record string) string {
-	h := fnv.New64a()
-	h.Write([]byte(filepath.Base(record))) //nolint:errcheck // never returns an error
-	return filepath.Join(s.dir, relayDir, strconv.FormatUint(h.Sum64(), 16))
+	return filepath.Join(s.dir, relayDir, digest(filepath.Base(record))[:16])
 }
 
 // relayDir is the folder of state_dir that has the sockets.
@@ -51,8 +47,11 @@ func (s *Stage) startRelay(record *Record) {
 // holdExec has an exec ready for the job's first script. Where that fails, the stages
 // find out.
 func (s *Stage) holdExec(ctx context.Context) {
+	if !s.shares() {
+		return
+	}
 	record, err := s.store().loadRecord(s.Job)
-	if !s.shares() || err != nil || record == nil || record.GroupID == "" {
+	if err != nil || record == nil || record.GroupID == "" {
 		return
 	}
 	doctor := s.newDoctor(record)
