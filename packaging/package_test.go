@@ -2,13 +2,14 @@ package packaging
 
 import (
 	"bytes"
-	"os"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // life is what an operator of a Debian machine does with the package; $1 is its file.
@@ -51,7 +52,8 @@ echo removed whole
 // TestDeb builds the deb, and in a container over this machine's own root installs it,
 // uses what it brings, upgrades and removes it.
 func TestDeb(t *testing.T) {
-	needs(t, func() error { _, err := exec.LookPath("dpkg"); return err }, sandbox.Supported)
+	_, err := exec.LookPath("dpkg")
+	testneed.Need(t, errors.Join(err, sandbox.Supported()))
 	dir := t.TempDir()
 	command(t, "go", "build", "-o", filepath.Join(dir, "eci-executor"), "../cmd/eci-executor")
 	command(t, "./package", "amd64", filepath.Join(dir, "eci-executor"), dir)
@@ -64,18 +66,6 @@ func TestDeb(t *testing.T) {
 		sandbox.Mount{Source: dir, Target: "/packages", ReadOnly: true})
 	if status != 0 || !strings.HasSuffix(log, "removed whole\n") {
 		t.Errorf("status %d:\n%s", status, log)
-	}
-}
-
-// needs skips the test where one of what it needs is missing, and fails it in CI.
-func needs(t *testing.T, missing ...func() error) {
-	t.Helper()
-	for _, look := range missing {
-		if err := look(); err != nil && os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		} else if err != nil {
-			t.Skip(err)
-		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
@@ -69,12 +70,7 @@ func TestCommands(t *testing.T) {
 
 func needSandbox(t *testing.T) {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 }
 
 // group NAME TAG=VALUE... makes a container group by the API alone; expires-at

@@ -17,6 +17,7 @@ import (
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 	"github.com/eci-executor/eci-executor/internal/testimage"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // simProcess is a running sim.
@@ -31,12 +32,7 @@ type simProcess struct {
 // startSim runs the command and takes its driver's file from what it prints.
 func startSim(t *testing.T, args ...string) *simProcess {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 	s := &simProcess{Cmd: exec.Command("eci-executor", append([]string{"sim", "--listen", "127.0.0.1:0"}, args...)...),
 		file: filepath.Join(t.TempDir(), "eci-executor.toml"), rest: make(chan string, 1), stderr: new(bytes.Buffer)}
 	s.Stderr = s.stderr
@@ -146,10 +142,7 @@ func TestSimImages(t *testing.T) {
 	root := t.TempDir()
 	for _, args := range [][]string{{"mkdir", "-p", filepath.Join(root, "bin")}, {"cp", "/bin/busybox", filepath.Join(root, "bin", "sh")}} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%v: %s", err, out)
-			}
-			t.Skipf("%v: %s", err, out)
+			testneed.Need(t, fmt.Errorf("%w: %s", err, out))
 		}
 	}
 	runner := filepath.Join(t.TempDir(), "runner")

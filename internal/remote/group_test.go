@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,12 +56,7 @@ func image(t testing.TB, files map[string]string) []string {
 // newGroup starts helper and build as prepare would; adjust changes either.
 func newGroup(t testing.TB, adjust func(c *sandbox.ContainerConfig)) *group {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 	control := memoryDir(t)
 	host, err := sandbox.NewHost(t.TempDir())
 	if err != nil {

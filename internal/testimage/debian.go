@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // debianBase is what a job's shell needs beside the packages asked for: no more than
@@ -31,12 +33,7 @@ const debianLayout = "1"
 func Debian(t testing.TB, packages ...string) string {
 	t.Helper()
 	root, err := debianRoot(packages)
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, err)
 	return root
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/check"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
@@ -89,12 +90,7 @@ type world struct {
 
 func newWorld(t testing.TB, o ecitest.Options) *world {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 	w := &world{t: t, dir: t.TempDir(), registry: newRegistry(t), sts: newSTS(t)}
 	o.Dir = t.TempDir()
 	if o.Stock.VSwitches == nil {

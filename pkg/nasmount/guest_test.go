@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // A guest is a Linux kernel under qemu (no KVM needed) with busybox and the modules
@@ -42,23 +44,13 @@ func kernelDir() string {
 // but not in CI.
 func newGuest(t *testing.T, script string, tools ...string) *guest {
 	t.Helper()
-	missing := func(err error) {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
 	qemu, err := exec.LookPath("qemu-system-x86_64")
-	if err != nil {
-		missing(err)
-	}
+	testneed.Need(t, err)
 	busybox, err := exec.LookPath("busybox")
-	if err != nil {
-		missing(err)
-	}
+	testneed.Need(t, err)
 	kernels, _ := filepath.Glob(filepath.Join(kernelDir(), "boot", "vmlinuz-*"))
 	if len(kernels) != 1 {
-		missing(fmt.Errorf("%d kernels in %s, want one", len(kernels), kernelDir()))
+		testneed.Need(t, fmt.Errorf("%d kernels in %s, want one", len(kernels), kernelDir()))
 	}
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	programs := map[string]string{"busybox": busybox}

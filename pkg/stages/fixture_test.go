@@ -21,6 +21,7 @@ import (
 	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
@@ -91,12 +92,7 @@ done
 
 func newWorld(t testing.TB, options ecitest.Options) *world {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 	image, err := ecitest.HostImage(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -70,12 +71,7 @@ func TestDriver(t *testing.T) {
 // needContainers skips a test where containers can't run.
 func needContainers(t *testing.T) {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 }
 
 // driverSetup is what differs between the environments of tests of the driver.

@@ -19,6 +19,7 @@ import (
 	"github.com/eci-executor/eci-executor/internal/relay/relaytest"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
@@ -130,7 +131,7 @@ const jobResponse = `{"id": 42, "token": "t", "image": {"name": "build"}, "runne
 
 func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Settings) *world {
 	t.Helper()
-	needs(t, sandbox.Supported())
+	testneed.Need(t, sandbox.Supported())
 	w := &world{t: t, dir: t.TempDir(), options: options, settings: settings, clock: stages.SystemClock{}}
 	if k.bySync() {
 		w.clock = fastClock{time.Now()}
@@ -172,7 +173,7 @@ func image(t testing.TB, shell string, tools map[string]string) ecitest.Image {
 	must(t, err)
 	link := func(name, program string) {
 		_, err := exec.LookPath(program)
-		needs(t, err)
+		testneed.Need(t, err)
 		must(t, os.Symlink(program, filepath.Join(img.Layers[0], "usr/local/bin", name)))
 	}
 	if shell != "" {
@@ -276,17 +277,5 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-// needs skips a test that this machine can't run; CI can.
-func needs(t testing.TB, err error) {
-	t.Helper()
-	switch {
-	case err == nil:
-	case os.Getenv("CI") == "true":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
 	}
 }

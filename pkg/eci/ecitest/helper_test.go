@@ -18,6 +18,7 @@ import (
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/responses"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -36,12 +37,7 @@ const patience = time.Minute
 // start serves with an image "host"; the test ends with nothing live.
 func start(t *testing.T, opts ecitest.Options) *ecitest.Server {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 	if opts.Dir == "" {
 		opts.Dir = t.TempDir()
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
+	"github.com/eci-executor/eci-executor/internal/testneed"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
@@ -65,12 +66,7 @@ func serveMany(t *testing.T, dir string) {
 // the most memory that the server had, in MiB.
 func manyGroups(t testing.TB, n int) (took time.Duration, memory float64) {
 	t.Helper()
-	if err := sandbox.Supported(); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	testneed.Need(t, sandbox.Supported())
 	dir := t.TempDir()
 	server := exec.Command(os.Args[0], "-test.run=^TestManyGroups$")
 	server.Env = append(os.Environ(), manyEnv+"="+dir)
