@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/eci-executor/eci-executor/internal/wholefile"
 )
 
 // lockLimit is how long the turn of other processes, each a millisecond, may take.
@@ -40,12 +42,12 @@ func (r *Recorder) Flush(stateDir, textfile string, now time.Time) error {
 	all.forget(now)
 	data, err := json.Marshal(all)
 	if err == nil {
-		err = replace(path, data, 0o600)
+		err = wholefile.Write(path, data, 0o600)
 	}
 	if err != nil {
 		return errors.Join(damaged, fmt.Errorf("counting for [metrics] textfile: %w", err))
 	}
-	if err := replace(textfile, all.exposition(), 0o644); err != nil {
+	if err := wholefile.Write(textfile, all.exposition(), 0o644); err != nil {
 		return errors.Join(damaged, fmt.Errorf("writing [metrics] textfile: %w; its directory must be there, and writable for the runner's user", err))
 	}
 	return damaged
@@ -96,22 +98,4 @@ func load(path string) (tally, error) {
 	}
 	t.whole()
 	return t, nil
-}
-
-// replace leaves the old file or the new one, whole, and does not wait for the disk:
-// what a host that loses its power forgets is begun anew.
-func replace(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-metrics-*") // no exporter reads it, and reap removes it from state_dir
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		os.Remove(f.Name()) //nolint:errcheck // nothing more can be done about it
-	}
-	return err
 }

@@ -10,8 +10,9 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// Prepare creates the job's container group and returns when helper and build
-// run, or when helper can serve the job while build's image is pulled. Interrupted anywhere, it leaves a record by which cleanup finds the group.
+// Prepare creates the job's container group and returns when helper and build run, or
+// when helper can serve the job while build's image is pulled. Interrupted anywhere, it
+// leaves a record by which cleanup finds the group.
 func (s *Stage) Prepare(ctx context.Context) error {
 	note, err := s.startNote()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/wholefile"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -112,19 +113,9 @@ func loadCache(path string, into any) bool {
 	return err == nil && json.Unmarshal(data, into) == nil
 }
 
-// saveCache writes so that readers see the old file or the new one. A crash or a
-// full disk may lose it, which costs a call.
+// saveCache keeps what may be lost: a crash or a full disk then cost a call.
 func saveCache(path string, value any) {
-	data, err := json.Marshal(value)
-	if err != nil {
-		return
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-"+strings.TrimSuffix(filepath.Base(path), ".json")+"-*") // 0600
-	if err != nil {
-		return
-	}
-	_, err = f.Write(data)
-	if closed := f.Close(); err != nil || closed != nil || os.Rename(f.Name(), path) != nil {
-		os.Remove(f.Name()) //nolint:errcheck // nothing more can be done about a cache
+	if data, err := json.Marshal(value); err == nil {
+		wholefile.Write(path, data, 0o600) //nolint:errcheck // nothing more can be done about a cache
 	}
 }

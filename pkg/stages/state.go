@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/wholefile"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -197,7 +198,7 @@ func (s store) stale(now time.Time) []string {
 	for _, e := range entries {
 		life := noteLife
 		switch {
-		case strings.HasPrefix(e.Name(), tempPrefix):
+		case strings.HasPrefix(e.Name(), wholefile.TempPrefix):
 			life = time.Minute // writing one takes milliseconds
 		case strings.HasSuffix(e.Name(), stageSuffix):
 			life = stageLife
@@ -268,40 +269,16 @@ func save(path string, value any) error {
 	return write(path, value)
 }
 
-const tempPrefix = ".tmp-"
-
 // write leaves the old file or the new one, whole, wherever it is interrupted.
 func write(path string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, tempPrefix+strings.TrimSuffix(filepath.Base(path), ".json")+"-*") // 0600
-	if err != nil {
-		return fmt.Errorf("writing the driver's state: %w", err)
-	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone after the rename
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := wholefile.WriteDurably(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing the driver's state %s: %w", path, err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func remove(path string) error {
