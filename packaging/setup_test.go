@@ -6,15 +6,17 @@ import (
 	"testing"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/testdoc"
 )
 
 // The lines of check by which docs/setup.md has its steps confirmed are there, and each
 // line of check confirms a step.
 func TestSetupNamesChecks(t *testing.T) {
 	checks := map[string]bool{}
-	table := between(t, read(t, "docs/check.md"), "<!-- checks -->", "<!-- /checks -->")
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` ").FindAllStringSubmatch(table, -1) {
-		checks[m[1]] = false
+	for _, row := range testdoc.Rows(t, "../docs/check.md") {
+		if name := testdoc.Code(row.Cell("check")); len(name) == 1 {
+			checks[name[0]] = false
+		}
 	}
 	if len(checks) < 10 {
 		t.Fatalf("docs/check.md has %v: that can't be all", checks)
