@@ -8,9 +8,11 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -337,6 +339,28 @@ func TestWedged(t *testing.T) {
 	if _, err := loan.Read(make([]byte, 1)); !errors.Is(err, ErrWedged) {
 		t.Errorf("it falls silent: %v", err)
 	}
+}
+
+// A relay that was stopped before it listened is ended too.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "relay", "socket")
+	start := func(socket string) *exec.Cmd {
+		// It has a relay's command line, and waits.
+		cmd := &exec.Cmd{Path: "/usr/bin/tail", Args: []string{"eci-executor", Command, socket, "-f", os.DevNull}}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	ours, others := start(socket), start(socket+"2")
+	Kill(socket)
+	ours.Wait() //nolint:errcheck // that it ends is the test
+	if err := others.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("another socket's relay: %v", err)
+	}
+	others.Process.Kill() //nolint:errcheck // it has served
+	others.Wait()         //nolint:errcheck // it has served
 }
 
 // pair are the two ends of a connection.

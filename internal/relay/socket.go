@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -84,33 +85,32 @@ func connect(socket string) (*net.UnixConn, error) {
 	return conn, nil
 }
 
-// Kill ends the relay of a socket, which does not answer, and removes the socket.
+// Kill ends the relays that were started for a socket, whatever they do, and removes the
+// socket. They are known by their command lines: who listens at a socket, the kernel
+// tells only of a relay that has begun its work.
 func Kill(socket string) {
-	if process := relayOf(socket); process != nil {
-		process.Kill() //nolint:errcheck // it may have ended
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, line := range lines {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(line)))
+		if err != nil || !isRelay(pid, socket) {
+			continue
+		}
+		process, err := os.FindProcess(pid) // by a descriptor, so that it stays the same one
+		if err == nil && isRelay(pid, socket) {
+			process.Kill() //nolint:errcheck // it may have ended
+		}
 	}
 	os.Remove(socket) //nolint:errcheck // it may be gone
 }
 
-// relayOf is the relay's process. The kernel's word is of the process that listened
-// first: only one that was started for this very socket counts.
-func relayOf(socket string) *os.Process {
-	conn, err := connect(socket)
-	if err != nil {
-		return nil
+// isRelay tells whether a process of this user was started as the relay of a socket.
+func isRelay(pid int, socket string) bool {
+	file := fmt.Sprintf("/proc/%d/cmdline", pid)
+	var stat unix.Stat_t
+	if err := unix.Stat(file, &stat); err != nil || int(stat.Uid) != os.Geteuid() {
+		return false
 	}
-	defer conn.Close() //nolint:errcheck // nothing was said
-	who, err := peer(conn)
-	if err != nil {
-		return nil
-	}
-	process, err := os.FindProcess(int(who.Pid)) // by a descriptor, so that it stays the same one
-	if err != nil {
-		return nil
-	}
-	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", who.Pid))
-	if words := strings.Split(string(line), "\x00"); err != nil || len(words) < 3 || words[1] != Command || words[2] != socket {
-		return nil
-	}
-	return process
+	line, err := os.ReadFile(file)
+	words := strings.Split(string(line), "\x00")
+	return err == nil && len(words) > 2 && words[1] == Command && words[2] == socket
 }

@@ -79,10 +79,6 @@ func Main(ctx context.Context, words []string, dial func(ctx context.Context, ad
 		return fmt.Errorf("the relay's end: %w", err)
 	}
 	unix.CloseOnExec(listener)
-	// Once more: who connects is told the process that listened last.
-	if err := unix.Listen(listener, 16); err != nil {
-		return fmt.Errorf("the relay has no socket: %w", err)
-	}
 	file := os.NewFile(listener, words[0])
 	l, err := net.FileListener(file)
 	if err != nil {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -30,10 +31,17 @@ func (w *world) strike(c cell) (healed func()) {
 	if a == nil {
 		return func() {}
 	}
-	pids := relaytest.Running(w.config.StateDir)
+	// By a descriptor of the kernel: when the signal comes a relay may have ended, and
+	// its pid be that of anything.
+	var struck []*os.Process
+	for _, pid := range relaytest.Running(w.config.StateDir) {
+		if process, err := os.FindProcess(pid); err == nil {
+			struck = append(struck, process)
+		}
+	}
 	send := func(s syscall.Signal) {
-		for _, pid := range pids {
-			syscall.Kill(pid, s) //nolint:errcheck // it may have ended
+		for _, process := range struck {
+			process.Signal(s) //nolint:errcheck // it may have ended
 		}
 	}
 	if a.within == 0 {
