@@ -7,7 +7,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os/exec"
 	"regexp"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -168,16 +170,37 @@ func work(t *testing.T, k kind, queue <-chan cell, tally *tally) {
 			w.loseExec()
 		}
 		healed := w.strike(c)
+		scene := watch(patience - time.Second)
 		o := w.run("build_script", c.script.body, patience)
 		healed()
+		waited := scene()
 		verdict := judge(c, o)
 		tally.add(c, o)
 		if verdict != nil {
-			t.Errorf("%v\nrules %q, %d execs, %s\nagain: go test ./test/stream -run TestMatrix -cell '%s'\n%s", verdict, rules.Strings(), o.execs, o.took, c, clip(o.driver))
+			t.Errorf("%v\nrules %q, %d execs, %s\nagain: go test ./test/stream -run TestMatrix -cell '%s'\n%s%s", verdict, rules.Strings(), o.execs, o.took, c, clip(o.driver), waited)
 		}
 		if verdict != nil || c.script.spoils {
 			left = 0
 		}
+	}
+}
+
+// watch notes, once after has passed, what this process and all others wait for: who
+// hangs then tells nothing when it is over. seen ends it.
+func watch(after time.Duration) (seen func() string) {
+	scene := make(chan string, 1)
+	timer := time.AfterFunc(after, func() {
+		var text strings.Builder
+		pprof.Lookup("goroutine").WriteTo(&text, 1) //nolint:errcheck // it is for a look alone
+		processes, err := exec.Command("ps", "-eo", "pid,ppid,etimes,stat,wchan:24,args").CombinedOutput()
+		fmt.Fprintf(&text, "processes, error %v:\n%s", err, processes)
+		scene <- text.String()
+	})
+	return func() string {
+		if timer.Stop() {
+			return ""
+		}
+		return "\n" + <-scene
 	}
 }
 
