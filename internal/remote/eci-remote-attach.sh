@@ -195,8 +195,10 @@ found() {
 	[ -e "$ctl/$run.seat" ] && read -r seat <"$ctl/$run.seat"
 	case $seat in
 	'')
-		# PID 1 may have missed that its last seat was killed.
+		# PID 1 may have missed that its last seat was killed, and the warm shell that it
+		# is wanted: the exec that asked for it may have been killed before it said so.
 		wake "$role.wake"
+		[ -e "$ctl/$run.claim" ] || wake "$role.go"
 		return 1
 		;;
 	stop) log=/dev/null ;;

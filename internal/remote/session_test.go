@@ -283,6 +283,39 @@ func inBuild(adjust func(*sandbox.ContainerConfig)) func(*sandbox.ContainerConfi
 	}
 }
 
+// TestStartThatNobodySaid: the exec that asked for a script was killed before it woke the
+// shell that waits for it. The next one does.
+func TestStartThatNobodySaid(t *testing.T) {
+	g := newGroup(t, nil)
+	for _, role := range []Role{Helper, Build} {
+		if _, _, err := g.run(t, role, "exit 0"); err != nil { // from here on nothing ticks
+			t.Fatal(err)
+		}
+		// The shell that is kept for the next script has looked for one, and waits.
+		g.outputOf(t, role, fmt.Sprintf(`until pid=$(cat /.eci/control/%s.2.warm 2>/dev/null) && [ -n "$pid" ] && grep -q pipe /proc/$pid/wchan; do :; done`, role))
+		run := "0123456789abcdef" + string(role)
+		g.outputOf(t, Helper, fmt.Sprintf(`umask 0; cd /.eci/control; echo >%[1]s.seat; printf '%%-127s\n' pending >%[1]s.exit
+printf 'echo heard\nexit 4\n' >%[1]s.first.script; echo first bash nonce >%[1]s.%[2]s.start`, run, role))
+		stream, err := g.open(t.Context(), Helper, []string{"sh", scriptPath, "attach", run, "second", string(role), "bash", "0", "0", "nonce", "1000"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hung := time.AfterFunc(time.Minute, func() { stream.Close() })
+		var log strings.Builder
+		for buffer := make([]byte, 4096); !strings.Contains(log.String(), "#end"); {
+			n, err := stream.Read(buffer)
+			log.Write(buffer[:n])
+			if err != nil {
+				t.Fatalf("%s: %q, %v", role, log.String(), err)
+			}
+		}
+		if text := log.String(); !hung.Stop() || !strings.Contains(text, "\nheard\n") || !strings.Contains(text, "#end "+run+" 4 6 ") {
+			t.Errorf("%s: %q", role, text)
+		}
+		stream.Close()
+	}
+}
+
 // Images bring different shells as sh; the script has to work in each.
 func TestShells(t *testing.T) {
 	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
