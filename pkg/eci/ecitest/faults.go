@@ -2,7 +2,6 @@ package ecitest
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -168,11 +167,4 @@ func (t *truncated) Write(b []byte) (int, error) {
 	}
 	t.cut()
 	return n, errors.Join(err, errors.New("truncated on request"))
-}
-
-// cut closes the TCP connection below a request, as a lost network does.
-func cut(r *http.Request) {
-	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-		_ = c.Close()
-	}
 }

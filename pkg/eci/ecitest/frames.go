@@ -78,6 +78,9 @@ func (k *socket) output(channel byte, data []byte) error {
 
 // frames sends payload in frames up to where it is dropped; k.mu is held.
 func (k *socket) frames(channel byte, data []byte) error {
+	if k.fault.MaxFrame > 0 && k.point == nil {
+		defer k.tcp.together()()
+	}
 	for len(data) > 0 {
 		frame := data
 		if m := k.fault.MaxFrame; m > 0 {

@@ -163,7 +163,7 @@ func Start(opts Options) (*Server, error) {
 		},
 	}
 	go func() {
-		if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.http.Serve(burstListener{l}); !errors.Is(err, http.ErrServerClosed) {
 			opts.Log("ecitest: serve: %v", err)
 		}
 	}()

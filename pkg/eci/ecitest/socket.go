@@ -54,6 +54,7 @@ func (s *Server) serveExec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	k := s.newSocket(ctx, cancel, x)
+	k.tcp = connOf(r)
 	k.cut = func() { cut(r) }
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // the token is the only authority
@@ -104,7 +105,8 @@ type socket struct {
 	fault    ExecFault
 	ctx      context.Context // ends when the connection is lost
 	cancel   context.CancelFunc
-	cut      func()        // closes the TCP connection
+	tcp      *burstConn
+	cut      func()        // closes tcp
 	quiet    time.Duration // without a sign of life for so long it is dropped
 	idle     *time.Timer
 	protocol string // that was taken, or ""
