@@ -116,12 +116,14 @@ up() {
 	printf '#up %s\n' $kind
 }
 
-# digests: two lines, the digest of the script and of the first $final bytes of the log. The whole log is faster to read, and is right unless a background child
-# wrote on: then the driver finds that it disagrees and comes again, with an offset.
+# digests: two lines, the digest of the script and of the first $final bytes of the log,
+# as all that a subshell does. The whole log is faster to read, and is right unless a
+# background child wrote on: then the driver finds that it disagrees and comes again,
+# with an offset.
 digests() {
 	read -r starter _ <"$ctl/$run.$role.start"
 	if [ "$begun" = 0 ]; then
-		$summer "$ctl/$run.$starter.script" - <"$log"
+		exec $summer "$ctl/$run.$starter.script" - <"$log" # no process more for it
 	else
 		$summer "$ctl/$run.$starter.script"
 		head -c "$final" "$log" | $summer
