@@ -27,6 +27,7 @@ type options struct {
 	crowd    int
 	stream   int
 	overlap  bool
+	pprof    string
 }
 
 func main() {
@@ -40,6 +41,7 @@ func main() {
 	flag.IntVar(&o.crowd, "crowd", 50, "jobs at the same time on one host, with the documented limits of each action in cloud; 0 for none")
 	flag.IntVar(&o.stream, "stream", 20, "jobs that print at the same time, for memory and lag; 0 for none")
 	flag.BoolVar(&o.overlap, "overlap", true, "measure what becomes of the wait for an image of build of 30 s")
+	flag.StringVar(&o.pprof, "pprof", "", "instead of the table, write CPU profiles of the driver's processes to `DIR` and print the tops of them")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := bench(ctx, o)
@@ -60,7 +62,10 @@ func bench(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	driver, err := build(ctx, dir)
+	if o.pprof != "" {
+		return profileCPU(ctx, o, dir, os.Stdout)
+	}
+	driver, err := build(ctx, dir, "")
 	if err != nil {
 		return err
 	}

@@ -86,10 +86,10 @@ echo "Version: stand-in of the benchmark"
 // tools are those of the default helper image, which is an Alpine.
 const tools = "sh dd stat sha256sum head sleep cat setsid"
 
-// build builds the driver as it is released: stripped.
-func build(ctx context.Context, dir string) (string, error) {
+// build builds the driver as it is released, stripped, but for tags.
+func build(ctx context.Context, dir, tags string) (string, error) {
 	driver := filepath.Join(dir, "eci-executor")
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", driver, "./cmd/eci-executor")
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-tags", tags, "-o", driver, "./cmd/eci-executor")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := command.CombinedOutput()
 	if err != nil {
