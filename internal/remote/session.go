@@ -95,6 +95,7 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 			continue
 		}
 		r.Logger.WithError(err).WithFields(logrus.Fields{"run": r.id, "offset": r.offset}).Warn("exec lost, opening another one")
+		since := time.Now()
 		if err := r.diagnose(ctx); err != nil {
 			return Result{}, err
 		}
@@ -105,7 +106,7 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 		select {
 		case <-ctx.Done():
 			return Result{}, r.stop(nil)
-		case <-time.After(pause):
+		case <-time.After(pause - time.Since(since)): // the diagnosis may have waited for the group
 		}
 		pause = min(2*pause, s.Settings.BackoffMax)
 	}

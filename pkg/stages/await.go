@@ -33,8 +33,9 @@ type wait struct {
 	watch  watcher
 	group  *eci.Group // as last seen
 
-	meanwhile bool      // helper may be enough
-	placed    time.Time // when it was last seen without a place; zero where it never was
+	meanwhile bool          // helper may be enough
+	soon      time.Duration // until it is, where the last look has told; 0 where it has not
+	placed    time.Time     // when it was last seen without a place; zero where it never was
 }
 
 // until looks at the group at its pace until it is enough, tells what ECI says
@@ -50,7 +51,7 @@ func (w *wait) until(ctx context.Context) (*eci.Group, error) {
 		select {
 		case <-ctx.Done():
 			return nil, s.outOfTime(ctx, w.id, w.group)
-		case <-s.Clock.After(crowd.pause(w.pace.pause(w.pace.last))):
+		case <-s.Clock.After(crowd.pause(w.pause())):
 		}
 		now, notYet := s.Clock.Now().Sub(w.begun), w.pace.last
 		if status, silent := crowd.silent(ctx, w.id); silent {
@@ -76,6 +77,15 @@ func (w *wait) until(ctx context.Context) (*eci.Group, error) {
 			return seen, err
 		}
 	}
+}
+
+// pause is for how long not to look.
+func (w *wait) pause() time.Duration {
+	d := w.pace.pause(w.pace.last)
+	if w.soon > 0 {
+		d = min(d, w.soon)
+	}
+	return d
 }
 
 // saw takes in what a look has shown, and tells whether the wait is over.
@@ -120,7 +130,14 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tal
 			prices.ask(ctx, c.spec, g.CPU, g.MemoryGiB)
 			return s.impatience(g, c)
 		}}
-	w.enough = func(g *eci.Group) bool { return ready(g) || meanwhile && c.served(g, w.since) }
+	w.enough = func(g *eci.Group) bool {
+		left, served := c.servedIn(g, w.since)
+		w.soon = 0
+		if meanwhile && served {
+			w.soon = max(left, firstPause)
+		}
+		return ready(g) || meanwhile && served && left <= 0
+	}
 	group, err := w.until(ctx)
 	if err != nil {
 		return nil, err
@@ -132,7 +149,7 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tal
 	cost := prices.cost(c.spec, group, billed)
 	var starting *Starting
 	if !ready(group) {
-		starting = &Starting{Images: imagesKey(c.spec, false), Placed: w.begun.Add(w.pace.place), Told: tale.facts()}
+		starting = &Starting{Images: imagesKey(c.spec, false), Placed: w.begun.Add(w.pace.place), Looks: w.pace.looks, Told: tale.facts()}
 	}
 	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 		if r != nil {
@@ -209,7 +226,7 @@ func (s *Stage) newDoctor(record *Record) *doctor {
 func (d *doctor) diagnose(ctx context.Context) error {
 	if d.record.Starting != nil && d.execs.pending() {
 		d.stage.noteNoExecs()
-		return d.stage.awaitStarted(ctx, d.record)
+		return d.stage.awaitStarted(ctx, d.record, true)
 	}
 	group, err := d.watch.look(ctx)
 	for range endingLooks {

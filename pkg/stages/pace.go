@@ -7,25 +7,32 @@ import (
 )
 
 const (
-	firstPause = 250 * time.Millisecond // between the first two looks at a group of which nothing is known
+	firstPause = 250 * time.Millisecond // the shortest one, where nothing is known of a group
 	duePause   = 400 * time.Millisecond // between looks when a group is due
+	seekPause  = 800 * time.Millisecond // between looks at a placed group that may run at any moment
 	slowPause  = 3 * time.Second
-	longPause  = 7 * time.Second
+
+	// Between looks at a group without a place, where nothing is known of what follows
+	// on it: with seekPause they leave 15 looks for a place of 30 s and pulls of 8 s.
+	blindPause = 8 * time.Second
+	guessPause = 5 * time.Second // where the host knows how soon a place may come
 
 	manyLooks = 14 // after which a wait that is longer than usual gets slower looks
 )
 
 // pace says when to look at a group that starts: rarely while it waits for a place, as
 // what follows takes its time too, and often about when groups with its images usually
-// run. All times count from the answer of the create call.
+// run, or at all times from the place on where that is not known. All times count from
+// the answer of the create call.
 type pace struct {
 	key             string
-	known           bool          // whether anything was learned
-	guessed         bool          // by groups with other images
+	host            bool          // groups of this host are known, ...
+	known           bool          // ... and such with these images
 	placed, started time.Duration // the shortest time to a place, and nearly the shortest from there on
 
+	spent    int // looks of an earlier wait for the same group
 	looks    int
-	last     time.Duration // the last look
+	last     time.Duration // the last look, or when it was told otherwise that the group does not run
 	place    time.Duration // when it got its place, as nearly as is known
 	isPlaced bool
 	late     bool          // the first look comes when others have passed
@@ -36,22 +43,28 @@ type pace struct {
 func (p *pace) pause(now time.Duration) time.Duration {
 	var d time.Duration
 	switch due := p.place + p.started - duePause; {
-	case p.looks == 0 && (!p.known || p.late):
+	case p.late && p.last == 0:
 		return 0
-	case p.looks == 0:
+	case p.looks == 0 && !p.isPlaced && p.known:
 		return min(p.placed/2+p.started*3/4, longestWait)
-	case !p.isPlaced && !p.known:
-		d = min(max(firstPause, now*2/3), longPause)
-	case !p.isPlaced:
+	case p.looks == 0 && !p.isPlaced && p.host:
+		return min(p.placed/2, slowPause)
+	case !p.isPlaced && p.known:
 		d = min(max(firstPause, p.started*9/10, now/6), slowPause)
+	case !p.isPlaced && p.host:
+		d = min(max(firstPause, now*2), guessPause)
+	case !p.isPlaced:
+		d = min(max(firstPause, now*2), blindPause)
 	case p.known && now < due:
 		return max(due-now, firstPause)
-	case p.guessed:
-		d = max(duePause, min((now-due)/2, slowPause))
 	case p.known:
 		d = max(duePause, min((now-due)/4, slowPause))
 	default:
-		d = max(firstPause, min((now-p.place)*3/5, 2*longPause))
+		d = max(min(max(firstPause, now/3), seekPause), (now-p.place)/12)
+		if p.looks+p.spent >= manyLooks {
+			d = max(d, (now-p.place)/2)
+		}
+		return min(d, 2*blindPause)
 	}
 	if p.looks >= manyLooks {
 		d = max(d, now/8)
@@ -102,5 +115,5 @@ func (p *pace) took(notYet, found time.Duration) (took time.Duration, ok bool) {
 			low, high = l, h
 		}
 	}
-	return (low + high) / 2, !p.late || p.looks > 1 || p.eciTook > 0
+	return (low + high) / 2, !p.late || notYet > 0 || p.eciTook > 0
 }

@@ -52,7 +52,7 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 	defer s.tellKept(subStage)
 	role := roleOf(subStage)
 	if role == remote.Build {
-		if err := s.awaitStarted(ctx, record); err != nil {
+		if err := s.awaitStarted(ctx, record, false); err != nil {
 			return err
 		}
 		err = s.awaitServices(ctx, record)

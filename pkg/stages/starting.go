@@ -21,6 +21,7 @@ import (
 type Starting struct {
 	Images string    `json:"images"` // by which the times of such groups are known
 	Placed time.Time `json:"placed"` // when the group got its place
+	Looks  int       `json:"looks"`  // how many prepare has made
 	Told   []string  `json:"told"`   // facts that the job's log has
 	Failed bool      `json:"failed,omitempty"`
 }
@@ -47,26 +48,28 @@ func (s *Stage) noteNoExecs() {
 // told by prepare, whose system failures the runner tries again.
 const pullGrace = 2 * time.Second
 
-// served tells whether helper can serve the job while images are pulled. Where another
-// pull policy is left for one of them, prepare waits: what fails then is asked for
-// again in another way, as another group.
-func (c *choice) served(group *eci.Group, since func(eci.Event) time.Duration) bool {
+// servedIn tells whether helper can serve the job while images are pulled, and how much
+// of pullGrace is left until prepare need not await them. Where another pull policy is
+// left for one of them, prepare waits: what fails then is asked for again in another
+// way, as another group.
+func (c *choice) servedIn(group *eci.Group, since func(eci.Event) time.Duration) (left time.Duration, served bool) {
 	if !running(group, helperContainer) || group.Status != "Pending" {
-		return false
+		return 0, false
 	}
-	pulls := false
+	left = pullGrace
 	for i := range group.Containers {
 		container := &group.Containers[i]
 		if container.State == "Running" || container.State == "Terminated" {
 			continue
 		}
 		if len(c.policies[container.Name]) > 0 {
-			return false
+			return 0, false
 		}
-		pull := pulling(group, container)
-		pulls = pulls || pull != nil && since(*pull) >= pullGrace
+		if pull := pulling(group, container); pull != nil {
+			left, served = min(left, pullGrace-since(*pull)), true
+		}
 	}
-	return pulls
+	return left, served
 }
 
 // pulling is the event that tells that the image of a container is on its way; nil where
@@ -105,8 +108,9 @@ func waiting(group *eci.Group) string {
 }
 
 // awaitStarted waits for what prepare left, and fails as prepare would have. By then the
-// group may have been ready for long: it is looked at once in any case.
-func (s *Stage) awaitStarted(ctx context.Context, record *Record) error {
+// group may have been ready for long: it is looked at at once, but where an exec was
+// refused just now, which tells as much as a look.
+func (s *Stage) awaitStarted(ctx context.Context, record *Record, refused bool) error {
 	left := record.Starting
 	switch {
 	case left == nil:
@@ -128,7 +132,10 @@ func (s *Stage) awaitStarted(ctx context.Context, record *Record) error {
 	tale.knows(left.Told)
 	defer tale.close()
 	pace := s.store().pace(left.Images)
-	pace.late, pace.isPlaced = true, true
+	pace.late, pace.isPlaced, pace.spent = true, true, left.Looks
+	if refused {
+		pace.last = s.Clock.Now().Sub(left.Placed)
+	}
 	w := &wait{stage: s, id: record.GroupID, begun: left.Placed, pace: pace, tale: tale, enough: ready}
 	group, err := w.until(waiting)
 	if ctx.Err() != nil {

@@ -28,7 +28,6 @@ type imaged struct {
 
 const (
 	keptStartups = 8
-	enoughPlaces = 4 // times to a place, of which the shortest tells something
 	keptImages   = 64
 	longestWait  = time.Minute // for the first look, whatever was learned
 )
@@ -47,22 +46,25 @@ func imagesKey(spec eci.GroupSpec, helperAlone bool) string {
 	return digest(strings.Join(parts, "\n"))[:16]
 }
 
-// pace is what was learned for groups with these images; of others where there are none.
+// pace is what was learned for groups with these images; where there are none, of the
+// times to a place alone.
 func (s store) pace(key string) *pace {
 	p := &pace{key: key}
 	var known startups
-	if !loadCache(s.startupsPath(), &known) || len(known.Placed) == 0 || len(known.Images) == 0 {
+	if !loadCache(s.startupsPath(), &known) || len(known.Placed) == 0 {
 		return p
 	}
-	p.known, p.guessed = true, true
-	if len(known.Placed) >= enoughPlaces {
-		p.placed = time.Duration(max(0, slices.Min(known.Placed)) * float64(time.Second))
-	}
-	p.started = shortest(known.Images[len(known.Images)-1].Started)
+	p.host = true
+	soonest := time.Duration(max(0, slices.Min(known.Placed)) * float64(time.Second))
 	for _, i := range known.Images {
 		if i.Key == key {
-			p.started, p.guessed = shortest(i.Started), false
+			p.started, p.known = shortest(i.Started), true
 		}
+	}
+	// Of few times the shortest does not tell how soon the next place may come, and a
+	// look that comes too late costs more than some that come too early.
+	if !p.known || len(known.Placed) == keptStartups {
+		p.placed = soonest
 	}
 	return p
 }

@@ -38,7 +38,8 @@ type result struct {
 	polls    int            // looks at the job's own group
 	config   time.Duration
 	cleanup  time.Duration
-	prepare  time.Duration // from when the group could be used
+	ready    time.Time     // end of prepare
+	prepare  time.Duration // by how much later than the group could be used scripts could run
 	runs     []run
 	floor    []time.Duration // the same scripts by a bare exec in the same container
 	toDelete time.Duration   // from the last line of the log to the delete call, without the runner's own time
@@ -132,11 +133,10 @@ func (j *job) scripts(ctx context.Context, r *result, bare bool) (spent time.Dur
 	if _, _, err := j.stage(ctx, "prepare"); err != nil {
 		return 0, err
 	}
-	ready := time.Now()
+	r.ready = time.Now()
 	if r.group, err = j.group(); err != nil {
 		return 0, err
 	}
-	r.prepare = ready.Sub(usable(r.group))
 	for _, stage := range subStages() {
 		time.Sleep(between)
 		begun := time.Now()
@@ -230,11 +230,20 @@ func (j *job) bare(ctx context.Context, group string) (time.Duration, error) {
 // that began, spent what the floor took of the group's time.
 func (j *job) account(r *result, cleanup time.Time, spent time.Duration) {
 	r.calls = map[string]int{"ExecContainerCommand": -len(r.floor)}
+	ready := r.ready
 	for _, c := range j.server.Calls() {
 		if !j.made(c, r.group) {
 			continue
 		}
 		r.calls[c.Action]++
+		// Where prepare did not wait for all of the group and it takes no exec before, its
+		// first script does.
+		if c.Action == "ExecContainerCommand" && c.Code == "IncorrectStatus" {
+			ready = time.Time{}
+		}
+		if c.Action == "ExecContainerCommand" && c.Code == "" && ready.IsZero() {
+			ready = c.Time
+		}
 		if c.Action == "DescribeContainerGroups" && c.Params.Has("ContainerGroupIds") {
 			r.polls++
 		}
@@ -243,6 +252,7 @@ func (j *job) account(r *result, cleanup time.Time, spent time.Duration) {
 			r.billed = c.Time.Sub(r.group.Placed) - spent
 		}
 	}
+	r.prepare = max(0, ready.Sub(usable(r.group)))
 	r.idle = r.billed - usable(r.group).Sub(r.group.Placed)
 	for _, one := range r.runs {
 		r.idle -= one.script
