@@ -1,5 +1,5 @@
 // Package e2e holds the end-to-end tests: a real gitlab-runner (runner, built
-// by the tests) takes jobs from a stand-in for GitLab (coordinator) and runs
+// by realrunner) takes jobs from a stand-in for GitLab (coordinator) and runs
 // them through the built eci-executor in container groups of the local ECI.
 //
 // Each scenario also runs against an executor that runs the scripts on the
