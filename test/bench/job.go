@@ -299,19 +299,37 @@ func (w *world) alone(ctx context.Context, hosts, jobs int) ([]result, error) {
 	})
 }
 
-// crowd has one host do all jobs at the same time.
-func (w *world) crowd(ctx context.Context, jobs int) ([]result, error) {
+// crowded is what jobs took that a host did at the same time.
+type crowded struct {
+	results []result
+	calls   []ecitest.Call // of them
+	took    time.Duration
+}
+
+// crowd has one host do all jobs at the same time, after one that has it learn whether
+// a Pending group takes execs.
+func (w *world) crowd(ctx context.Context, jobs int) (c crowded, err error) {
 	file, err := w.host("host")
 	if err != nil {
-		return nil, err
+		return c, err
 	}
-	return w.together(jobs, func(n int) ([]result, error) {
+	first, err := w.newJob(file, jobs+1)
+	if err != nil {
+		return c, err
+	}
+	if r := first.work(ctx, false); r.failed != nil {
+		return c, r.failed
+	}
+	learnt, begun := len(w.server.Calls()), time.Now()
+	c.results, err = w.together(jobs, func(n int) ([]result, error) {
 		j, err := w.newJob(file, n+1)
 		if err != nil {
 			return nil, err
 		}
 		return []result{j.work(ctx, false)}, nil
 	})
+	c.took, c.calls = time.Since(begun), w.server.Calls()[learnt:]
+	return c, err
 }
 
 // together does n things at once.

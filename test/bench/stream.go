@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,8 @@ import (
 // printing is a script that tells the time every second for a while: with many jobs, the
 // containers, which a cloud has elsewhere, are most of what this machine does.
 const printing = "sleep 0.$((RANDOM % 10)); i=0; while [ $i -lt 20 ]; do sleep 1; echo $EPOCHREALTIME; i=$((i+1)); done\n"
+
+const watchEvery = 6 * time.Second
 
 // streamed is what jobs that print at the same time took.
 type streamed struct {
@@ -117,16 +120,21 @@ func (a *arrivals) Write(p []byte) (int, error) {
 }
 
 // memory is a process's at its most, in MiB. Private is what it has for itself: the
-// pages of its file are shared with the other processes of the driver.
-type memory struct{ private, resident float64 }
+// pages of its file are shared with the other processes of the driver, and share is what
+// each has of those, so that the shares of all of them are what they have together.
+type memory struct{ private, resident, share float64 }
 
+// watch looks rarely, as a look at the memory of hundreds of processes takes what
+// they need.
 func watch(pid int, done <-chan struct{}) (m memory) {
+	pause := time.Duration(rand.Int64N(int64(watchEvery))) //nolint:gosec // not all at the same time
 	for {
 		select {
 		case <-done:
 			return m
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(pause):
 		}
+		pause = watchEvery
 		now := memoryOf(pid)
 		m.private, m.resident = max(m.private, now.private), max(m.resident, now.resident)
 	}
@@ -144,6 +152,8 @@ func memoryOf(pid int) (m memory) {
 		}
 		kib, _ := strconv.ParseFloat(words[1], 64)
 		switch words[0] {
+		case "Pss:":
+			m.share = kib / 1024
 		case "Rss:":
 			m.resident = kib / 1024
 		case "Private_Dirty:":
