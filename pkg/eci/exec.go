@@ -145,7 +145,8 @@ func Dial(ctx context.Context, uri string) (*Stream, error) {
 // dial connects as every known client of ECI does: no subprotocol, no header, no
 // authentication but the token in the URI, which is why its errors are not passed on.
 func dial(ctx context.Context, uri string, connect time.Duration) (*websocket.Conn, *http.Response, error) {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connect}).DialContext}
+	// Nobody would use the connection of a refused handshake again.
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connect}).DialContext, DisableKeepAlives: true}
 	return websocket.Dial(ctx, uri, &websocket.DialOptions{
 		HTTPClient:      &http.Client{Transport: transport},
 		CompressionMode: websocket.CompressionDisabled,

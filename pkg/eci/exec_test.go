@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -123,6 +124,28 @@ func TestExecLimits(t *testing.T) {
 				t.Errorf("%d calls, %v; want %q", calls.Load(), err, tt.want)
 			}
 		})
+	}
+}
+
+// TestRefusedDialLeavesNothingOpen: a stage whose handshakes are refused for hours dials
+// every 30 s.
+func TestRefusedDialLeavesNothingOpen(t *testing.T) {
+	closed := make(chan struct{})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) }))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			close(closed)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	if _, err := Dial(t.Context(), "ws"+strings.TrimPrefix(server.URL, "http")); err == nil || !strings.Contains(err.Error(), "HTTP 502") {
+		t.Errorf("got %v", err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(time.Minute):
+		t.Error("the connection stays open")
 	}
 }
 
