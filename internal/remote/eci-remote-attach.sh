@@ -253,21 +253,28 @@ halting() {
 	wake "$role.wake"
 }
 
-# ask: where no FIFO tells of the death of build's PID 1, it answers a ping. One that has
-# none after 5 s may be dead, or slow: that the driver asks the API.
-ask() {
-	[ "$role" = build ] && [ ! -e "$ctl/build.heard" ] || return 0
+# mute: where no FIFO tells of the death of build's PID 1, it answers a ping, which comes
+# each second, a second later. True where one has had no answer for two.
+mute() {
+	[ "$role" = build ] && [ ! -e "$ctl/build.heard" ] || return 1
 	ping='' pong=''
 	read -r ping <"$ctl/build.ping"
 	read -r pong <"$ctl/build.pong"
-	case x$ping$pong in x | *[!x0-9]*) return 0 ;; esac
-	clock
+	case x$ping$pong in x | *[!x0-9]*) return 1 ;; esac
+	read -r now _ </proc/uptime
+	now=${now%.*}${now#*.} # in hundredths
 	if [ "$ping" = "$pong" ]; then
-		[ $((now - ping)) -lt 2 ] || echo "$now" 1<>"$ctl/build.ping"
-	elif [ $((now - ping)) -ge 5 ] && [ "$now" -ge "$due" ]; then
-		printf '#ask\n'
-		due=$((now + 5)) silent=0
+		[ $((now - ping)) -lt 100 ] || echo "$now" 1<>"$ctl/build.ping"
+		return 1
 	fi
+	[ $((now - ping)) -ge 200 ]
+}
+
+# ask: a build that is mute may be dead, or slow: that the driver asks the API.
+ask() {
+	mute && [ "$now" -ge "$due" ] || return 0
+	printf '#ask\n'
+	due=$((now + 500)) silent=0
 }
 
 tail_log() {
