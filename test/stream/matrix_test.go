@@ -35,6 +35,9 @@ const (
 	workers       = 14
 	// patience is far above what any stage takes: a stage that has not ended by then hangs.
 	patience = 2 * time.Minute
+	// lastStage is how long before the end of -timeout the last one begins, so that what
+	// was seen is told.
+	lastStage = 30 * time.Second
 )
 
 // cell is one stage of the matrix.
@@ -121,8 +124,9 @@ func TestMatrix(t *testing.T) {
 	t.Logf("%d stages, -seed %d", len(cells), *seed)
 	tally := newTally()
 	begun := time.Now()
-	// One queue a kind, because a worker's groups are of one kind.
-	t.Run("stages", func(t *testing.T) {
+	// One queue a kind, because a worker's groups are of one kind. Their name tells the
+	// seed where the test is killed.
+	t.Run(fmt.Sprintf("seed %d", *seed), func(t *testing.T) {
 		for _, k := range kinds() {
 			queue := make(chan cell, len(cells))
 			for _, c := range cells {
@@ -155,6 +159,10 @@ func work(t *testing.T, k kind, queue <-chan cell, tally *tally) {
 	defer w.cleanup()
 	left := 0 // stages that the group is still good for
 	for c := range queue {
+		if end, limited := t.Deadline(); limited && time.Until(end) < lastStage {
+			t.Errorf("%d stages are left at the end of -timeout", len(queue)+1)
+			return
+		}
 		if left == 0 {
 			w.prepare()
 			left = stagesOfGroup

@@ -100,11 +100,11 @@ type world struct {
 	server   *ecitest.Server
 	dir      string
 	config   *config.Config
-	options  eci.Options
 	settings remote.Settings
 	clock    stages.Clock // of run
 	env      stages.Env
-	relay    string // Stage.Relay
+	client   *eci.Client // one for all stages: the connections that each keeps open would be too many
+	relay    string      // Stage.Relay
 	attempts int
 }
 
@@ -132,7 +132,7 @@ const jobResponse = `{"id": 42, "token": "t", "image": {"name": "build"}, "runne
 func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Settings) *world {
 	t.Helper()
 	testneed.Need(t, sandbox.Supported())
-	w := &world{t: t, dir: t.TempDir(), options: options, settings: settings, clock: stages.SystemClock{}}
+	w := &world{t: t, dir: t.TempDir(), settings: settings, clock: stages.SystemClock{}}
 	if k.bySync() {
 		w.clock = fastClock{time.Now()}
 	}
@@ -145,6 +145,11 @@ func newWorld(t testing.TB, k kind, options eci.Options, settings remote.Setting
 	t.Cleanup(func() { must(t, w.server.Close()) })
 	ecitest.LeakCheck(t, w.server, time.Minute)
 	w.config, err = config.Parse("test.toml", fmt.Appendf(nil, driverFile, w.server.URL(), filepath.Join(w.dir, "state")))
+	must(t, err)
+	w.config.Timeouts.Ready = 24 * time.Hour // all groups of a world are one job's, whose prepares share it
+	options.Region, options.Endpoint, options.CallTimeout = w.config.Region, w.config.EndpointURL(), w.config.Timeouts.Call
+	options.Credentials = eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}
+	w.client, err = eci.New(options)
 	must(t, err)
 	if w.config.Exec.Transport = "websocket"; k.bySync() {
 		w.config.Exec.Transport = k.transport
@@ -210,14 +215,9 @@ func (w *world) stage(out *bytes.Buffer) *stages.Stage {
 	w.t.Helper()
 	job, err := stages.ReadJob(w.env)
 	must(w.t, err)
-	options := w.options
-	options.Region, options.Endpoint, options.CallTimeout = w.config.Region, w.config.EndpointURL(), w.config.Timeouts.Call
-	options.Credentials = eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}
-	client, err := eci.New(options)
-	must(w.t, err)
 	logger := logrus.New()
 	logger.SetOutput(new(bytes.Buffer))
-	return &stages.Stage{Config: w.config, Job: job, API: client, Clock: stages.SystemClock{},
+	return &stages.Stage{Config: w.config, Job: job, API: w.client, Clock: stages.SystemClock{},
 		Stdout: out, Stderr: new(bytes.Buffer), Logger: logger, Remote: w.settings, Relay: w.relay}
 }
 
