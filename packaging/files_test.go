@@ -62,7 +62,7 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("a release has no %s*", binary)
 	}
 	copies := 0
-	for _, line := range strings.Split(read(t, "packaging/Dockerfile"), "\n") {
+	for line := range strings.SplitSeq(read(t, "packaging/Dockerfile"), "\n") {
 		words := strings.Fields(line)
 		if len(words) == 0 || words[0] != "COPY" {
 			continue

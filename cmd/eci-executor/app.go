@@ -46,8 +46,7 @@ func run(ctx context.Context, p process) int {
 	if errors.As(err, &exit) && exit.Error() == "" { // the command has said all
 		return exit.ExitCode()
 	}
-	var own *statusError
-	if errors.As(err, &own) {
+	if own, ok := errors.AsType[*statusError](err); ok {
 		p.printError(own.err)
 		return own.status
 	}

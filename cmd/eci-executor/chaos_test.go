@@ -204,7 +204,7 @@ func (c *chaos) job(id int, random *rand.Rand) string {
 		j.status = 1 + random.IntN(255)
 	}
 	end := ""
-	for try := 0; try < 3; try++ { // as a runner does with a prepare that fails
+	for range 3 { // as a runner does with a prepare that fails
 		j.attempt = fmt.Sprintf("%08x", random.Uint32())
 		prepared := j.stage("prepare")
 		if end = j.ended(prepared, false); end == "" {

@@ -61,7 +61,7 @@ func fieldsOf(t reflect.Type) map[string]int {
 
 // value decodes one value into a field of any type that the configuration has.
 func (d *decoder) value(at string, v any, to reflect.Value) {
-	if u, ok := to.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](to.Addr()); ok {
 		d.text(at, v, u)
 		return
 	}
@@ -241,8 +241,7 @@ func suggest(path, key string, t reflect.Type) string {
 		return fmt.Sprintf("; did you mean %s?", best)
 	}
 	root := reflect.TypeFor[Config]()
-	for i := range root.NumField() {
-		f := root.Field(i)
+	for f := range root.Fields() {
 		table, open, shut := f.Type, "[", "]"
 		if table.Kind() == reflect.Slice {
 			table, open, shut = table.Elem(), "[[", "]]"

@@ -51,8 +51,7 @@ func TestDriverExampleHasEveryKey(t *testing.T) {
 	wanted := 0
 	var walk func(prefix string, typ reflect.Type)
 	walk = func(prefix string, typ reflect.Type) {
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			key := join(prefix, f.Tag.Get("toml"))
 			wanted++
 			if f.Tag.Get("toml") == "" {

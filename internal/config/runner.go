@@ -64,8 +64,7 @@ func LoadRunner(path string) (*RunnerFile, error) {
 	}
 	var file RunnerFile
 	if err := toml.Unmarshal(data, &file); err != nil {
-		var at *toml.DecodeError
-		if errors.As(err, &at) {
+		if at, ok := errors.AsType[*toml.DecodeError](err); ok {
 			row, column := at.Position()
 			return nil, fmt.Errorf("%s:%d:%d: the runner's configuration is not readable: %s", path, row, column, at.Error())
 		}

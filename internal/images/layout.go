@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -65,9 +66,7 @@ func (l Layouts) Add(dir, ref string) error {
 	if len(found) == 0 {
 		return fmt.Errorf("OCI layout %s holds no image for %s with a complete reference in the annotation %s or %s", dir, platform(), refName, containerdName)
 	}
-	for full, img := range found {
-		l[full] = img
-	}
+	maps.Copy(l, found)
 	return nil
 }
 

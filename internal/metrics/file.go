@@ -77,10 +77,10 @@ func lock(dir string) (release func(), err error) {
 		return nil, errors.New("another process has held its lock for too long") // and keeps f open, with the wait
 	}
 	if err != nil {
-		f.Close() //nolint:errcheck // nothing was written
+		f.Close() // nothing was written
 		return nil, err
 	}
-	return func() { f.Close() }, nil //nolint:errcheck // nothing was written
+	return func() { f.Close() }, nil // nothing was written
 }
 
 // load is what was counted so far; with an error where that is lost.

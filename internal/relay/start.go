@@ -84,7 +84,7 @@ func Main(ctx context.Context, words []string, dial func(ctx context.Context, ad
 	if err != nil {
 		return fmt.Errorf("the relay has no socket: %w", err)
 	}
-	file.Close() //nolint:errcheck // l has its own
+	file.Close() // l has its own
 	own, ok := l.(*net.UnixListener)
 	if !ok {
 		return errors.New("the relay's socket is of another kind")

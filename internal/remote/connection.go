@@ -134,6 +134,6 @@ func (c *connection) failure() error {
 func (c *connection) close() {
 	c.closing.Do(func() {
 		close(c.done)
-		c.stream.Close() //nolint:errcheck // nothing is owed to a connection that is given up
+		c.stream.Close() // nothing is owed to a connection that is given up
 	})
 }

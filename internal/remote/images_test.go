@@ -65,15 +65,15 @@ func TestImages(t *testing.T) {
 		owner string // uid:gid of what it writes; "" = there is no stat
 		apart bool   // no FIFO joins it to helper
 	}{
-		{"an image whose only executable is dash", func(t testing.TB) string { return dashImage(t) }, "", "", false},
-		{"the same, uid 1000", func(t testing.TB) string { return dashImage(t) }, "1000", "", false},
+		{"an image whose only executable is dash", dashImage, "", "", false},
+		{"the same, uid 1000", dashImage, "1000", "", false},
 		{"busybox", busyboxImage, "", "", false},
 		{"busybox, uid 12345", busyboxImage, "12345", "", false},
 		{"Debian", debian, "", "0:0", false},
 		{"uid 1000", debian, "1000:1000", "1000:1000", false},
 		{"uid 12345 without a passwd entry", debian, "12345:12345", "12345:12345", false},
 		{"gid 0", debian, "1000:0", "1000:0", false},
-		{"an image whose only executable is dash, FIFOs apart", func(t testing.TB) string { return dashImage(t) }, "1000", "", true},
+		{"an image whose only executable is dash, FIFOs apart", dashImage, "1000", "", true},
 		{"busybox, FIFOs apart", busyboxImage, "", "", true},
 		{"Debian, FIFOs apart", debian, "1000:0", "1000:0", true},
 	}
@@ -140,7 +140,7 @@ exit 5`
 			if err != nil || result.Status != 5 {
 				t.Fatalf("status %d, log %q, error %v", result.Status, log, err)
 			}
-			for _, count := range strings.Fields(log) {
+			for count := range strings.FieldsSeq(log) {
 				if n, err := strconv.Atoi(count); err != nil || n >= 100 {
 					t.Errorf("%s zombies", count)
 				}

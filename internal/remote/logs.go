@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -97,7 +98,7 @@ func (r *reading) attempt(ctx context.Context) (over bool, err error) {
 	}
 	conn := newConnection(stream)
 	defer conn.close()
-	conn.write(append(logsScript[:len(logsScript):len(logsScript)], "tell \"$@\"; exit\n"...))
+	conn.write(append(slices.Clip(logsScript), "tell \"$@\"; exit\n"...))
 	idle := time.NewTimer(r.Settings.Idle)
 	defer idle.Stop()
 	for {

@@ -83,8 +83,7 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 	for {
 		before := r.offset
 		result, err := r.attempt(ctx)
-		var lost *lostError
-		if !errors.As(err, &lost) {
+		if _, ok := errors.AsType[*lostError](err); !ok {
 			return result, err
 		}
 		if r.Lost != nil {
@@ -309,6 +308,6 @@ func (r *run) end(rec record) (Result, error) {
 
 func randomHex(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // crypto/rand.Read never returns an error (Go 1.24)
+	rand.Read(b) // crypto/rand.Read never returns an error (Go 1.24)
 	return hex.EncodeToString(b)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -282,7 +283,7 @@ func newMarks(nonce string) *marks {
 // split returns what of data, and of what was held back before, is output, and the
 // marks that stood in it.
 func (m *marks) split(data []byte) (text []byte, found []string) {
-	rest := append(m.held, data...)
+	rest := slices.Concat(m.held, data)
 	m.held = nil
 	for {
 		i := bytes.Index(rest, m.head)

@@ -117,7 +117,7 @@ func (s *Sync) Open(ctx context.Context, container Role, command []string) (Stre
 	x.PipeReader, x.out = io.Pipe()
 	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // a stream outlives the wish to stop its script
 	go func() {
-		x.out.CloseWithError(serve(ctx)) //nolint:errcheck // never fails
+		x.out.CloseWithError(serve(ctx)) // never fails
 	}()
 	return x, nil
 }

@@ -33,11 +33,11 @@ func newHierarchy(t *testing.T, own string, mounts ...string) hierarchy {
 		}
 		point := filepath.Join(h.dir, strings.ReplaceAll(m, " ", "_"))
 		fmt.Fprintf(&info, "%d 1 0:%d / %s rw - %s %s %s\n", i, i, point, kind, kind, options)
-		make := func() error { return os.MkdirAll(filepath.Join(point, "jobs"), 0o755) }
+		create := func() error { return os.MkdirAll(filepath.Join(point, "jobs"), 0o755) }
 		if closed {
-			make = func() error { return os.WriteFile(point, nil, 0o644) } // nothing can be made below a file
+			create = func() error { return os.WriteFile(point, nil, 0o644) } // nothing can be made below a file
 		}
-		if err := make(); err != nil {
+		if err := create(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -88,8 +88,7 @@ func (c *Container) forkInside(args, env []string, files []*os.File, tty bool) (
 	if errors.Is(err, unix.ENOMEM) {
 		return nil, ErrNotRunning // clone's answer for a PID namespace whose PID 1 has ended
 	}
-	var pe *os.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
 		err = execError(args[0], pe.Err)
 	}
 	return p, err

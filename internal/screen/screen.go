@@ -26,7 +26,7 @@ const (
 
 const (
 	tick  = time.Second
-	clear = "\r\x1b[K"
+	erase = "\r\x1b[K"
 	width = 79 // of a terminal that does not tell its own; a line that is wrapped can't be taken back
 )
 
@@ -135,7 +135,7 @@ func (s *Screen) run(stop chan struct{}) {
 
 func (s *Screen) hide() {
 	if s.shown {
-		io.WriteString(s.out, clear) //nolint:errcheck // it is for the eye alone
+		io.WriteString(s.out, erase) //nolint:errcheck // it is for the eye alone
 		s.shown = false
 	}
 }
@@ -146,6 +146,6 @@ func (s *Screen) show() {
 		return
 	}
 	line := []rune(fmt.Sprintf("%s, %d s", s.what, int(time.Since(s.since).Seconds())))
-	io.WriteString(s.out, clear+string(line[:min(len(line), s.columns())])) //nolint:errcheck // it is for the eye alone
+	io.WriteString(s.out, erase+string(line[:min(len(line), s.columns())])) //nolint:errcheck // it is for the eye alone
 	s.shown = true
 }

@@ -118,7 +118,7 @@ func busyboxLayer(t testing.TB) v1.Layer {
 	program, err := os.ReadFile(file)
 	check(t, err)
 	entries := []Entry{Dir("bin", 0o755), Dir("etc", 0o755), Dir("tmp", 0o1777), Dir("root", 0o700), File("bin/busybox", string(program), 0o755)}
-	for _, a := range bytes.Fields([]byte(applets)) {
+	for a := range bytes.FieldsSeq([]byte(applets)) {
 		entries = append(entries, Link(path.Join("bin", string(a)), "bin/busybox"))
 	}
 	return Layer(t, entries...)

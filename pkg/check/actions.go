@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"encoding/json"
+	"maps"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/stages"
@@ -26,9 +27,7 @@ type action struct {
 func actions() []action {
 	group := func(more eci.Params) eci.Params {
 		p := eci.Params{"ContainerGroupId": unknownGroup}
-		for k, v := range more {
-			p[k] = v
-		}
+		maps.Copy(p, more)
 		return p
 	}
 	return []action{

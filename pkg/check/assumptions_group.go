@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -137,7 +138,7 @@ func priceLists(_ context.Context, l *live) (verdict, error) {
 	if json.Unmarshal(l.seen.answers["DescribeContainerGroupPrice"], &answer) != nil {
 		return verdict{}, errNotTold
 	}
-	list := append(answer.PriceInfo.SpotPrices, answer.PriceInfo.Rules...)
+	list := slices.Concat(answer.PriceInfo.SpotPrices, answer.PriceInfo.Rules)
 	if len(list) == 0 {
 		return verdict{}, errNotTold
 	}

@@ -34,7 +34,7 @@ func file(_ context.Context, w *world) []Line {
 
 func fileProblems(err error) []Line {
 	const advice = "Correct it; eci-executor.toml.example has every key."
-	many, isMany := err.(interface{ Unwrap() []error }) //nolint:errorlint // the very error that Load joins
+	many, isMany := err.(interface{ Unwrap() []error }) // the very error that Load joins
 	if !isMany {
 		if errors.Is(err, fs.ErrNotExist) {
 			return []Line{failed("Copy eci-executor.toml.example there, or name the file with --config before the command.", "%v", err)}

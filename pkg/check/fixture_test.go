@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -233,10 +234,8 @@ func (w *world) deny(actions ...string) {
 
 func (w *world) faults(f ecitest.CallFault, actions ...string) {
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		for _, a := range actions {
-			if a == action {
-				return f
-			}
+		if slices.Contains(actions, action) {
+			return f
 		}
 		return ecitest.CallFault{}
 	}})

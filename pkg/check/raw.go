@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -21,9 +22,7 @@ func (l *live) call(ctx context.Context, more eci.Params, command []string) (str
 		return "", err
 	}
 	params := eci.Params{"ContainerGroupId": l.group.ID, "ContainerName": "helper", "Command": string(words), "TTY": "false", "Stdin": "true"}
-	for k, v := range more {
-		params[k] = v
-	}
+	maps.Copy(params, more)
 	answer, err := l.client.Ask(ctx, "ExecContainerCommand", params)
 	if err != nil {
 		return "", err

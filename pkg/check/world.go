@@ -120,8 +120,7 @@ func get(ctx context.Context, t http.RoundTripper, address string, header http.H
 // plain is an error without the URL that those of net/http repeat, and without the
 // words of a context that ended.
 func plain(err error) error {
-	var withURL *url.Error
-	if errors.As(err, &withURL) {
+	if withURL, ok := errors.AsType[*url.Error](err); ok {
 		err = withURL.Err
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -172,9 +173,7 @@ func (c *Client) made(ctx context.Context, call call, out any) (date time.Time, 
 	connect, whole := c.options.timeouts(call.action)
 	request.SetConnectTimeout(connect)
 	request.SetReadTimeout(whole) // of all of the call: the SDK gives it to http.Client
-	for key, value := range call.params {
-		request.GetFormParams()[key] = value
-	}
+	maps.Copy(request.GetFormParams(), call.params)
 	type answer struct {
 		body   []byte
 		header http.Header
@@ -255,8 +254,7 @@ func (c *Client) failed(call call, err error) error {
 // plain is the text of an error that the SDK passed on from net/http, without
 // the URL that such an error repeats.
 func (c *Client) plain(err error) string {
-	var withURL *url.Error
-	if errors.As(err, &withURL) {
+	if withURL, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Sprintf("the endpoint %s did not answer: %v", c.endpoint.Host, withURL.Err)
 	}
 	return err.Error()

@@ -42,7 +42,7 @@ func documented() map[Class]string {
 // is not all that can be done.
 func TestCodes(t *testing.T) {
 	for class, list := range documented() {
-		for _, code := range strings.Fields(list) {
+		for code := range strings.FieldsSeq(list) {
 			e := &Error{Op: "create", Code: code, HTTPStatus: 400, Action: "CreateContainerGroup"}
 			if got := ClassOf(e); got != class {
 				t.Errorf("%s is of class %q, want %q", code, got, class)

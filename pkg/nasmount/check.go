@@ -190,7 +190,7 @@ func (c *checker) options(m Mount) {
 		return
 	}
 	seen := map[string]bool{}
-	for _, o := range strings.Split(m.Options, ",") {
+	for o := range strings.SplitSeq(m.Options, ",") {
 		if !option.MatchString(o) {
 			c.add("options", "%q must be a word or word=value, with commas between and no spaces", o)
 			continue

@@ -115,7 +115,7 @@ func unsafeValue(value string) error {
 	case strings.ContainsFunc(value, unicode.IsControl) || strings.ContainsAny(value, `\{}`):
 		return fmt.Errorf("value %q has a character that is not allowed", value)
 	}
-	for _, part := range strings.Split(value, "/") {
+	for part := range strings.SplitSeq(value, "/") {
 		if part == "" || part == "." || part == ".." {
 			return fmt.Errorf("value %q has the part %q", value, part)
 		}

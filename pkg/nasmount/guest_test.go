@@ -192,9 +192,9 @@ func withDependencies(files map[string]string, names ...string) (order []string,
 		if err != nil {
 			return err
 		}
-		for _, field := range strings.Split(string(info), "\x00") {
+		for field := range strings.SplitSeq(string(info), "\x00") {
 			if list, ok := strings.CutPrefix(field, "depends="); ok {
-				for _, dependency := range strings.Split(list, ",") {
+				for dependency := range strings.SplitSeq(list, ",") {
 					if err := add(strings.ReplaceAll(dependency, "-", "_")); err != nil {
 						return err
 					}

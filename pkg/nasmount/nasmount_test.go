@@ -3,6 +3,7 @@ package nasmount
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -221,9 +222,7 @@ func TestVolumes(t *testing.T) {
 	volumes, in := Volumes(mounts)
 	flex := func(name string, more map[string]string) eci.Volume {
 		options := map[string]string{"server": server, "path": "/ci/cache"}
-		for k, v := range more {
-			options[k] = v
-		}
+		maps.Copy(options, more)
 		return eci.Volume{Name: name, Flex: &eci.Flex{Driver: "alicloud/nas", Options: options}}
 	}
 	want := []eci.Volume{

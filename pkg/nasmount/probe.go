@@ -208,7 +208,7 @@ func (s *probe) write(ctx context.Context, c *rpcClient, dir nfsv3.NfsFh3) (err 
 		return err
 	}
 	token := make([]byte, 8)
-	rand.Read(token) //nolint:errcheck // never returns an error (Go 1.24)
+	rand.Read(token) // never returns an error (Go 1.24)
 	name := ".eci-executor-probe-" + hex.EncodeToString(token)
 	// The answer is awaited past the end of ctx: it says whether there is a file.
 	settle, cancel := s.afterwards(ctx)

@@ -95,7 +95,7 @@ func (m Mount) volume() eci.Volume {
 func splitVersion(options string) (version, rest string) {
 	version = defaultVersion
 	var others []string
-	for _, o := range strings.Split(options, ",") {
+	for o := range strings.SplitSeq(options, ",") {
 		if v, ok := strings.CutPrefix(o, "vers="); ok {
 			version = v
 			continue

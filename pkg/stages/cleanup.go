@@ -136,6 +136,6 @@ func (s *Stage) printf(format string, args ...any) {
 
 func randomHex(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) //nolint:errcheck // never returns an error (Go 1.24)
+	rand.Read(b) // never returns an error (Go 1.24)
 	return hex.EncodeToString(b)
 }

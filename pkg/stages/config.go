@@ -22,7 +22,7 @@ const DriverName = "eci-executor"
 // of its own, and fetches into what it finds there.
 func Configure(cfg *config.Config, version string, stdout io.Writer) error {
 	attempt := make([]byte, 4)
-	rand.Read(attempt) //nolint:errcheck // never returns an error (Go 1.24)
+	rand.Read(attempt) // never returns an error (Go 1.24)
 	name := DriverName
 	shared := nasmount.At(cfg.NAS, cfg.BuildsDir) != nil
 	env := map[string]string{AttemptVariable: hex.EncodeToString(attempt)}

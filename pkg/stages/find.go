@@ -53,14 +53,14 @@ func ambiguous(name string, groups []eci.Group) error {
 	return errors.New(strings.TrimRight(b.String(), "\n"))
 }
 
-// container checks the name of a group's container.
-func container(g *eci.Group, name string) (*eci.ContainerStatus, error) {
-	if c := g.Container(name); c != nil {
-		return c, nil
+// hasContainer is the error of a name that no container of the group has.
+func hasContainer(g *eci.Group, name string) error {
+	if g.Container(name) != nil {
+		return nil
 	}
 	var names []string
 	for _, c := range g.Containers {
 		names = append(names, c.Name)
 	}
-	return nil, fmt.Errorf("container group %s has no container %q, but %s", g.ID, name, cmp.Or(strings.Join(names, ", "), "none at all"))
+	return fmt.Errorf("container group %s has no container %q, but %s", g.ID, name, cmp.Or(strings.Join(names, ", "), "none at all"))
 }

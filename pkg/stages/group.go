@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -145,12 +146,8 @@ func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, erro
 
 func groupTags(cfg *config.Config, job *Job, now time.Time) map[string]string {
 	tags := map[string]string{}
-	for k, v := range cfg.Group.Tags {
-		tags[k] = v
-	}
-	for k, v := range attemptTags(cfg, job) {
-		tags[k] = v
-	}
+	maps.Copy(tags, cfg.Group.Tags)
+	maps.Copy(tags, attemptTags(cfg, job))
 	tags[tagProject] = strconv.FormatInt(job.ProjectID, 10)
 	tags[tagJob] = strconv.FormatInt(job.ID, 10)
 	tags[tagPipeline] = job.PipelineID

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -96,9 +97,7 @@ func (k *ImageCaches) fill(p *cachePlan, names []string, o CacheOptions) error {
 		PlainHTTPRegistries: cfg.Pull.PlainHTTP, InsecureRegistries: cfg.Pull.Insecure, RegistryCredentials: credentials, ACRRegistries: acr,
 		Tags: map[string]string{},
 	}
-	for key, value := range cfg.Group.Tags {
-		p.request.Tags[key] = value
-	}
+	maps.Copy(p.request.Tags, cfg.Group.Tags)
 	p.request.Tags[tagManagedBy] = DriverName
 	if cfg.RunnerName != "" {
 		p.request.Tags[tagRunner] = tagValue(cfg.RunnerName)

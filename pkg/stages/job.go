@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"os"
 	"strconv"
@@ -170,9 +171,7 @@ func newJob(r response, env Env) *Job {
 		job.variables[v.Key] = v.Value
 	}
 	job.PublicVariables = publicVariables(append(runnersOwn(env), r.Variables...))
-	for key, value := range env.Custom {
-		job.variables[key] = value
-	}
+	maps.Copy(job.variables, env.Custom)
 	job.expandServices(env.Custom["CI_JOB_SERVICES"]) // set last by the runner, over any job variable
 	job.identify(r, first)
 	return job
@@ -180,26 +179,26 @@ func newJob(r response, env Env) *Job {
 
 // identify fills in what names, tags and NAS paths are made of, from fields that
 // a job's author does not control.
-func (job *Job) identify(r response, first map[string]string) {
+func (j *Job) identify(r response, first map[string]string) {
 	repo, _ := url.Parse(r.GitInfo.RepoURL)
 	if repo == nil {
 		repo = &url.URL{}
 	}
-	job.Instance = cmp.Or(first["CI_SERVER_HOST"], repo.Hostname(), "unknown")
-	job.RunnerID = cmp.Or(first["CI_RUNNER_ID"], "0")
-	job.PipelineID = first["CI_PIPELINE_ID"]
+	j.Instance = cmp.Or(first["CI_SERVER_HOST"], repo.Hostname(), "unknown")
+	j.RunnerID = cmp.Or(first["CI_RUNNER_ID"], "0")
+	j.PipelineID = first["CI_PIPELINE_ID"]
 	if r.JobInfo.PipelineID > 0 {
-		job.PipelineID = fmt.Sprint(r.JobInfo.PipelineID)
+		j.PipelineID = fmt.Sprint(r.JobInfo.PipelineID)
 	}
-	job.ProjectPath = cmp.Or(r.JobInfo.ProjectFullPath,
+	j.ProjectPath = cmp.Or(r.JobInfo.ProjectFullPath,
 		strings.TrimSuffix(strings.Trim(repo.Path, "/"), ".git"), r.JobInfo.ProjectName)
-	job.RefProtected = first["CI_COMMIT_REF_PROTECTED"] == "true"
+	j.RefProtected = first["CI_COMMIT_REF_PROTECTED"] == "true"
 	if r.GitInfo.Protected != nil {
-		job.RefProtected = *r.GitInfo.Protected
+		j.RefProtected = *r.GitInfo.Protected
 	}
-	if job.Attempt == "" {
-		sum := sha256.Sum256(fmt.Appendf(nil, "by hand %s %d", job.Instance, job.ID))
-		job.Attempt = hex.EncodeToString(sum[:4])
+	if j.Attempt == "" {
+		sum := sha256.Sum256(fmt.Appendf(nil, "by hand %s %d", j.Instance, j.ID))
+		j.Attempt = hex.EncodeToString(sum[:4])
 	}
 }
 
@@ -221,11 +220,11 @@ func aliasesOf(text string) []string {
 }
 
 // Variable is the value of a job variable, as the runner expanded it where it did.
-func (job *Job) Variable(key string) string { return job.variables[key] }
+func (j *Job) Variable(key string) string { return j.variables[key] }
 
 // on tells whether a feature flag of the runner is set.
-func (job *Job) on(flag string) bool {
-	on, _ := strconv.ParseBool(job.variables[flag])
+func (j *Job) on(flag string) bool {
+	on, _ := strconv.ParseBool(j.variables[flag])
 	return on
 }
 

@@ -52,7 +52,7 @@ func (s *Stage) leaseSlot(ctx context.Context) (release func(), err error) {
 		}
 		if f != nil {
 			s.Job.Slot = fmt.Sprintf("%s-%d", host, n)
-			return func() { f.Close() }, nil //nolint:errcheck // what was written is synced
+			return func() { f.Close() }, nil // what was written is synced
 		}
 	}
 	return nil, fmt.Errorf("all %d slots for {concurrent_id} are taken: remove stale *.attempt.json from %s", mostSlots, s.Config.StateDir)
@@ -69,7 +69,7 @@ func (s *Stage) takeSlot(ctx context.Context, n int) (*os.File, error) {
 		err = s.writeLease(f)
 	}
 	if err != nil || taken {
-		f.Close() //nolint:errcheck // nothing of use was written
+		f.Close() // nothing of use was written
 		return nil, err
 	}
 	return f, nil
@@ -86,7 +86,7 @@ func (s store) lockSlot(n int) (*os.File, error) {
 	}
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if err != nil {
-		f.Close() //nolint:errcheck // nothing was written
+		f.Close() // nothing was written
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, nil

@@ -58,8 +58,7 @@ func jobByHand(t *testing.T, w *world) int {
 		t.Run(s.name, func(t *testing.T) {
 			log, err := w.run(t, s.stage, s.script)
 			status := 0
-			var build *stages.BuildError
-			if errors.As(err, &build) {
+			if build, ok := errors.AsType[*stages.BuildError](err); ok {
 				status = build.Status
 			} else if err != nil {
 				t.Fatal(err)

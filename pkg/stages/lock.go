@@ -38,7 +38,7 @@ func (s store) claim(record string) (release func(), err error) {
 
 func lockByte(record string) int64 {
 	h := fnv.New64a()
-	h.Write([]byte(filepath.Base(record))) //nolint:errcheck // never returns an error
+	h.Write([]byte(filepath.Base(record))) // never returns an error
 	return 1 + int64(h.Sum64()>>2)         // two attempts on one byte only wait for each other
 }
 
@@ -57,10 +57,10 @@ func (s store) lock(at int64, kind int16, command int) (release func(), err erro
 		return func() {
 			// Closing alone would leave it to a child that is just being forked.
 			setLock(f, unix.F_OFD_SETLK, unix.F_UNLCK, at) //nolint:errcheck // closing does it then
-			f.Close()                                      //nolint:errcheck // nothing was written
+			f.Close()                                      // nothing was written
 		}, nil
 	}
-	f.Close() //nolint:errcheck // nothing was written
+	f.Close() // nothing was written
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		err = errLocked
 	}

@@ -32,7 +32,7 @@ func (o *Operator) Logs(ctx context.Context, name string, options LogOptions) er
 		return err
 	}
 	if options.Container != "" {
-		if _, err := container(g, options.Container); err != nil {
+		if err := hasContainer(g, options.Container); err != nil {
 			return err
 		}
 		o.introduce(g)

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,7 @@ func declaredPorts(s Image) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("its variable %s: %w", healthPortVariable, err)
 		}
-		ports = append(ports[:len(ports):len(ports)], port)
+		ports = append(slices.Clip(ports), port)
 	}
 	return ports, nil
 }

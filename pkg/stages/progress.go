@@ -41,7 +41,7 @@ func (s *Stage) working(stage string) (done func()) {
 	}
 	return func() {
 		os.Remove(path) //nolint:errcheck // a file without a lock tells nothing
-		f.Close()       //nolint:errcheck // nothing was written
+		f.Close()       // nothing was written
 	}
 }
 

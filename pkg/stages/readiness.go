@@ -83,11 +83,12 @@ func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 
 // healthCheck is the script that waits, for all of the services at once.
 func healthCheck(awaited []awaitedService) []byte {
-	line := "gitlab-runner health-check"
+	var line strings.Builder
+	line.WriteString("gitlab-runner health-check")
 	for _, port := range distinctPorts(awaited) {
-		line += " --port '" + port + "'"
+		line.WriteString(" --port '" + port + "'")
 	}
-	return []byte(line + "\n")
+	return []byte(line.String() + "\n")
 }
 
 func distinctPorts(awaited []awaitedService) []string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -60,7 +61,7 @@ func TestReapJudgesEachGroup(t *testing.T) {
 	}
 	for _, tt := range tests {
 		if tt.action == "" {
-			if bytes.Contains([]byte(out), []byte(ids[tt.name])) {
+			if strings.Contains(out, ids[tt.name]) {
 				t.Errorf("%s is in the table", tt.name)
 			}
 			continue
@@ -322,7 +323,7 @@ func TestReapStateFiles(t *testing.T) {
 				}
 				if action != "" {
 					row(t, out, tt.name+" ", action, tt.why)
-				} else if bytes.Contains([]byte(out), []byte(tt.name)) {
+				} else if strings.Contains(out, tt.name) {
 					t.Errorf("%s is spoken of", tt.name)
 				}
 				text, err := os.ReadFile(filepath.Join(w.config.StateDir, tt.name))

@@ -26,7 +26,7 @@ func (o *Operator) Shell(ctx context.Context, name string, options ShellOptions)
 		return 0, err
 	}
 	where := cmp.Or(options.Container, buildContainer)
-	if _, err := container(g, where); err != nil {
+	if err := hasContainer(g, where); err != nil {
 		return 0, err
 	}
 	if err := serves(g, where); err != nil {

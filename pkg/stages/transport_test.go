@@ -147,8 +147,7 @@ func TestSyncScriptTooLarge(t *testing.T) {
 	}
 	_, err := w.run(t, "build_script", ": "+strings.Join(words(40_000), "\n: "))
 	wantError(t, err, "too large to be sent without a WebSocket", "reach the WebSocket host")
-	var build *stages.BuildError
-	if errors.As(err, &build) {
+	if _, ok := errors.AsType[*stages.BuildError](err); ok {
 		t.Error("a script that can't be sent counts as the job's failure")
 	}
 	if err := w.cleanup(t); err != nil {

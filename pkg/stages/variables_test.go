@@ -2,6 +2,7 @@ package stages
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -17,9 +18,7 @@ func serviceEnvs(t *testing.T, variables, services, told string, custom map[stri
 		t.Fatal(err)
 	}
 	env := Env{Attempt: "0123abcd", Custom: map[string]string{"CI_JOB_SERVICES": told}}
-	for k, v := range custom {
-		env.Custom[k] = v
-	}
+	maps.Copy(env.Custom, custom)
 	job := newJob(r, env)
 	var all []map[string]string
 	for _, s := range job.Services {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,10 +41,8 @@ type message struct {
 // inside tells whether one of names is the call or field around the text.
 func (m message) inside(names ...string) bool {
 	for _, in := range m.in {
-		for _, name := range names {
-			if in == name {
-				return true
-			}
+		if slices.Contains(names, in) {
+			return true
 		}
 	}
 	return false
@@ -159,11 +158,11 @@ func (p *parsed) take(at ast.Expr, text string) {
 	shown := asShown(text)
 	m := message{text: core(shown), full: shown, raw: text, file: p.file, line: p.fset.Position(at.Pos()).Line}
 	whole := true
-	for i := len(p.stack) - 1; i >= 0; i-- {
-		if _, function := p.stack[i].(*ast.FuncDecl); !function && !whole {
+	for _, outer := range slices.Backward(p.stack) {
+		if _, function := outer.(*ast.FuncDecl); !function && !whole {
 			continue
 		}
-		switch n := p.stack[i].(type) {
+		switch n := outer.(type) {
 		case *ast.CallExpr:
 			name := callee(n)
 			m.in = append(m.in, name)

@@ -80,8 +80,8 @@ func (k *Stock) category(zone, value string, spot bool) string {
 
 // typeOfShape is an ECS type with vCPU and memory in the ratio of a family.
 func typeOfShape(cores, memory float64) string {
-	for _, family := range strings.Fields("c6 g6 r6") {
-		for _, name := range strings.Fields("large xlarge 2xlarge 3xlarge 4xlarge 6xlarge 8xlarge 13xlarge 16xlarge") {
+	for family := range strings.FieldsSeq("c6 g6 r6") {
+		for name := range strings.FieldsSeq("large xlarge 2xlarge 3xlarge 4xlarge 6xlarge 8xlarge 13xlarge 16xlarge") {
 			if s, ok := ecsShape("ecs." + family + "." + name); ok && s.cpu == cores && s.memory == memory {
 				return s.name
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -33,9 +34,7 @@ func execURI(t *testing.T, s *ecitest.Server, id string, more map[string]string,
 func execParams(id string, more map[string]string, args ...string) map[string]string {
 	command, _ := json.Marshal(args)
 	p := map[string]string{"ContainerGroupId": id, "ContainerName": "build", "Command": string(command), "TTY": "false"}
-	for k, v := range more {
-		p[k] = v
-	}
+	maps.Copy(p, more)
 	return p
 }
 

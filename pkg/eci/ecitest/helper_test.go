@@ -151,8 +151,7 @@ func callAs(t *testing.T, s *ecitest.Server, key, secret, action string, params 
 	t.Helper()
 	response, err := send(t, s, key, secret, action, params)
 	if err != nil {
-		var e *sdkerrors.ServerError
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*sdkerrors.ServerError](err); ok {
 			return nil, e.ErrorCode()
 		}
 		return nil, "transport"
@@ -168,8 +167,7 @@ func callAs(t *testing.T, s *ecitest.Server, key, secret, action string, params 
 func callHeader(t *testing.T, s *ecitest.Server, action string) http.Header {
 	t.Helper()
 	response, err := send(t, s, "local", "local-secret", action, nil)
-	var e *sdkerrors.ServerError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*sdkerrors.ServerError](err); ok {
 		return e.RespHeaders
 	}
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // What holds for each action alike.
 func TestEveryAction(t *testing.T) {
 	s := start(t, ecitest.Options{})
-	for _, action := range strings.Fields(`CreateContainerGroup DeleteContainerGroup DescribeContainerGroups
+	for action := range strings.FieldsSeq(`CreateContainerGroup DeleteContainerGroup DescribeContainerGroups
 		DescribeContainerGroupStatus DescribeContainerGroupEvents DescribeContainerLog ExecContainerCommand CreateImageCache
 		DescribeImageCaches UpdateImageCache DeleteImageCache DescribeContainerGroupPrice DescribeRegions
 		DescribeAvailableResource ListUsage`) {

@@ -112,8 +112,8 @@ func whereKeys() []ruleKey {
 
 func whenKeys() []ruleKey {
 	return []ruleKey{
-		intKey(kindAny, "skip", "leave so many alone first", 1, func(r *Rule) *int { return &r.Skip }),
-		intKey(kindAny, "times", "strike so often, then no more", 1, func(r *Rule) *int { return &r.Times }),
+		intKey(kindAny, "skip", "leave so many alone first", func(r *Rule) *int { return &r.Skip }),
+		intKey(kindAny, "times", "strike so often, then no more", func(r *Rule) *int { return &r.Times }),
 		{
 			kind: kindAny, name: "probability", value: "P", help: "of striking each time, above 0, at most 1",
 			set: func(r *Rule, v string) (err error) {
@@ -138,13 +138,13 @@ func flagKey(kind ruleKind, name, help string, field func(*Rule) *bool) ruleKey 
 	}
 }
 
-func intKey(kind ruleKind, name, help string, least int, field func(*Rule) *int) ruleKey {
+func intKey(kind ruleKind, name, help string, field func(*Rule) *int) ruleKey {
 	return ruleKey{
 		kind: kind, name: name, value: "N", help: help,
 		set: func(r *Rule, v string) error {
 			n, err := strconv.Atoi(v)
-			if err != nil || n < least {
-				return fmt.Errorf("%q is not a number from %d", v, least)
+			if err != nil || n < 1 {
+				return fmt.Errorf("%q is not a number from 1", v)
 			}
 			*field(r) = n
 			return nil

@@ -195,7 +195,7 @@ func sweepVolumes(dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	real, err := filepath.EvalSymlinks(dir) // as mountinfo shows it
+	target, err := filepath.EvalSymlinks(dir) // as mountinfo shows it
 	if err != nil {
 		return fmt.Errorf("sweep volumes: %w", err)
 	}
@@ -209,11 +209,11 @@ func sweepVolumes(dir string) error {
 		if len(fields) < 5 {
 			continue
 		}
-		if point := unescape.Replace(fields[4]); strings.HasPrefix(point, real+"/") {
+		if point := unescape.Replace(fields[4]); strings.HasPrefix(point, target+"/") {
 			if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
 				return fmt.Errorf("sweep volumes: unmount %s: %w", point, err)
 			}
 		}
 	}
-	return os.RemoveAll(real)
+	return os.RemoveAll(target)
 }
