@@ -67,6 +67,7 @@ func TestFullVSwitch(t *testing.T) {
 // What the driver's file asks for by [group] request does no harm, whatever ECI makes
 // of it: by itself the driver sends neither of the two.
 func TestStrictSpotAndMaxPendingMinute(t *testing.T) {
+	t.Parallel()
 	for _, ignored := range []bool{false, true} {
 		switches := ecitest.Switches{SpotDegrades: true, StrictSpotIgnored: ignored, MaxPendingMinuteIgnored: ignored}
 		t.Run(fmt.Sprint("ignored ", ignored), func(t *testing.T) {
@@ -109,6 +110,7 @@ func TestStrictSpotAndMaxPendingMinute(t *testing.T) {
 // A definite refusal is answered by another request, with a new token and without
 // what was named; what stays the same is the place in state_dir and the name.
 func TestAnotherRequestAfterARefusal(t *testing.T) {
+	t.Parallel()
 	refused := func(code, message string) ecitest.CallFault {
 		return ecitest.CallFault{Status: 403, Code: code, Message: message}
 	}

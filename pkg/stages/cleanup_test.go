@@ -17,6 +17,7 @@ import (
 // A create call that got no answer is looked after three times by later prepares,
 // not more, and then forgotten.
 func TestDoubtIsLookedUpThrice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	cut := onCall("CreateContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
 	_ = w.faulty(t, cut, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Prepare(ctx) })

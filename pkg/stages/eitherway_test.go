@@ -46,6 +46,7 @@ func (w *world) lifecycle(t *testing.T) {
 
 // What the documentation leaves open must work either way it falls.
 func TestEitherWay(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name     string
 		switches ecitest.Switches
@@ -85,6 +86,7 @@ func TestEitherWay(t *testing.T) {
 
 // A job comes through each of these with its exact log and status.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, rules string }{
 		{"throttled", "*:error=Throttling.User,times=6,probability=0.5"},
 		{"every call once throttled", "CreateContainerGroup:error=Throttling.User,times=1; DescribeContainerGroups:error=503,times=1; DeleteContainerGroup:error=500,times=1"},
@@ -126,6 +128,7 @@ func TestFaults(t *testing.T) {
 // A script may outlive any number of sockets, whether they break or are closed in
 // good order.
 func TestScriptOutlivesItsSockets(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options ecitest.Options

@@ -13,6 +13,7 @@ import (
 // However ECI shows a group that its deadline has ended, the job fails as the
 // system's failure and cleanup succeeds.
 func TestDeadlineEitherWay(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		switches ecitest.Switches
@@ -58,6 +59,7 @@ func endedFromOutside(t *testing.T, w *world) error {
 // whether the group goes on. Where the group ends, which container is seen to have
 // ended first is not determined: the event names build.
 func TestOutOfMemoryEitherWay(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		switches ecitest.Switches
@@ -77,6 +79,7 @@ func TestOutOfMemoryEitherWay(t *testing.T) {
 
 // No stage of a job depends on DescribeContainerLog: none calls it.
 func TestLogActionIsNotNeeded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{Faults: faults(t, "DescribeContainerLog:error=500")})
 	w.lifecycle(t)
 	for _, c := range w.server.Calls() {

@@ -100,6 +100,7 @@ func failingImages(t *testing.T) map[string]ecitest.Image {
 // A group that can't start ends the wait as soon as that is certain, with image,
 // registry, event, blame and next step. What can't heal is not tried again.
 func TestStartFailures(t *testing.T) {
+	t.Parallel()
 	for _, tt := range startFailures() {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

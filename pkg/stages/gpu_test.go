@@ -13,6 +13,7 @@ import (
 // Types with GPUs are asked for by their names, of the driver's file or of a job, and
 // build gets as many GPUs as each of them has.
 func TestGPUTypes(t *testing.T) {
+	t.Parallel()
 	one, two, other := "ecs.gn6i-c4g1.xlarge", "ecs.gn6i-c24g1.12xlarge", "ecs.gn8is-2x.8xlarge"
 	tests := []struct {
 		name         string

@@ -40,6 +40,7 @@ func TestPullPoliciesInTurn(t *testing.T) {
 
 // The image's entrypoint is passed by, unless the job wants it to be honoured.
 func TestEntrypoint(t *testing.T) {
+	t.Parallel()
 	image, err := ecitest.HostImage(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +118,7 @@ func kanikoImage(t *testing.T) ecitest.Image {
 
 // What an image says of its user, directory and PATH holds in build.
 func TestImagesOfBuild(t *testing.T) {
+	t.Parallel()
 	host, err := ecitest.HostImage(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -159,6 +161,7 @@ func TestImagesOfBuild(t *testing.T) {
 // Helper, which is root, and build, whatever its user, write in each other's files,
 // and git is content with the checkout in both.
 func TestFilesOfHelperAndBuild(t *testing.T) {
+	t.Parallel()
 	for _, image := range []string{"host", "user:1"} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()

@@ -43,6 +43,7 @@ func (w *world) mustRefresh(t *testing.T, force bool, caches int, parts ...strin
 
 // TestImageCacheRefresh goes through a cache's life against a real registry.
 func TestImageCacheRefresh(t *testing.T) {
+	t.Parallel()
 	registry := testimage.NewRegistry(t, false, "ci", "pa55")
 	image := func(text string) v1.Image {
 		return testimage.Image(t, v1.Config{}, testimage.FileLayer(t, map[string]string{"f": text}))
@@ -88,6 +89,7 @@ func TestImageCacheRefresh(t *testing.T) {
 
 // TestImageCacheRefreshFails: the old one stays where the new one can't be built.
 func TestImageCacheRefreshFails(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{})
 	old := w.createCache(t)
 	w.config.ImageCache.Images = []string{"127.0.0.1:1/none:1"}
@@ -118,6 +120,7 @@ func (s *slowCaches) DescribeImageCaches(ctx context.Context, id string) (eci.Im
 
 // TestImageCacheRefreshResumes: what an interrupted refresh has begun is waited for.
 func TestImageCacheRefreshResumes(t *testing.T) {
+	t.Parallel()
 	registry := testimage.NewRegistry(t, false, "", "")
 	w := newWorld(t, ecitest.Options{Pull: true})
 	w.config.Pull.PlainHTTP = []string{registry.Host}
@@ -147,6 +150,7 @@ func TestImageCacheRefreshResumes(t *testing.T) {
 
 // TestImageCacheListAndDelete: others' caches are listed, and deleted by id alone.
 func TestImageCacheListAndDelete(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{ClockOffset: 5 * time.Minute})
 	foreign, _, err := w.client(t, w.server.URL()).CreateImageCache(t.Context(), eci.ImageCacheSpec{Name: "somebody-elses", Images: []string{"host"}})
 	if err != nil {

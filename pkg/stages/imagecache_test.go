@@ -105,6 +105,7 @@ func wantText(t testing.TB, text string, parts ...string) {
 // TestImageCacheCreate: the request has what prepare's has, the cost comes before it,
 // and a job starts from the cache.
 func TestImageCacheCreate(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{})
 	w.config.RunnerName = "runner-1"
 	w.config.Group.ResourceGroupID, w.config.Group.Tags = "rg-1", map[string]string{"team": "ci"}
@@ -167,6 +168,7 @@ func TestImageCacheCreate(t *testing.T) {
 
 // TestImageCachePlan: what can't be built costs no call.
 func TestImageCachePlan(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{})
 	for _, tt := range []struct {
 		name   string
@@ -194,6 +196,7 @@ func TestImageCachePlan(t *testing.T) {
 }
 
 func TestImageCacheUse(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{})
 	for _, tt := range []struct {
 		name string
@@ -219,6 +222,7 @@ func TestImageCacheUse(t *testing.T) {
 
 // TestImageCacheProgress: lines at a file, one rewritten line at a terminal.
 func TestImageCacheProgress(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{})
 	for _, terminal := range []bool{false, true} {
 		var out bytes.Buffer
@@ -248,6 +252,7 @@ func TestImageCacheProgress(t *testing.T) {
 // TestImageCacheInterrupted: what goes on in the cloud is said, with what to do; a
 // refresh waits for it instead of building another.
 func TestImageCacheInterrupted(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{Delays: ecitest.Delays{Cache: time.Hour}})
 	out := &waiter{text: "Creating 0%", seen: make(chan struct{})}
 	ctx, cancel := context.WithCancel(w.context(t))
@@ -272,6 +277,7 @@ func TestImageCacheInterrupted(t *testing.T) {
 // TestImageCacheInterruptedEarly: before the create call nothing is made, and during it
 // nobody knows.
 func TestImageCacheInterruptedEarly(t *testing.T) {
+	t.Parallel()
 	asked := make(chan struct{})
 	w := newCacheWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
 		if action != "CreateImageCache" {
@@ -297,6 +303,7 @@ func TestImageCacheInterruptedEarly(t *testing.T) {
 
 // TestImageCacheGone: a cache that is deleted while it is waited for.
 func TestImageCacheGone(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{Delays: ecitest.Delays{Cache: time.Hour}})
 	out := &waiter{text: "Creating 0%", seen: make(chan struct{})}
 	done := make(chan error, 1)
@@ -310,6 +317,7 @@ func TestImageCacheGone(t *testing.T) {
 
 // TestImageCacheFailures: each says what to do.
 func TestImageCacheFailures(t *testing.T) {
+	t.Parallel()
 	closed := testimage.NewRegistry(t, false, "ci", "pa55")
 	for _, tt := range []struct {
 		name    string
@@ -348,6 +356,7 @@ func refused(code, message string) ecitest.Faults {
 
 // TestImageCacheAnswerLost: a create call whose answer is lost makes one cache.
 func TestImageCacheAnswerLost(t *testing.T) {
+	t.Parallel()
 	w := newCacheWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
 		return ecitest.CallFault{CutAfter: action == "CreateImageCache" && n == 0}
 	}}})

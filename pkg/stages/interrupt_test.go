@@ -128,6 +128,7 @@ func only(t *testing.T, pattern string) string {
 
 // The intent is on disk, with the token, before anything is asked of the API.
 func TestIntentIsStoredBeforeTheCall(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	var stored string
 	var mode os.FileMode
@@ -213,6 +214,7 @@ func stopEmptiesTheContainerAndKeepsTheGroup(t *testing.T, w *world) {
 // A stage that is told to stop does not wait for a call that hangs: the SDK knows
 // no context, and would hold it for [timeouts] call.
 func TestStopDoesNotWaitForTheSDK(t *testing.T) {
+	t.Parallel()
 	for _, action := range []string{"CreateContainerGroup", "DescribeContainerGroups", "DeleteContainerGroup"} {
 		t.Run(action, func(t *testing.T) {
 			t.Parallel()
@@ -258,6 +260,7 @@ func TestStopDoesNotWaitForTheSDK(t *testing.T) {
 // What a group said when it was last seen is told when prepare is stopped, and
 // the section is closed.
 func TestStopWhileWaiting(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Group: func(int) ecitest.GroupFault { return ecitest.GroupFault{PendingForever: true} }}})
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &waiter{text: "is Pending", seen: make(chan struct{})}
@@ -278,6 +281,7 @@ func TestStopWhileWaiting(t *testing.T) {
 
 // A group can be refused its delete while it is being scheduled.
 func TestCleanupOfAGroupThatIsStillScheduled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: time.Second}, Switches: ecitest.Switches{DeleteWhileScheduling: "IncorrectStatus"}})
 	w.server.SetFaults(faults(t, "CreateContainerGroup:cut=after,times=1", "CreateContainerGroup:error=QuotaExceeded,skip=1"))
 	_, err := w.prepare(t)

@@ -45,6 +45,7 @@ func (w *world) failing(t *testing.T, keep time.Duration, steps ...step) string 
 
 // A group is kept after a failed build stage and for nothing else.
 func TestKeepOnFailure(t *testing.T) {
+	t.Parallel()
 	failure := step{"step_script", "exit 3"}
 	tests := []struct {
 		name  string
@@ -147,6 +148,7 @@ func TestCancelledJobIsNotKept(t *testing.T) {
 // The hour that the log names is not one that ECI's deadline cuts short, and a
 // deadline that is over keeps nothing.
 func TestKeptNoLongerThanItsDeadline(t *testing.T) {
+	t.Parallel()
 	for _, left := range []time.Duration{20 * time.Minute, -time.Second} {
 		t.Run(left.String(), func(t *testing.T) {
 			t.Parallel()
@@ -183,6 +185,7 @@ func TestKeptNoLongerThanItsDeadline(t *testing.T) {
 // A cleanup that is killed before it has written anything leaves a group that was
 // to be kept: it is deleted all the same, after its hour.
 func TestGroupToBeKeptWithoutACleanup(t *testing.T) {
+	t.Parallel()
 	for _, finisher := range []string{"prepare", "reap"} {
 		t.Run(finisher, func(t *testing.T) {
 			t.Parallel()

@@ -93,6 +93,7 @@ func leftovers() []leftover {
 // Whatever goes wrong, no group of the job outlives the next prepare or reap, the
 // create call is one by its token, and no file of the job stays for good.
 func TestNothingIsLeft(t *testing.T) {
+	t.Parallel()
 	for _, finisher := range []string{"prepare", "reap"} {
 		for _, tt := range leftovers() {
 			if finisher == "prepare" && (tt.never || tt.alive == 0) {
@@ -247,6 +248,7 @@ func (w *world) forgotten(t *testing.T) {
 
 // A group that nobody deletes is ended by ECI itself.
 func TestDeadlineIsTheLastLine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 1}})
 	w.config.Timeouts.DeadlineExtra = time.Second

@@ -13,6 +13,7 @@ import (
 )
 
 func TestJobByHand(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	execs := jobByHand(t, w)
 	before := len(w.server.Calls())
@@ -148,6 +149,7 @@ func createIsSentAgainWithTheSameToken(t *testing.T, w *world) {
 
 // A failure that only a person can heal says so, and is not tried three times.
 func TestFailureThatCannotHealIsNotTriedAgain(t *testing.T) {
+	t.Parallel()
 	size := []map[string]any{{"key": "ECI_CPU", "value": "3"}, {"key": "CI_SERVER_HOST", "value": "gitlab.example.com", "public": true}}
 	tests := []struct {
 		name, action, code string

@@ -18,6 +18,7 @@ import (
 // notices nothing: its own log and status are exact, with one exec. So it is under
 // each profile.
 func TestLogs(t *testing.T) {
+	t.Parallel()
 	const script = "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); [ $((i%10)) = 0 ] && sleep 0.03; done; exit 3"
 	_, whole := numbered(300)
 	for _, profile := range ecitest.Profiles() {
@@ -81,6 +82,7 @@ func TestLogs(t *testing.T) {
 // Without --follow the log is shown as far as it goes, also after its stage; a
 // container's own log is ECI's.
 func TestLogsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -152,6 +154,7 @@ func (hasty) After(d time.Duration) <-chan time.Time { return time.After(d / 50)
 // Of an ended group one sentence says what is left to see; of several groups of a
 // job the one that lives is meant, and otherwise they are listed.
 func TestLogsOfEndedGroups(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)

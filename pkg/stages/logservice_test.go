@@ -12,6 +12,7 @@ import (
 // ECI's log agent gets what a job's scripts and its services print, by the variables
 // that it reads, and to the logstore that the driver's file names.
 func TestLogService(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"", "ci_logs"} {
 		t.Run("name "+name, func(t *testing.T) {
 			t.Parallel()

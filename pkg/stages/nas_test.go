@@ -27,6 +27,7 @@ func nasTable(change func(m *nasmount.Mount)) nasmount.Mount {
 // A job of any user writes to directories that were made for it, wherever they are
 // mounted, and to none that is not for writing.
 func TestNASOfANonRootJob(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []struct {
 		name     string
 		switches ecitest.Switches

@@ -68,6 +68,7 @@ func oddGroup(status string, containers ...string) string {
 
 // States that nobody has documented neither end the wait nor make it endless.
 func TestUnknownStates(t *testing.T) {
+	t.Parallel()
 	running := oddGroup("Running", "Running", "Running")
 	tests := []struct {
 		name   string

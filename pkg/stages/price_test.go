@@ -34,6 +34,7 @@ func (w *world) cleanupLog(t *testing.T) string {
 // The last sub-stage says what the group has cost, cleanup writes the figure to
 // the runner's log, and the price is asked for once a day, while prepare waits.
 func TestCostOfAJob(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		switches  ecitest.Switches
@@ -98,6 +99,7 @@ func TestCostOfAJob(t *testing.T) {
 // The seconds that are counted are those of the bill up to the delete, or more: only
 // what ECI bills for the end of a group, if it does, is missing.
 func TestBill(t *testing.T) {
+	t.Parallel()
 	for _, stops := range []bool{false, true} {
 		t.Run(fmt.Sprint("stops at the delete ", stops), func(t *testing.T) {
 			t.Parallel()
@@ -128,6 +130,7 @@ func TestBill(t *testing.T) {
 
 // A cache that is damaged is none; one of yesterday is asked for anew.
 func TestDamagedPrice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: 2 * time.Second}})
 	prices := filepath.Join(w.config.StateDir, "price-*.json")
 	for i, attempt := range []string{"0123abcd", "0123abce", "0123abcf"} {

@@ -41,6 +41,7 @@ func core() []struct {
 }
 
 func TestProfiles(t *testing.T) {
+	t.Parallel()
 	for _, profile := range ecitest.Profiles() {
 		switches, err := ecitest.Profile(profile)
 		if err != nil {

@@ -23,6 +23,7 @@ exec perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Listen => 5, LocalPo
 // A job's first script waits until each service that has a health port has opened
 // it, and no later one waits again. So it is under each profile.
 func TestServicesAreAwaited(t *testing.T) {
+	t.Parallel()
 	for _, profile := range ecitest.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
@@ -78,6 +79,7 @@ func servicesAreAwaited(t *testing.T, w *world) {
 // A service that is never ready fails the job with its log, and so does one that has
 // ended; the job's own script does not run.
 func TestServiceIsNeverReady(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, script string
 		variable     string // of the job

@@ -86,6 +86,7 @@ func (w *world) deleteAll(t *testing.T) {
 }
 
 func TestReapOptions(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		options stages.ReapOptions
@@ -143,6 +144,7 @@ func TestReapOptions(t *testing.T) {
 // More groups than a page holds, and two hosts that reap at once: each delete may
 // come second, and nobody takes that for a failure.
 func TestReapOnTwoHostsAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{UnknownIDOnDelete: "InvalidParameter.NotFound"}})
 	w.config.RunnerName = "12"
 	for i := range 23 {

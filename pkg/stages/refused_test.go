@@ -11,6 +11,7 @@ import (
 // A script that the API refuses to run or to follow ends its stage with the reason
 // and what to do about it, not with the job's timeout; one refusal is borne.
 func TestRefusedExec(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, transport, code string
 		times                 int // of the refusal; 0 for ever

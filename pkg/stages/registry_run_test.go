@@ -28,6 +28,7 @@ func authedWorld(t *testing.T) (*world, *testimage.Registry) {
 // A private image is pulled with the login of whoever has one; a wrong one is named
 // in the log with its registry and with where it came from.
 func TestPrivateImage(t *testing.T) {
+	t.Parallel()
 	const wrong = "wrong-password"
 	tests := []struct {
 		name                  string
@@ -82,6 +83,7 @@ func TestPrivateImage(t *testing.T) {
 // Registries without TLS, and those whose certificate nobody knows, are spoken to where
 // the driver's file names them, by the login for them, and nowhere else.
 func TestInsecureRegistries(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		tls       bool

@@ -10,6 +10,7 @@ import (
 // The logins of [[registry]] are a config.json inside build, of the jobs that may
 // have them.
 func TestRegistrySecret(t *testing.T) {
+	t.Parallel()
 	const auth = `{"auths":{"https://index.docker.io/v1/":{"auth":"aHViOmh1Yi1wYXNz"},"registry.example.com":{"auth":"Y2k6cmVnaXN0cnktcGFzcw=="}}}`
 	tests := []struct {
 		name      string

@@ -57,6 +57,7 @@ func (w *world) tap(t *testing.T) *wiretap {
 // TestSecrets looks for each secret of a job in all that its stages leave behind:
 // requests, answers, state files, log lines, command lines.
 func TestSecrets(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	tap := w.tap(t)
 	// Other processes of this machine may speak of secrets too.

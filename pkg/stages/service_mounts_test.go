@@ -47,6 +47,7 @@ echo done; exec sleep 600`
 // Services of any user have whatever volumes name them, files of this host too once
 // the job's first script has begun, and never what carries the job's scripts.
 func TestServiceMounts(t *testing.T) {
+	t.Parallel()
 	for _, profile := range ecitest.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()

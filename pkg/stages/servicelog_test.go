@@ -51,6 +51,7 @@ func TestServiceEndIsTold(t *testing.T) {
 // With CI_DEBUG_SERVICES each stage's log ends with what is new in the services'
 // logs. Nothing of them is left in state_dir.
 func TestServiceLogsAreShown(t *testing.T) {
+	t.Parallel()
 	t.Run("of all", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t, ecitest.Options{})
@@ -100,6 +101,7 @@ func serviceLogsAreShown(t *testing.T, w *world, variables map[string]string) {
 
 // A refused log is no failure of the stage, whoever refuses it.
 func TestServiceLogIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		switches ecitest.Switches

@@ -15,6 +15,7 @@ import (
 // What goes in comes out, and the exit status is the command's, whatever of the
 // frames and of an exec's end is not documented.
 func TestShell(t *testing.T) {
+	t.Parallel()
 	megabyte := strings.Repeat("\x00\x01\x1e\xff\r\n", 175000)
 	tests := []struct {
 		name        string
@@ -69,6 +70,7 @@ func TestShell(t *testing.T) {
 
 // A status that is not known is never taken for one.
 func TestShellFails(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		rules  []string

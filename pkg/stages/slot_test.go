@@ -84,6 +84,7 @@ func slotsOf(paths []string) string {
 
 // Jobs of two runners on two hosts, at the same time and one after the other.
 func TestSlots(t *testing.T) {
+	t.Parallel()
 	w := withSlots(t, ecitest.Options{})
 	otherRunner := w.attempt("0000000b")
 	config := *w.config
@@ -137,6 +138,7 @@ func TestSpoofingJob(t *testing.T) {
 // A group that is being deleted may still write to its slot: the next job gets
 // another one, until ECI does not list the group any more.
 func TestSlotOfAGroupThatIsStillListed(t *testing.T) {
+	t.Parallel()
 	w := withSlots(t, ecitest.Options{Switches: ecitest.Switches{DeletedGroupStaysVisible: time.Hour}})
 	w.mustPrepare(t)
 	w.mustCleanup(t)
@@ -180,6 +182,7 @@ func expire(t *testing.T, lease string) {
 // A record that is gone without its group, and an API that does not answer: the slot
 // is not given away. A prepare that was killed before it wrote a record has no group.
 func TestSlotIsGivenAwayOnlyWhenItsGroupIsGone(t *testing.T) {
+	t.Parallel()
 	w := withSlots(t, ecitest.Options{})
 	w.mustPrepare(t)
 	record := only(t, filepath.Join(w.config.StateDir, "*.attempt.json"))

@@ -77,6 +77,7 @@ func told(t testing.TB, out, word string) time.Time {
 // The clone runs while the build image is pulled where ECI takes an exec then, and
 // after that where it refuses, without an error in the log; the host then knows it.
 func TestBuildImageIsPulledMeanwhile(t *testing.T) {
+	t.Parallel()
 	for _, allowed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("exec allowed %v", allowed), func(t *testing.T) {
 			t.Parallel()
@@ -147,6 +148,7 @@ func TestHostKnowsThatExecsAreRefused(t *testing.T) {
 // An image that can't be pulled after prepare has returned ends the job with the words
 // and the blame that prepare has for it, once.
 func TestBuildImageFailsMeanwhile(t *testing.T) {
+	t.Parallel()
 	const absent = "registry.example.com/absent:1"
 	tests := []struct {
 		name    string
@@ -282,6 +284,7 @@ func TestWaitForTheBuildImageIsInterrupted(t *testing.T) {
 // The exec that a job's stages share is the first that a Pending group refuses: the host
 // knows it from prepare.
 func TestSharedConnectionToAPendingGroup(t *testing.T) {
+	t.Parallel()
 	for _, allowed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("exec allowed %v", allowed), func(t *testing.T) {
 			t.Parallel()

@@ -24,6 +24,7 @@ func newSyncWorld(t testing.TB, options ecitest.Options) *world {
 
 // What runs scripts must hold without a WebSocket too, whatever ECI is like.
 func TestSyncProfiles(t *testing.T) {
+	t.Parallel()
 	apply := map[string]bool{"a log and a status": true, "all sub-stages": true, "a large script": true, "no secret leaves the stream": true,
 		"a stop": true, "the death of build": true, "a spot instance reclaimed": true}
 	for _, profile := range ecitest.Profiles() {
@@ -62,6 +63,7 @@ func (w *world) execs() (sync, sockets int) {
 }
 
 func TestSyncEitherWay(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name     string
 		switches ecitest.Switches
@@ -94,6 +96,7 @@ func TestSyncEitherWay(t *testing.T) {
 
 // A job without a WebSocket comes through each of these with its exact log and status.
 func TestSyncFaults(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, rule string
 	}{
@@ -170,6 +173,7 @@ func (w *world) runAt(t *testing.T, ahead time.Duration, subStage, script string
 // Where the WebSocket host can't be dialled, a job changes to Sync execs and says so
 // once; the host's other jobs begin with them, for a day.
 func TestFallback(t *testing.T) {
+	t.Parallel()
 	const told = "can't be reached from the runner's host"
 	w := newWorld(t, ecitest.Options{Faults: faults(t, "exec:unreachable")})
 	second := w.another(t, 43)
@@ -229,6 +233,7 @@ func TestFallback(t *testing.T) {
 
 // These are no reason to give the WebSocket up.
 func TestNoFallback(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, transport, rules string }{
 		{"one dial failed", "auto", "exec:unreachable,times=1"},
 		{"dials failed, not in a row", "auto", "exec:unreachable,times=1; exec:drop=50,skip=1,times=1; exec:unreachable,skip=2,times=1"},
@@ -252,6 +257,7 @@ func TestNoFallback(t *testing.T) {
 // What a job costs without a WebSocket, by the clock of the cloud and with scripts of
 // the size that the runner makes.
 func TestSyncExecsOfAJob(t *testing.T) {
+	t.Parallel()
 	w := newSyncWorld(t, ecitest.Options{})
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -27,6 +27,7 @@ func (w *world) wantSystemFailure(t *testing.T, err error) {
 // EmptyDirs join the containers that they name, for jobs and services of any user,
 // whatever ECI makes them like.
 func TestVolumes(t *testing.T) {
+	t.Parallel()
 	for _, profile := range []struct {
 		name     string
 		switches ecitest.Switches
@@ -77,6 +78,7 @@ echo x >/dev/shm/x; dd if=/dev/zero of=/ram/full bs=1M count=25 2>/dev/null || s
 // A bucket is mounted with the options that stand in its table, and what ECI has
 // against them, or against the bucket, is told.
 func TestOSS(t *testing.T) {
+	t.Parallel()
 	bucket := config.Volume{Name: "models", Type: config.VolumeOSS, MountPath: "/models", Containers: []string{nasmount.Build},
 		Options: config.Params{"bucket": "models", "url": "oss.example", "ramRole": "ci-oss"}}
 	world := func(t *testing.T, switches ecitest.Switches, faults ecitest.Faults) *world {
@@ -129,6 +131,7 @@ func TestOSS(t *testing.T) {
 // Files of this host come into the containers byte for byte, for jobs of any user to
 // read and for none to change.
 func TestFilesOfVolumes(t *testing.T) {
+	t.Parallel()
 	every := make([]byte, 256)
 	for i := range every {
 		every[i] = byte(i)
