@@ -92,7 +92,7 @@ func (s store) takeTurn(action string, r Rate, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	defer f.Close() //nolint:errcheck // a lost turn costs a call that is refused
+	defer f.Close() // a lost turn costs a call that is refused
 	var t turns
 	if json.NewDecoder(f).Decode(&t) != nil || t.Next.Before(now) || t.Next.After(now.Add(longestQueue)) {
 		t.Next = now

@@ -63,7 +63,7 @@ func exit(err error) {
 	case errors.As(err, &failed):
 		os.Exit(failed.ExitCode())
 	}
-	fmt.Fprintf(os.Stderr, "bench: %v\n", err) //nolint:errcheck // nowhere left to say it
+	fmt.Fprintf(os.Stderr, "bench: %v\n", err) // nowhere left to say it
 	os.Exit(1)
 }
 

@@ -196,7 +196,7 @@ func (r *runnerWorld) print(ctx context.Context, jobs int) (s ran, err error) {
 		result, err := r.coord.Wait(ctx, id)
 		if err != nil || result.State != "success" {
 			s.failed++
-			fmt.Fprintf(os.Stderr, "job %d: %s, %v\n%s\n", id, result.State, err, result.Trace) //nolint:errcheck // the table counts it
+			fmt.Fprintf(os.Stderr, "job %d: %s, %v\n%s\n", id, result.State, err, result.Trace) // the table counts it
 		}
 	}
 	s.trace = r.traces.lags()

@@ -83,7 +83,7 @@ func hashDir(dir string) (string, error) {
 		if err != nil {
 			return err
 		}
-		defer f.Close()       //nolint:errcheck // it was only read
+		defer f.Close()       // it was only read
 		fmt.Fprintln(h, name) //nolint:errcheck // a hash takes all
 		_, err = io.Copy(h, f)
 		return err
