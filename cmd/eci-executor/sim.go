@@ -37,7 +37,7 @@ func (c commands) sim() *cli.Command {
 			&cli.StringSliceFlag{Name: "layout", Usage: "an OCI layout at `DIR` with all its images, which its index.json gives complete references; may be repeated"},
 			&cli.BoolFlag{Name: "pull", Usage: "pull all other images from their registries; without it they are not found"},
 			&cli.StringFlag{Name: "gitlab-runner", Usage: "the runner's binary `FILE` for the helper image, where none is on PATH"},
-			&cli.StringSliceFlag{Name: "forward", Usage: "`ADDRESS` on the host's loopback, such as 127.0.0.1:8080, that containers reach too; may be repeated"},
+			&cli.StringSliceFlag{Name: "forward", Usage: "`HOST:PORT` that containers reach, beside which they have no network: gitlab.com:443, or what listens on this machine's loopback, such as 127.0.0.1:8080; may be repeated"},
 			&cli.StringFlag{Name: "dir", Usage: "`DIR` for its state, in which NAS directories are kept; a temporary one where none is given"},
 		},
 		Action: func(ctx *cli.Context) error {
@@ -78,6 +78,7 @@ func newSim(ctx *cli.Context) (*sim, error) {
 	if s.options.Faults.Seed = ctx.Uint64("seed"); s.options.Faults.Seed == 0 {
 		s.options.Faults.Seed = rand.Uint64()
 	}
+	fail("forward", ecitest.CheckForwards(s.options.Forward))
 	if ctx.Duration("latency") < 0 {
 		fail("latency", errors.New("a time can't be negative"))
 	}
@@ -147,7 +148,8 @@ func (c commands) runSim(ctx context.Context, s *sim, logger *logrus.Logger) (er
 	}
 	<-ctx.Done()
 	deleted, left := endGroups(server)
-	fmt.Fprintf(c.stdout, "\n%d container groups deleted\n%d container groups left\n", deleted, left) //nolint:errcheck // the end is told by the exit status too
+	// Comments, for stdout may be the driver's file.
+	fmt.Fprintf(c.stdout, "\n# %d container groups deleted\n# %d container groups left\n", deleted, left) //nolint:errcheck // the end is told by the exit status too
 	if left > 0 {
 		return fmt.Errorf("%d container groups did not end", left)
 	}

@@ -112,7 +112,7 @@ func TestSim(t *testing.T) {
 	if err != nil || s.stderr.Len() > 0 {
 		t.Errorf("%v: %s", err, s.stderr)
 	}
-	if text != "\n1 container groups deleted\n0 container groups left\n" {
+	if text != "\n# 1 container groups deleted\n# 0 container groups left\n" {
 		t.Errorf("it said %q", text)
 	}
 	if kept, err := os.ReadFile(filepath.Join(dir, "nas", "_sim.ap-northeast-1.nas.aliyuncs.com", "cache", "file")); err != nil || string(kept) != "kept\n" {
@@ -132,7 +132,7 @@ func TestSimTellsWhatItServes(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	if text, err := s.end(t, syscall.SIGTERM); err != nil || text != "\n0 container groups deleted\n0 container groups left\n" {
+	if text, err := s.end(t, syscall.SIGTERM); err != nil || text != "\n# 0 container groups deleted\n# 0 container groups left\n" {
 		t.Errorf("%q, %v", text, err)
 	}
 }
@@ -220,7 +220,7 @@ func TestSimPulls(t *testing.T) {
 			if out, err := s.stage(t, "cleanup", "--job", job); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
-			if text, err := s.end(t, syscall.SIGINT); err != nil || !strings.Contains(text, "\n0 container groups left\n") {
+			if text, err := s.end(t, syscall.SIGINT); err != nil || !strings.Contains(text, "\n# 0 container groups left\n") {
 				t.Errorf("%q, %v", text, err)
 			}
 		})

@@ -160,7 +160,7 @@ func (g *group) setUp() error {
 		hostname = g.id
 	}
 	sb, err := g.s.host.CreateGroup(sandbox.GroupConfig{
-		Name: g.id, Hostname: hostname, Hosts: g.spec.Hosts,
+		Name: g.id, Hostname: hostname, Hosts: g.s.hosts(g.spec.Hosts),
 		CPU: g.spec.CPU, MemoryBytes: int64(g.spec.MemoryGiB * (1 << 30)), TakenPorts: systemPorts(),
 	})
 	if err != nil {
@@ -170,15 +170,15 @@ func (g *group) setUp() error {
 	g.mu.Lock()
 	g.sandbox, g.volumes, g.apart = sb, volumes, shown
 	g.mu.Unlock()
-	for _, addr := range g.s.opts.Forward {
-		l, err := sb.Listen(addr)
+	for _, f := range g.s.forwardings {
+		l, err := sb.Listen(f.listen)
 		if err != nil {
-			return fmt.Errorf("forward %s: %w", addr, err)
+			return fmt.Errorf("forward %s: %w", f.dial, err)
 		}
 		g.mu.Lock()
 		g.listeners = append(g.listeners, l)
 		g.mu.Unlock()
-		if !g.s.start(func() { g.forward(l, addr) }) {
+		if !g.s.start(func() { g.forward(l, f.dial) }) {
 			return errors.New("the server is closing")
 		}
 	}

@@ -62,9 +62,12 @@ type Options struct {
 	// this machine what this process may. Without it a request for one is refused.
 	Privileged bool
 
-	// Forward names TCP addresses on the host's loopback, such as
-	// "127.0.0.1:8929", that each group reaches under the same address.
+	// Forward names TCP addresses that each group reaches under the same address:
+	// of the host's loopback, such as "127.0.0.1:8929", or of another host by its
+	// name, such as "gitlab.com:443", which the group's hosts file then has.
 	Forward []string
+	// Dial connects to these; default (*net.Dialer).DialContext.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Stock       Stock         // what can be had; the zero value is everything
 	Rates       Rates         // limits of calls; the zero value is none
@@ -78,15 +81,17 @@ type Options struct {
 
 // Server is a running local ECI.
 type Server struct {
-	opts    Options
-	actions map[string]action
-	host    *sandbox.Host
-	sources sources
-	http    *http.Server
-	addr    string
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	work    sync.WaitGroup // groups' and exec sessions' goroutines
+	opts Options
+	// forwardings are those of opts.Forward.
+	forwardings []forwarding
+	actions     map[string]action
+	host        *sandbox.Host
+	sources     sources
+	http        *http.Server
+	addr        string
+	ctx         context.Context // ends with Close
+	cancel      context.CancelFunc
+	work        sync.WaitGroup // groups' and exec sessions' goroutines
 
 	mu       sync.Mutex
 	closed   bool
@@ -128,6 +133,13 @@ func Start(opts Options) (*Server, error) {
 	if opts.Log == nil {
 		opts.Log = func(string, ...any) {}
 	}
+	if opts.Dial == nil {
+		opts.Dial = new(net.Dialer).DialContext
+	}
+	forwardings, err := parseForwards(opts.Forward)
+	if err != nil {
+		return nil, fmt.Errorf("ecitest: Options.Forward: %w", err)
+	}
 	host, err := sandbox.NewHost(filepath.Join(dir, "sandbox"))
 	if err != nil {
 		return nil, fmt.Errorf("ecitest: %w", err)
@@ -145,7 +157,7 @@ func Start(opts Options) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("ecitest: %w", err), host.Close())
 	}
 	s := &Server{
-		opts: opts, host: host, sources: sources, addr: l.Addr().String(), faults: newDecider(opts.Faults),
+		opts: opts, host: host, forwardings: forwardings, sources: sources, addr: l.Addr().String(), faults: newDecider(opts.Faults),
 		actions: allActions(), stock: opts.Stock, recent: map[string][]time.Time{},
 		groups: map[string]*group{}, tokens: map[string]*outcome{},
 		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{}, collected: map[[2]string][]Collected{},

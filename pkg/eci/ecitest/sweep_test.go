@@ -3,10 +3,6 @@ package ecitest_test
 import (
 	"bufio"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,17 +60,4 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 		}
 	}
 	await(t, s, create(t, s, script("exit 0", volume...)), status("Succeeded"))
-}
-
-func TestForward(t *testing.T) {
-	host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
-	defer host.Close()
-	addr := host.Listener.Addr().String()
-	s := start(t, ecitest.Options{Forward: []string{addr}})
-	_, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := `exec 3<>/dev/tcp/127.0.0.1/` + port + ` && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && grep -q hello <&3`
-	await(t, s, create(t, s, script(get, "Container.1.Command.1", "/bin/bash")), status("Succeeded"))
 }
