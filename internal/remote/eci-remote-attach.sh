@@ -214,17 +214,18 @@ found() {
 	fi
 }
 
-# measure: size = that of the log. A stamp that is newer than the log says without a
-# process that nothing came since; in the same clock tick it says nothing.
+# measure: size = that of the log. A stamp of our own that is newer than the log says
+# without a process that nothing came since; in the same clock tick it says nothing. What
+# an earlier exec has seen may have been lost on its way.
 measure() {
 	size=$offset
 	found || return 0
 	[ $log = /dev/null ] && return 0
 	if [ -z "$over" ] && [ -e "$log" ]; then
-		[ "$logs/$run.stamp" -nt "$log" ] && return 0
+		[ -n "$stamped" ] && [ "$stamp" -nt "$log" ] && return 0
 		[ "$offset" = 0 ] && [ ! -s "$log" ] && return 0
 	fi
-	true >"$logs/$run.stamp"
+	true >"$stamp" && stamped=yes
 	size=$(stat -Lc %s /proc/self/fd/5) || size=$(stat -Lc %s "$log") || fail final "the job deleted its own log"
 	[ "$size" -lt "$offset" ] && fail final "the job truncated its own log"
 	return 0
@@ -278,6 +279,7 @@ ask() {
 }
 
 tail_log() {
+	stamp=$logs/$run.$exec.stamp stamped=''
 	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' due=0 begun=$offset was=$offset
 	while :; do
 		# Behind a record of some size the next may be there by now.

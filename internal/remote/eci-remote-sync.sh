@@ -88,7 +88,7 @@ tail_some() {
 	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
 	up
 	waits
-	quiet=0 silent=0 passes=1 asked='' told='' begun=$offset waited=0
+	quiet=0 silent=0 passes=1 asked='' told='' begun=$offset waited=0 stamp=$logs/$run.stamp stamped=''
 	[ "$what" = stop ] && stopping
 	clock
 	latest=$((now + hold / 1000 + 1))
