@@ -169,6 +169,8 @@ func (r *runnerWorld) print(ctx context.Context, jobs int) (s ran, err error) {
 	if err := syscall.Mkfifo(gate, 0o644); err != nil {
 		return s, err
 	}
+	enter := sync.OnceValue(func() error { return open(gate) })
+	defer enter() //nolint:errcheck // where all goes well it is told below
 	begun := time.Now()
 	var ids []int64
 	var there []<-chan struct{}
@@ -187,7 +189,7 @@ func (r *runnerWorld) print(ctx context.Context, jobs int) (s ran, err error) {
 		}
 	}
 	s.up = time.Since(begun)
-	if err := open(gate); err != nil {
+	if err := enter(); err != nil {
 		return s, err
 	}
 	time.Sleep(printFor / 2 * time.Second)
