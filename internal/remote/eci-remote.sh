@@ -241,11 +241,12 @@ supervise() {
 # drained: waits until cat has written what the script left in the pipe. The pipe's
 # end would be too late, as a background child may hold it; but cat, once it is no
 # longer the shell that execs it, waits for the pipe only when that is empty. It can't
-# end while we hold the pipe: false where the job has killed it, and the log's end with it.
+# end while we hold the pipe: false where the job has killed it, and the log's end with it,
+# and where it has not done so by $latest.
 drained() {
 	reader='' idle=0 before=''
-	until [ -n "$reader" ]; do read -r reader <"$ctl/$role.$seat.cat"; done
-	while look "$reader"; do
+	until [ -n "$reader" ] || late; do read -r reader <"$ctl/$role.$seat.cat"; done
+	while look "$reader" && ! late; do
 		case $state in
 		S*) [ "$name" != "$own" ] && emptied && return 0 ;;
 		T* | t*) kill -s CONT "$reader" ;; # stopped by the job
@@ -255,6 +256,9 @@ drained() {
 	done
 	return 1
 }
+
+# late: it is $latest, if that is set, a second of clock's.
+late() { [ -n "$latest" ] && clock && [ "$now" -ge "$latest" ]; }
 
 # emptied: cat sleeps for the pipe, and not over a write: one through FUSE or virtiofs
 # sleeps in the same state. Where the kernel does not tell what for, it has to sleep at
@@ -420,7 +424,7 @@ pong() {
 # serve: the life of PID 1. Until helper has met build in a FIFO, a background sleep
 # ticks, because nobody documents that a FIFO on an EmptyDir joins two containers.
 serve() {
-	setsid='' cat='' seat=0 top=$$ answer='' ponged=''
+	setsid='' cat='' seat=0 top=$$ answer='' ponged='' latest=''
 	command -v setsid >/dev/null && setsid=setsid
 	command -v cat >/dev/null && cat=cat
 	look $$ # the name of a shell that has not yet exec'd
@@ -449,9 +453,21 @@ serve() {
 	done
 }
 
+# leave: the end of build's PID 1, asked for by ECI or by the job itself, takes the pipe
+# with it; what the script printed before goes into the log first. A script that prints
+# without pause is waited for until the clock's second second.
+leave() {
+	trap : TERM INT
+	[ "$seat" = 0 ] && exit 143
+	clock
+	latest=$((now + 2))
+	[ -z "$cat" ] || drained
+	exit 143
+}
+
 pid1_build() {
-	role=build others=''
-	trap 'exit 143' TERM INT
+	role=build others='' seat=0
+	trap leave TERM INT
 	until [ -e "$ctl/helper.ready" ]; do
 		command -v sleep >/dev/null && { sleep 0.05 2>/dev/null || sleep 1; }
 	done
