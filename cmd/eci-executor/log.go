@@ -118,6 +118,7 @@ func newMetrics(cfg *config.Config) *metrics.Recorder {
 // staged takes a stage to its end and writes down how it ended. name is the sub-stage
 // of run.
 func (c commands) staged(ctx *cli.Context, name string, do func(context.Context, *stages.Stage) error) error {
+	outlastQuit()
 	begun := time.Now()
 	logger, err := c.logger(ctx)
 	if err != nil {

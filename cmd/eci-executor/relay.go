@@ -16,6 +16,7 @@ func (c commands) relay() *cli.Command {
 		Hidden: true,
 		Usage:  "keep the exec that a job's stages share; started by the driver itself",
 		Action: func(ctx *cli.Context) error {
+			outlastQuit()
 			return relay.Main(ctx.Context, ctx.Args().Slice(), func(ctx context.Context, address string) (relay.Exec, error) {
 				stream, err := eci.Dial(ctx, address)
 				if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
+	"syscall"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -17,6 +19,11 @@ import (
 
 const stageDoc = "A stage of the custom executor: https://docs.gitlab.com/runner/executors/custom/. "
 
+// outlastQuit lets a stage, and the relay between stages, end its work where the runner's
+// service is stopped by SIGQUIT, on which a runner finishes its jobs: systemd sends the
+// KillSignal to each process of a service, and a Go program dies of it.
+func outlastQuit() { signal.Ignore(syscall.SIGQUIT) }
+
 func jobFlag() cli.Flag {
 	return &cli.StringFlag{Name: "job", Usage: "by hand: a saved job response `FILE` instead of the runner's JOB_RESPONSE_FILE"}
 }
@@ -27,6 +34,7 @@ func (c commands) config() *cli.Command {
 		Usage:       "stage 1: tell the runner how jobs run here (JSON on stdout)",
 		Description: stageDoc + "Makes no API call.",
 		Action: func(ctx *cli.Context) error {
+			outlastQuit()
 			cfg, err := config.Load(ctx.String("config"))
 			if err != nil {
 				return err

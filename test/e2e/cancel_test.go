@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -223,11 +224,12 @@ func TestRunnerGetsSIGTERM(t *testing.T) {
 	t.Run(inSources.name, func(t *testing.T) { e.in(t).verifyCut(inSources, second) })
 }
 
-// On SIGQUIT a runner finishes the jobs that it has and takes no more.
+// On SIGQUIT a runner finishes the jobs that it has and takes no more. systemd sends it
+// to every process of the service.
 func TestRunnerGetsSIGQUIT(t *testing.T) {
 	needContainers(t)
 	t.Parallel()
-	e := newDriverEnv(t, driverSetup{concurrent: 1})
+	e := newDriverEnv(t, driverSetup{concurrent: 1, file: "[exec]\nshared_connection = true\n"})
 	// What a script that ended by itself has left running is there in after_script.
 	job := watched("export LEFT_BY_SCRIPT=yes", "sleep 86400 &", printMark+"begin", "until [ -e "+e.cache+"/go ]; do sleep 0.1; done")
 	id := e.enqueue(job)
@@ -240,6 +242,18 @@ func TestRunnerGetsSIGQUIT(t *testing.T) {
 		case err := <-ended:
 			t.Fatalf("the runner ended with a job: %v", err)
 		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	drivers := driversIn(e, filepath.Dir(e.runner.logPath))
+	if len(drivers) != 2 {
+		t.Errorf("%d processes of the driver, want run and relay", len(drivers))
+	}
+	for _, pid := range drivers {
+		if !ignores(e, pid, syscall.SIGQUIT) {
+			t.Errorf("process %d does not ignore SIGQUIT", pid)
+		}
+		if err := syscall.Kill(pid, syscall.SIGQUIT); err != nil {
+			t.Error(err)
 		}
 	}
 	if err := os.WriteFile(filepath.Join(e.cacheDir, "go"), nil, 0o600); err != nil {
@@ -256,6 +270,45 @@ func TestRunnerGetsSIGQUIT(t *testing.T) {
 	if stages := e.stagesOf(next); stages != "" {
 		t.Errorf("another job was taken: %s", stages)
 	}
+}
+
+// driversIn are the processes of the driver that name a file below dir.
+func driversIn(e *env, dir string) (pids []int) {
+	e.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		e.Fatal(err)
+	}
+	driver := buildDriver(e.T)
+	for _, path := range lines {
+		process := filepath.Dir(path)
+		line, _ := os.ReadFile(path) // of one that has ended there is none
+		if exe, _ := os.Readlink(filepath.Join(process, "exe")); exe != driver || !bytes.Contains(line, []byte(dir+"/")) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(process))
+		if err != nil {
+			e.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
+
+// ignores tells whether a process ignores a signal.
+func ignores(e *env, pid int, signal syscall.Signal) bool {
+	e.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		e.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "SigIgn:")
+	word, _, _ := strings.Cut(strings.TrimSpace(rest), "\n")
+	mask, err := strconv.ParseUint(word, 16, 64)
+	if err != nil {
+		e.Fatal(err)
+	}
+	return mask&(1<<(signal-1)) != 0
 }
 
 // verify runs jobs and looks at what is to be seen of each.
