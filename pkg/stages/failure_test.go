@@ -62,8 +62,8 @@ func startFailures() []startFailure {
 			log: []string{"the image mute of container build can't be started", "another machine"}},
 		{name: "no helper image", pull: time.Second, change: func(w *world) { w.config.Helper.Image = "host" },
 			log: []string{"helper container", "exit code 70", "neither gitlab-runner nor gitlab-runner-helper", "set [helper] image"}},
-		{name: "helper dies at boot", group: ecitest.GroupFault{Kill: "helper"}, again: true,
-			log: []string{"helper container", "(image helper:1)", "exit code 137", "the runner's operator can do: retry the job", "[helper]"}},
+		{name: "helper dies at boot", pull: time.Second, change: func(w *world) { w.config.Helper.Image = "dying" }, again: true,
+			log: []string{"helper container", "(image dying)", "exit code 137", "the runner's operator can do: retry the job", "[helper]"}},
 		{name: "pending for ever", group: ecitest.GroupFault{PendingForever: true}, again: true, patient: true,
 			log: []string{"not ready within [timeouts] ready", "status Pending", "helper waiting ContainerCreating"}},
 		{name: "no money", group: ecitest.GroupFault{ScheduleFailed: "InsufficientBalance", Message: "Your account does not have enough balance to purchase ECI"},
@@ -93,7 +93,8 @@ func failingImages(t *testing.T) map[string]ecitest.Image {
 		"bare":    {Layers: []string{layer("etc/motd", "")}},
 		"foreign": {Layers: []string{layer("bin/sh", "\x7fELF of another machine")}},
 		// What a runtime prints that finds out only after it has started.
-		"mute": {Layers: []string{layer("usr/local/bin/sh", "#!/usr/bin/bash\necho exec /bin/sh: exec format error >&2\nexit 255\n"), "/"}},
+		"mute":  {Layers: []string{layer("usr/local/bin/sh", "#!/usr/bin/bash\necho exec /bin/sh: exec format error >&2\nexit 255\n"), "/"}},
+		"dying": {Layers: []string{layer("usr/local/bin/sh", "#!/usr/bin/bash\nexit 137\n"), "/"}},
 	}
 }
 
