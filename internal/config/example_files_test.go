@@ -143,6 +143,10 @@ func strictRunner(t *testing.T) (*RunnerFile, *Runner) {
 	if len(file.Runners) != 1 {
 		t.Fatalf("%d runners, want 1", len(file.Runners))
 	}
+	if file.Runners[0].Token != exampleToken {
+		t.Fatalf("check takes %q for the example's token, which is %q", string(exampleToken), string(file.Runners[0].Token))
+	}
+	file.Runners[0].Token = "glrt-mine" // as everybody sets it
 	return &file, &file.Runners[0]
 }
 

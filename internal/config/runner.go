@@ -128,6 +128,9 @@ func seconds(n int, otherwise time.Duration) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
+// exampleToken stands in config.toml.example for the runner's token.
+const exampleToken Secret = "REPLACE-WITH-THE-RUNNER-TOKEN"
+
 // Relation is something that must hold between the runner's file and the driver's.
 type Relation struct {
 	Name  string // what must hold, in the files' own words
@@ -142,6 +145,9 @@ func Relations(file *RunnerFile, r *Runner, driver *Config, configFile, program 
 	relations := []Relation{{
 		Name: `executor = "custom"`, Holds: r.Executor == "custom", Fatal: true,
 		Fix: `set executor = "custom" in [[runners]]`,
+	}, {
+		Name: "url and token are those of a GitLab", Holds: r.URL != "" && r.Token != "" && r.Token != exampleToken, Fatal: true,
+		Fix: "set url to the address of your GitLab and token to what it gave for the runner",
 	}}
 	for _, s := range r.Custom.stages() {
 		relations = append(relations, s.relations(configFile, program)...)

@@ -32,6 +32,8 @@ func TestRelationsThatDoNotHold(t *testing.T) {
 	}{
 		{"the example", func(*RunnerFile, *Runner) {}, ""},
 		{"another executor", func(_ *RunnerFile, r *Runner) { r.Executor = "shell" }, `executor = "custom"`},
+		{"the example's token", func(_ *RunnerFile, r *Runner) { r.Token = exampleToken }, "url and token"},
+		{"no url", func(_ *RunnerFile, r *Runner) { r.URL = "" }, "url and token"},
 		{"no run_exec", func(_ *RunnerFile, r *Runner) { r.Custom.RunExec = "" }, "run_exec is"},
 		{"a relative program", func(_ *RunnerFile, r *Runner) { r.Custom.ConfigExec = "eci-executor" }, "config_exec is"},
 		{"stages mixed up", func(_ *RunnerFile, r *Runner) { r.Custom.RunArgs = r.Custom.CleanupArgs }, "run_args end"},

@@ -221,6 +221,8 @@ func brokenAPI() []broken {
 			check: "nas", status: check.Failed, says: "the directory does not exist", advises: "Correct path"},
 		{name: "no way", do: func(w *world) { w.options.Prober.Dial = noRoute }, check: "nas", status: check.Failed,
 			says: "does not answer", advises: "2049"},
+		{name: "of a local ECI", do: func(w *world) { w.options.Prober.Dial = noName }, check: "nas", status: check.Skipped,
+			says: "a local ECI on this machine"},
 		{name: "figures", do: func(*world) {}, check: "nas", status: check.OK, says: "/cache, writable"},
 	}
 }

@@ -321,6 +321,11 @@ func (h *nfsHandler) Mount(ctx context.Context, conn net.Conn, r nfs.MountReques
 	return status, fs, flavors
 }
 
+// noName stands for a DNS that does not know the host.
+func noName(context.Context, string, string) (net.Conn, error) {
+	return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
+}
+
 // noRoute stands for a network without a way.
 func noRoute(context.Context, string, string) (net.Conn, error) {
 	return nil, errors.New("no route to host")

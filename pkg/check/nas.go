@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"sync"
 	"time"
 
@@ -30,6 +32,9 @@ func (w *world) mount(ctx context.Context, m nasmount.Mount) Line {
 		if !errors.As(err, &probe) {
 			return failed("Try again.", "%s:%s: %v", target.Server, target.Path, err)
 		}
+		if errors.Is(probe.Kind, nasmount.ErrUnknownHost) && onThisMachine(w.cfg.EndpointURL()) {
+			return skipped("%s:%s: the endpoint is a local ECI on this machine, where a directory stands for the NAS", target.Server, target.Path)
+		}
 		return failed(cmp.Or(probe.Advice, "See what the NAS console says of the mount target")+".", "%s:%s: %v: %v", target.Server, target.Path, probe.Kind, probe.Err)
 	}
 	text := fmt.Sprintf("%s:%s", target.Server, target.Path)
@@ -45,4 +50,15 @@ func (w *world) mount(ctx context.Context, m nasmount.Mount) Line {
 		text += fmt.Sprintf(", root is squashed to uid %d", report.FileUID)
 	}
 	return ok("%s, round trip %s, %.1f GiB free", text, report.RoundTrip.Round(10*time.Microsecond), float64(report.FreeBytes)/(1<<30))
+}
+
+// onThisMachine tells whether an endpoint is an address of the loopback, as a local
+// ECI's is.
+func onThisMachine(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err == nil && ip.IsLoopback()
 }
