@@ -143,7 +143,7 @@ func makeImages(dir string) (map[string]ecitest.Image, error) {
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return nil, fmt.Errorf("the helper's tools: %w", err)
+		return nil, fmt.Errorf("the helper's tools: %w: install busybox-static", err)
 	}
 	for _, tool := range fields(tools) {
 		if err := os.Symlink(busybox, filepath.Join(bin, tool)); err != nil {
