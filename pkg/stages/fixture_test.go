@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -90,13 +93,39 @@ while [ "$1" = --port ]; do
 done
 `
 
-func newWorld(t testing.TB, options ecitest.Options) *world {
+// hostImage is this machine's root without its gitlab-runner, if it has one: helperBinary
+// must be what the helper's scripts find. What hides it are overlayfs's whiteouts.
+func hostImage(t testing.TB) ecitest.Image {
 	t.Helper()
-	testneed.Need(t, sandbox.Supported())
-	image, err := ecitest.HostImage(t.TempDir())
+	top := t.TempDir()
+	image, err := ecitest.HostImage(top)
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"gitlab-runner", "gitlab-runner-helper"} {
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			if _, err := os.Lstat(filepath.Join(dir, name)); err != nil {
+				continue
+			}
+			there, err := filepath.EvalSymlinks(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.MkdirAll(filepath.Join(top, there), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Mknod(filepath.Join(top, there, name), syscall.S_IFCHR, 0); err != nil && !errors.Is(err, fs.ErrExist) {
+				t.Fatal(err)
+			}
+		}
+	}
+	return image
+}
+
+func newWorld(t testing.TB, options ecitest.Options) *world {
+	t.Helper()
+	testneed.Need(t, sandbox.Supported())
+	image := hostImage(t)
 	helperTop := t.TempDir()
 	runner := filepath.Join(helperTop, "usr/bin/gitlab-runner-helper")
 	if err := os.MkdirAll(filepath.Dir(runner), 0o755); err != nil {
@@ -114,6 +143,7 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 	images := map[string]ecitest.Image{"host": image, "helper:1": helper, "user:1": user}
 	maps.Copy(images, options.Images)
 	options.Images = images
+	var err error
 	if w.server, err = ecitest.Start(options); err != nil {
 		t.Fatal(err)
 	}

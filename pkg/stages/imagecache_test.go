@@ -31,10 +31,7 @@ const (
 // newCacheWorld is a world whose images the local ECI has, and no registry.
 func newCacheWorld(t *testing.T, o ecitest.Options) *world {
 	t.Helper()
-	image, err := ecitest.HostImage(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := hostImage(t)
 	top := t.TempDir()
 	program := filepath.Join(top, "usr/bin/gitlab-runner-helper")
 	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {

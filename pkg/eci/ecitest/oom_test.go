@@ -34,7 +34,7 @@ func TestOutOfMemory(t *testing.T) {
 			id := create(t, s, script(eatWhereLimited(tt.script), "Cpu", "2", "Memory", "4", "Container.1.Memory", "0.03125"))
 			g := await(t, s, id, func(g map[string]any) bool {
 				c := state(g, 0)
-				return c["State"] == "Terminated" || c["State"] == "Running" && strings.Contains(fmt.Sprint(g["Events"]), "Reason:OOMKilled")
+				return c["State"] == "Terminated" || tt.state == "Running" && c["State"] == "Running" && strings.Contains(fmt.Sprint(g["Events"]), "Reason:OOMKilled")
 			})
 			c := state(g, 0)
 			if c["ExitCode"] == 55.0 {
