@@ -109,13 +109,16 @@ func (t *table) alone(ctx context.Context, p profile, w *world, results []result
 			prices++
 		}
 	}
-	results[0].calls["DescribeContainerGroupPrice"] = prices // for all, as a host asks once a day
+	first := slices.DeleteFunc(slices.Clone(results), func(r result) bool { return !r.first })
+	for _, r := range first { // which ask, for all jobs of their host for a day
+		r.calls["DescribeContainerGroupPrice"] = prices / len(first)
+	}
 	onHost, err := hostFloor(ctx, w.dir)
 	if err != nil {
 		return err
 	}
 	var own, bare, toBegin, cpu, both, prepare, anyPrepare, toDelete, billed, idle []time.Duration
-	perJob, first, mostPolls, firstPolls := 0.0, 0, 0, 0
+	perJob, firstCalls, mostPolls, firstPolls := 0.0, 0, 0, 0
 	for _, r := range results {
 		for _, one := range r.runs {
 			own, toBegin, cpu = append(own, one.own()), append(toBegin, one.toBegin), append(cpu, one.cpu)
@@ -123,7 +126,7 @@ func (t *table) alone(ctx context.Context, p profile, w *world, results []result
 		bare, both = append(bare, r.floor...), append(both, r.config+r.cleanup)
 		anyPrepare = append(anyPrepare, r.prepare)
 		if r.first {
-			first, firstPolls = max(first, sum(r.calls)-r.polls), max(firstPolls, r.polls)
+			firstCalls, firstPolls = max(firstCalls, sum(r.calls)-r.polls), max(firstPolls, r.polls)
 		} else {
 			prepare, mostPolls = append(prepare, r.prepare), max(mostPolls, r.polls)
 		}
@@ -132,7 +135,7 @@ func (t *table) alone(ctx context.Context, p profile, w *world, results []result
 		perJob += float64(sum(r.calls)-r.polls) / float64(len(results))
 	}
 	t.line(fmt.Sprintf("%s, %d jobs of %d stages, each alone on its host, %s", p.name, len(results), len(subStages()), connections(w.shared)))
-	t.row("  API calls a job besides polling", fmt.Sprintf("%.2f; %d in a host's first job", perJob, first), "", "<= 10")
+	t.row("  API calls a job besides polling", fmt.Sprintf("%.2f; %d in a host's first job", perJob, firstCalls), "", "<= 10")
 	t.row("  of these", actions(results), "", "")
 	t.row("  polls a job, at most", fmt.Sprintf("%d; %d in a host's first job", mostPolls, firstPolls), "", "<= 15")
 	t.beside("  run, beyond its script, over bash on the host", quantile(own, 0.5), onHost, "")
