@@ -3,6 +3,7 @@ package packaging
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -22,7 +23,7 @@ func TestWhatIsCalledIsThere(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(read(t, ".gitlab-ci.yml")), &ci); err != nil {
 		t.Fatal(err)
 	}
-	for _, job := range []string{"test", "vulnerabilities", "release"} {
+	for _, job := range []string{"test", "vulnerabilities", "packages", "release"} {
 		steps := ci[job].(map[string]any)["script"].([]any)
 		if len(steps) == 0 {
 			t.Errorf("%s has no script", job)
@@ -39,6 +40,12 @@ func TestWhatIsCalledIsThere(t *testing.T) {
 					t.Errorf("%s: %s is no program: %v", job, word, err)
 				}
 			}
+		}
+	}
+	// GitLab makes a release by glab, which has an image of its own.
+	for name, job := range ci {
+		if job, ok := job.(map[string]any); ok && job["release"] != nil && !strings.Contains(fmt.Sprint(job["image"]), "/cli:") {
+			t.Errorf("%s has the keyword release, and an image without glab: %v", name, job["image"])
 		}
 	}
 	contributing := read(t, "CONTRIBUTING.md")
