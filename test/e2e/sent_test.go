@@ -46,6 +46,7 @@ post_build_script = "printf '%s-%s\\n' after build"
 // GitLab has an https URL and a CA that nobody else knows; caches are in S3 alone.
 func TestSent(t *testing.T) {
 	needContainers(t)
+	needLFS(t)
 	t.Parallel()
 	store := startCacheStore(t)
 	e := newDriverEnv(t, driverSetup{
