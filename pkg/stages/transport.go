@@ -120,9 +120,11 @@ func (t *transport) useSync() {
 	}
 }
 
-// giveUp changes to Sync execs, for this job's later stages too, and tells its author.
+// giveUp changes to Sync execs, for this stage's later scripts and the job's later stages
+// too, and tells its author.
 func (t *transport) giveUp(known unreached) {
 	t.useSync()
+	t.record.Transport = transportSync
 	s := t.stage
 	fmt.Fprintf(s.Stderr, "The WebSocket host %s of ECI can't be reached from the runner's host (since %s): scripts and logs travel by single calls of the API, and output comes some seconds late.\n", //nolint:errcheck // the log itself tells a lost output
 		known.Host, known.At.UTC().Format("2006-01-02 15:04 MST"))

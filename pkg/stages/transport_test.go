@@ -176,8 +176,10 @@ func TestFallback(t *testing.T) {
 	t.Parallel()
 	const told = "can't be reached from the runner's host"
 	w := newWorld(t, ecitest.Options{Faults: faults(t, "exec:unreachable")})
-	second := w.another(t, 43)
-	for _, v := range []*world{w, second} {
+	second, served := w.another(t, 43), w.another(t, 45)
+	served.job(t, map[string]any{"id": 45, "services": []map[string]any{
+		service("db", listening(7001, "/builds"), map[string]string{"HEALTHCHECK_TCP_PORT": "7001"})}})
+	for _, v := range []*world{w, second, served} {
 		if out, err := v.prepare(t); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -193,6 +195,7 @@ func TestFallback(t *testing.T) {
 		{"the next one", w, 0, false, 0},
 		{"another job", second, time.Hour, true, 0},
 		{"its next stage", second, time.Hour, false, 0},
+		{"a job whose first stage runs two scripts", served, time.Hour, true, 0},
 		{"the first job, a day later", w, 25 * time.Hour, false, 0},
 	}
 	for _, s := range steps {
@@ -224,7 +227,7 @@ func TestFallback(t *testing.T) {
 	if now, _ := w.execs(); now != sync {
 		t.Error("a day later the WebSocket was not tried again")
 	}
-	for _, v := range []*world{w, second, third} {
+	for _, v := range []*world{w, second, served, third} {
 		if err := v.cleanup(t); err != nil {
 			t.Error(err)
 		}
