@@ -21,9 +21,7 @@ func busyboxImage(t testing.TB) string {
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := copyFile(busybox, filepath.Join(root, "bin/busybox")); err != nil {
-		t.Skipf("needs a static busybox of the host: %v", err)
-	}
+	testneed.Need(t, copyFile(busybox, filepath.Join(root, "bin/busybox")))
 	for _, tool := range []string{"sh", "cat", "sleep", "setsid", "seq", "id", "kill", "grep", "ls", "tr", "sed"} {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", tool)); err != nil {
 			t.Fatal(err)

@@ -125,6 +125,33 @@ func TestResumeAfterADropAtAnyByte(t *testing.T) {
 	}
 }
 
+// A script that ends while nobody can connect has its log and its status all the same.
+func TestEndsWhileDisconnected(t *testing.T) {
+	g := newGroup(t, nil)
+	log := marker{text: "first\n", seen: make(chan struct{})}
+	session := g.session(t, &log)
+	execs := 0
+	session.Open = func(ctx context.Context, role Role, command []string) (Stream, error) {
+		if execs++; execs == 2 {
+			g.outputOf(t, Helper, "true >/builds/go; until grep -q '^exit 5 .* end' /.eci/control/*.exit; do sleep 0.01; done")
+		}
+		stream, err := g.open(ctx, role, command)
+		if err == nil && execs == 1 {
+			go func() {
+				<-log.seen
+				stream.Close()
+			}()
+		}
+		return stream, err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("echo first; until [ -e /builds/go ]; do sleep 0.01; done; echo last; exit 5")})
+	if err != nil || result.Status != 5 || log.String() != "first\nlast\n" || result.Execs != 2 {
+		t.Errorf("status %d, log %q, %d execs, error %v", result.Status, log.String(), result.Execs, err)
+	}
+}
+
 // deaf swallows what is written after n bytes.
 type deaf struct {
 	*execStream
@@ -394,9 +421,7 @@ func dashImage(t testing.TB) string {
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := copyFile(name, target); err != nil {
-			t.Skipf("needs a dash of the host: %v", err)
-		}
+		testneed.Need(t, copyFile(name, target))
 	}
 	return root
 }

@@ -333,9 +333,14 @@ func TestSyncMinimalImage(t *testing.T) {
 	}
 }
 
+// envelope is the answer of an exec that printed records.
+func envelope(records []byte) string {
+	text := base64.StdEncoding.EncodeToString(records)
+	return fmt.Sprintf("#sync %d %x\n%s\n#done\n", len(text), sha256.Sum256([]byte(text)), text)
+}
+
 func TestOpenEnvelopeRefuses(t *testing.T) {
-	text := base64.StdEncoding.EncodeToString([]byte("#beat\n"))
-	envelope := fmt.Sprintf("#sync %d %x\n%s\n#done\n", len(text), sha256.Sum256([]byte(text)), text)
+	envelope := envelope([]byte("#beat\n"))
 	if got, err := openEnvelope(envelope); err != nil || string(got) != "#beat\n" {
 		t.Fatalf("got %q, %v", got, err)
 	}
@@ -347,6 +352,31 @@ func TestOpenEnvelopeRefuses(t *testing.T) {
 			t.Errorf("without byte %d gave %q", i, got)
 		}
 	}
+}
+
+// FuzzOpenEnvelope: whatever an exec printed comes out of its answer, and nothing else
+// where a byte of that was lost, or became another one. Its corpus is in
+// testdata/fuzz/FuzzOpenEnvelope.
+func FuzzOpenEnvelope(f *testing.F) {
+	f.Add([]byte("#hello r e\n#data 0 3\nabc\n#ok 3\n#beat\n"), uint16(7), byte('1'), false)
+	f.Add([]byte(nil), uint16(0), byte('\n'), true)
+	f.Fuzz(func(t *testing.T, records []byte, at uint16, other byte, lost bool) {
+		text := envelope(records)
+		if got, err := openEnvelope(text); err != nil || !bytes.Equal(got, records) {
+			t.Fatalf("%q gave %q, %v", records, got, err)
+		}
+		i := int(at) % len(text)
+		spoiled := text[:i] + string(rune(other%128)) + text[i+1:]
+		if lost {
+			spoiled = text[:i] + text[i+1:]
+		}
+		if got, err := openEnvelope(spoiled); err == nil && !bytes.Equal(got, records) {
+			t.Errorf("%q gave %q", spoiled, got)
+		}
+		if rest, err := openEnvelope(string(records)); err == nil && len(rest) > len(records) {
+			t.Errorf("%q gave %q", records, rest)
+		}
+	})
 }
 
 // While it waits for its turn, the session hears that all is well.
