@@ -47,7 +47,8 @@ func prepareInterruptedInTheCreateCall(t *testing.T, w *world) {
 // A group that the create call made is not always listed at once. Cleanup keeps
 // the record then, and the next job's prepare looks again.
 func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
-	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 3 * time.Second}})
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 6 * time.Second}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
@@ -85,7 +86,7 @@ func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
 func (w *world) awaitListed(t *testing.T, n int) {
 	t.Helper()
 	stage := w.stage(t, new(bytes.Buffer))
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		if groups, err := stage.API.DescribeContainerGroups(w.context(t), eci.Query{}); err == nil && len(groups) == n {
 			return
 		}
