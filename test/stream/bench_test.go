@@ -115,44 +115,47 @@ func plain(t testing.TB, w *world, file string, size int) time.Duration {
 }
 
 // BenchmarkThroughput is a log of 200 MB through a stage, in a process of the driver of
-// its own, beside a bare exec of cat. It reports MB/s of both, their ratio, and the
-// driver's peak of resident memory.
+// its own, and by a bare exec of cat, in turn. It reports MB/s of both over all turns,
+// their ratio, and the highest peak of the driver's resident memory.
 func BenchmarkThroughput(b *testing.B) {
 	driver := buildDriver(b)
 	for _, k := range kinds()[:2] { // GNU's tools and busybox
 		for _, megabytes := range []int{50, 200} {
 			b.Run(fmt.Sprintf("%s/%d MB", k.name, megabytes), func(b *testing.B) {
+				var stage, plain, peak float64 // seconds for a MB, in all
 				for range b.N {
 					m := throughput(b, driver, k, megabytes)
-					b.ReportMetric(m.stage, "MB/s")
-					b.ReportMetric(m.plain, "plain-MB/s")
-					b.ReportMetric(m.stage/m.plain, "ratio")
-					b.ReportMetric(m.peak, "peak-MiB")
+					stage, plain, peak = stage+1/m.stage, plain+1/m.plain, max(peak, m.peak)
 				}
+				b.ReportMetric(float64(b.N)/stage, "MB/s")
+				b.ReportMetric(float64(b.N)/plain, "plain-MB/s")
+				b.ReportMetric(plain/stage, "ratio")
+				b.ReportMetric(peak, "peak-MiB")
 			})
 		}
 	}
 }
 
 // TestThroughput: the driver's memory does not grow with a log, its time grows no faster
-// than the log, and a stage is not far behind a bare exec of cat. It is half as fast on a
-// machine that does nothing else, which BenchmarkThroughput shows; a third is held here.
+// than the log, and a stage is at least half as fast as a bare exec of cat, in the best
+// of some pairs: a machine that is busy slows now the one and now the other.
 func TestThroughput(t *testing.T) {
 	if testing.Short() {
 		t.Skip("moves 250 MB")
 	}
+	const tries = 10
 	driver := buildDriver(t)
-	for try := range 3 {
+	for try := range tries {
 		small, large := throughput(t, driver, kinds()[0], 50), throughput(t, driver, kinds()[0], 200)
 		t.Logf("MB/s of a stage, of a bare exec, MiB of memory: %.0f for 50 MB, %.0f for 200 MB", small, large)
 		if large.peak >= 32e6/(1<<20) {
 			t.Fatalf("the driver's memory peaked at %.0f MiB, want less than 32 MB", large.peak)
 		}
-		if large.stage >= small.stage/2 && large.stage >= large.plain/3 {
+		if large.stage >= small.stage/2 && large.stage >= large.plain/2 {
 			return
 		}
-		if try == 2 {
-			t.Errorf("%.0f MB/s for 200 MB, %.0f for 50, %.0f of cat: want about the same, and more than a third", large.stage, small.stage, large.plain)
+		if try == tries-1 {
+			t.Errorf("%.0f MB/s for 200 MB, %.0f for 50, %.0f of cat: want about the same, and half of cat's", large.stage, small.stage, large.plain)
 		}
 	}
 }
