@@ -337,8 +337,8 @@ func (y *tally) check(t *testing.T) {
 		n := y.counts[faultKey(f)]
 		if n == nil || n.stages < leastOfEach {
 			t.Errorf("%s: too few stages", f.name)
-		} else if f.reopens && n.reopened < n.own*9/10 {
-			t.Errorf("%s: %d of %d stages needed more than one exec: does it strike?", f.name, n.reopened, n.own)
+		} else if n.reopened < n.own*f.reopens/100 {
+			t.Errorf("%s: %d of %d stages needed more than one exec, want %d %%: does it strike?", f.name, n.reopened, n.own, f.reopens)
 		}
 	}
 	for _, s := range scripts() {
