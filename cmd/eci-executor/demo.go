@@ -15,8 +15,8 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
-// demoAddress is where the demo's git server listens: the scripts of testdata,
-// recorded from a real runner, hold it.
+// demoAddress is where containers find the demo's git server: the scripts of testdata,
+// recorded from a real runner, hold it. On the host it listens wherever there is a port.
 const demoAddress = "127.0.0.1:8929"
 
 func (c commands) demo() *cli.Command {
@@ -64,11 +64,12 @@ func (c commands) runDemo(ctx context.Context, keep bool) (err error) {
 // demo is the surroundings of a pipeline: a local ECI, a git server, a driver's
 // file that names them, and the program's own stages called as a runner does.
 type demo struct {
-	out    *screen.Screen
-	dir    string
-	binary string
-	server *ecitest.Server
-	git    io.Closer
+	out        *screen.Screen
+	dir        string
+	binary     string
+	server     *ecitest.Server
+	git        io.Closer
+	gitAddress string // where it listens
 }
 
 func (d *demo) printf(format string, args ...any) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,11 +61,11 @@ func (d *demo) start() error {
 	if err != nil {
 		return err
 	}
-	d.server, err = ecitest.Start(ecitest.Options{Dir: filepath.Join(d.dir, "eci"), Images: images, Forward: []string{demoAddress}})
+	d.server, err = ecitest.Start(ecitest.Options{Dir: filepath.Join(d.dir, "eci"), Images: images, Forward: []string{demoAddress}, Dial: d.dialGit})
 	if err != nil {
 		return err
 	}
-	d.printf("Local ECI at %s, git server at %s\n", d.server.URL(), demoAddress)
+	d.printf("Local ECI at %s, git server at %s\n", d.server.URL(), d.gitAddress)
 	text := fmt.Appendf(nil, demoDriverFile, d.server.URL(), filepath.Join(d.dir, "state"))
 	return os.WriteFile(d.driverFile(), text, 0o600)
 }
@@ -82,14 +83,20 @@ func (d *demo) startGit() error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", demoAddress)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return fmt.Errorf("the demo's git server needs the port, which another program holds: %w", err)
+		return fmt.Errorf("the demo's git server: %w", err)
 	}
+	d.gitAddress = listener.Addr().String()
 	server := &http.Server{Handler: handler} //nolint:gosec // no time limits: loopback, and gone with the demo
 	d.git = server
 	go server.Serve(listener) //nolint:errcheck // it ends with close
 	return nil
+}
+
+// dialGit connects to the git server, whatever address a container knows it by.
+func (d *demo) dialGit(ctx context.Context, network, _ string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, network, d.gitAddress)
 }
 
 // images are the host's own root under two thin layers: whatever is installed

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -11,6 +12,10 @@ import (
 // picture of it.
 func TestDemo(t *testing.T) {
 	needContainers(t)
+	// Another program may have the port that the demo's containers know.
+	if taken, err := net.Listen("tcp", demoAddress); err == nil {
+		defer taken.Close()
+	}
 	command := exec.Command(buildDriver(t), "demo")
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
