@@ -35,7 +35,7 @@ func Default() *Config {
 			MaxMemory:   32 * GiB,
 			MaxServices: 8,
 		},
-		Exec: Exec{Transport: "auto"},
+		Exec: Exec{Transport: "auto", SharedConnection: true},
 		Timeouts: Timeouts{
 			Ready:         10 * time.Minute,
 			Delete:        30 * time.Second,
