@@ -27,7 +27,7 @@ func TestDemo(t *testing.T) {
 		"Hello from a container group", // by the second, out of that file
 		"app: OK",                      // by the third
 		"the job ended as success",
-		"3 CreateContainerGroup", "3 DeleteContainerGroup", "  3 ExecContainerCommand",
+		"3 CreateContainerGroup", "3 DeleteContainerGroup",
 		"\n0 container groups left\n",
 	} {
 		if !strings.Contains(stdout.String(), want) {
