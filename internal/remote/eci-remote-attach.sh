@@ -119,10 +119,10 @@ up() {
 # digests: two lines, the digest of the script and of the first $final bytes of the log,
 # as all that a subshell does. The whole log is faster to read, and is right unless a
 # background child wrote on: then the driver finds that it disagrees and comes again,
-# with an offset.
+# with an offset, but for a log that was empty.
 digests() {
 	read -r starter _ <"$ctl/$run.$role.start"
-	if [ "$begun" = 0 ]; then
+	if [ "$begun" = 0 ] && [ "$final" != 0 ]; then
 		exec $summer "$ctl/$run.$starter.script" - <"$log" # no process more for it
 	else
 		$summer "$ctl/$run.$starter.script"
