@@ -2,9 +2,16 @@
 # The execs of the driver in helper, as eci-remote reads them in: they take a script
 # in, have it started, and send its log and its end. The files are told there.
 
+# say FORMAT WORD...: a line to the driver. busybox ash loses what it prints when a child
+# ends while it waits for the pipe to have room (the write is not begun again), and tells.
+say() {
+	# shellcheck disable=SC2059
+	printf "$@" || printf "$@" || printf "$@"
+}
+
 # fail KIND TEXT: KIND final (no other exec can do better) or again.
 fail() {
-	printf '#fail %s %s\n' "$1" "$2"
+	say '#fail %s %s\n' "$1" "$2"
 	farewell
 	exit 1
 }
@@ -113,7 +120,7 @@ waits() {
 up() {
 	summer=sha256sum kind=sha256
 	[ -e "$eci/crc" ] && summer=cksum kind=crc
-	printf '#up %s\n' $kind
+	say '#up %s\n' $kind
 }
 
 # digests: two lines, the digest of the script and of the first $final bytes of the log,
@@ -176,7 +183,7 @@ emit() {
 		[ $most -lt 4194304 ] && most=$((2 * most))
 		# Blocks of what a pipe holds stay in the processor's cache.
 		[ $n -gt 65536 ] && blocks=$((n / 65536)) n=$((n / 65536 * 65536))
-		printf '#data %s %s\n' "$offset" $n
+		say '#data %s %s\n' "$offset" $n
 		if [ -n "$2" ] && [ $((offset + n)) -ge "$1" ]; then
 			dd bs=$((n / blocks)) count=$blocks <&5 2>/dev/null &
 			digest
@@ -185,7 +192,7 @@ emit() {
 			dd bs=$((n / blocks)) count=$blocks <&5 2>/dev/null
 		fi
 		offset=$((offset + n))
-		printf '\n#ok %s\n' "$offset"
+		say '\n#ok %s\n' "$offset"
 		quiet=0 silent=0
 	done
 }
@@ -237,7 +244,7 @@ halting() {
 	seq=0 left=''
 	[ -e "$ctl/$run.$role.stopped" ] && read -r seq left <"$ctl/$run.$role.stopped"
 	if [ "$left" = 0 ]; then
-		[ -n "$told" ] || printf '#stopped\n'
+		[ -n "$told" ] || say '#stopped\n'
 		told=yes
 		return 0
 	fi
@@ -249,7 +256,7 @@ halting() {
 	if [ "$seq" = "$asked" ] || [ -z "$asked" ]; then
 		asked=$((seq + 1))
 		# The driver asks in another way when it hears nothing for a while.
-		echo "$signal $asked" >"$ctl/$run.$role.stop" && printf '#stopping\n'
+		echo "$signal $asked" >"$ctl/$run.$role.stop" && say '#stopping\n'
 	fi
 	wake "$role.wake"
 }
@@ -274,7 +281,7 @@ mute() {
 # ask: a build that is mute may be dead, or slow: that the driver asks the API.
 ask() {
 	mute && [ "$now" -ge "$due" ] || return 0
-	printf '#ask\n'
+	say '#ask\n'
 	due=$((now + 500)) silent=0
 }
 
@@ -293,11 +300,11 @@ tail_log() {
 		[ -e "$ctl/$run.exit" ] || fail final "$gone"
 		[ -n "$over" ] && break
 		emit "$size"
-		[ -n "$dead" ] && printf '#gone\n' && return
+		[ -n "$dead" ] && say '#gone\n' && return
 		ask
 		halting
 		if [ $silent -ge "$beat" ]; then
-			printf '#beat\n'
+			say '#beat\n'
 			silent=0
 			wake "$role.wake"
 		fi
@@ -332,7 +339,7 @@ ending() {
 	[ -n "$sum" ] || digest
 	echo probe >"$logs/$run.probe" || fail final "the disk of the container group is full: the log may have lost its end"
 	[ -e "$ctl/$run.stopping" ] && [ -z "$told" ] && halting
-	printf '#end %s %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer" "$proof"
+	say '#end %s %s %s %s %s %s\n' "$run" "$status" "$final" "$sum" "$killer" "$proof"
 	wake "$role.wake"
 }
 
@@ -386,7 +393,7 @@ share() {
 carry() {
 	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	listener='' rest=''
-	printf '#hello %s %s\n' "$run" "$exec"
+	say '#hello %s %s\n' "$run" "$exec"
 	until [ -e "$ctl/helper.ready" ]; do
 		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
 		sleep 0.05 || sleep 1
