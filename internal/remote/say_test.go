@@ -72,7 +72,7 @@ func awaitWrite(t *testing.T, pid int) {
 func awaitNoChild(t *testing.T, pid int) {
 	t.Helper()
 	awaitProc(t, fmt.Sprintf("/proc/%d/task/%d/children", pid, pid), func(text string) bool {
-		for _, child := range strings.Fields(text) {
+		for child := range strings.FieldsSeq(text) {
 			if stat, err := os.ReadFile(filepath.Join("/proc", child, "stat")); err == nil && !strings.Contains(string(stat), ") Z ") {
 				return false
 			}
