@@ -47,15 +47,15 @@ func measureOverlap(ctx context.Context, o options, driver, dir string, t *table
 
 // firstLine is when the script of build tells something, counted from the group's place.
 func firstLine(ctx context.Context, p profile, o options, driver, dir string) (took time.Duration, err error) {
-	w, err := newWorld(p, o, driver, dir)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	file, err := w.host("host")
-	if err != nil {
-		return 0, err
-	}
+	err = onHost(p, o, driver, dir, func(w *world, file string) (err error) {
+		took, err = w.firstLine(ctx, file)
+		return err
+	})
+	return took, err
+}
+
+// firstLine is that of a host's first job.
+func (w *world) firstLine(ctx context.Context, file string) (took time.Duration, err error) {
 	j, err := w.newJob(file, 1)
 	if err != nil {
 		return 0, err

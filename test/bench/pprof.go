@@ -56,26 +56,19 @@ func profileCPU(ctx context.Context, o options, dir string, out io.Writer) error
 }
 
 // profileJobs has one host do jobs one after the other.
-func profileJobs(ctx context.Context, o options, driver, dir string, jobs int, work func(*job) error) (err error) {
-	w, err := newWorld(profiles(o)["zero"], o, driver, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	file, err := w.host("host")
-	if err != nil {
-		return err
-	}
-	for i := range jobs {
-		j, err := w.newJob(file, i+1)
-		if err == nil {
-			err = work(j)
+func profileJobs(ctx context.Context, o options, driver, dir string, jobs int, work func(*job) error) error {
+	return onHost(profiles(o)["zero"], o, driver, dir, func(w *world, file string) error {
+		for i := range jobs {
+			j, err := w.newJob(file, i+1)
+			if err == nil {
+				err = work(j)
+			}
+			if err != nil || ctx.Err() != nil {
+				return errors.Join(err, ctx.Err())
+			}
 		}
-		if err != nil || ctx.Err() != nil {
-			return errors.Join(err, ctx.Err())
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // profiled takes the job through its stages; profiles of those about the group go to one

@@ -32,47 +32,40 @@ type streamed struct {
 }
 
 // measureStreams has jobs print at the same time, each with its own group and process.
-func measureStreams(ctx context.Context, o options, driver, dir string, t *table) (err error) {
-	w, err := newWorld(profiles(o)["zero"], o, driver, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, w.close()) }()
-	file, err := w.host("host")
-	if err != nil {
-		return err
-	}
-	s := streamed{jobs: o.stream}
-	var mu sync.Mutex
-	var prepared sync.WaitGroup
-	prepared.Add(o.stream)
-	_, err = w.together(o.stream, func(n int) ([]result, error) {
-		j, err := w.newJob(file, n+1)
-		if err == nil {
-			err = os.WriteFile(j.scriptFile, []byte(printing), 0o700) //nolint:gosec // a script
-		}
-		if err == nil {
-			_, _, err = j.stage(ctx, "prepare")
-		}
-		prepared.Done()
-		if err != nil {
+func measureStreams(ctx context.Context, o options, driver, dir string, t *table) error {
+	return onHost(profiles(o)["zero"], o, driver, dir, func(w *world, file string) error {
+		s := streamed{jobs: o.stream}
+		var mu sync.Mutex
+		var prepared sync.WaitGroup
+		prepared.Add(o.stream)
+		_, err := w.together(o.stream, func(n int) ([]result, error) {
+			j, err := w.newJob(file, n+1)
+			if err == nil {
+				err = os.WriteFile(j.scriptFile, []byte(printing), 0o700) //nolint:gosec // a script
+			}
+			if err == nil {
+				_, _, err = j.stage(ctx, "prepare")
+			}
+			prepared.Done()
+			if err != nil {
+				return nil, err
+			}
+			prepared.Wait() // all of them print at the same time
+			one, runErr := j.print(ctx)
+			_, _, err = j.stage(context.WithoutCancel(ctx), "cleanup")
+			mu.Lock()
+			defer mu.Unlock()
+			if runErr != nil {
+				s.failed++
+				err = errors.Join(runErr, err)
+			}
+			s.lags, s.cpu = append(s.lags, one.lags...), append(s.cpu, one.cpu...)
+			s.private, s.resident = append(s.private, one.private...), append(s.resident, one.resident...)
 			return nil, err
-		}
-		prepared.Wait() // all of them print at the same time
-		one, runErr := j.print(ctx)
-		_, _, err = j.stage(context.WithoutCancel(ctx), "cleanup")
-		mu.Lock()
-		defer mu.Unlock()
-		if runErr != nil {
-			s.failed++
-			err = errors.Join(runErr, err)
-		}
-		s.lags, s.cpu = append(s.lags, one.lags...), append(s.cpu, one.cpu...)
-		s.private, s.resident = append(s.private, one.private...), append(s.resident, one.resident...)
-		return nil, err
+		})
+		t.streams(s)
+		return err
 	})
-	t.streams(s)
-	return err
 }
 
 // print runs the job's script and looks at the process meanwhile.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -112,6 +113,21 @@ func newWorld(p profile, o options, driver, dir string) (*world, error) {
 	w.client, err = eci.New(eci.Options{Region: "ap-northeast-1", Endpoint: w.server.URL(),
 		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
 	return w, err
+}
+
+// onHost starts a world, has work done there by a host whose driver's file it is given,
+// and ends the world.
+func onHost(p profile, o options, driver, dir string, work func(w *world, file string) error) (err error) {
+	w, err := newWorld(p, o, driver, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	file, err := w.host("host")
+	if err != nil {
+		return err
+	}
+	return work(w, file)
 }
 
 func (w *world) close() error {
