@@ -8,14 +8,19 @@ import (
 
 const (
 	firstPause = 250 * time.Millisecond // the shortest one, where nothing is known of a group
-	duePause   = 400 * time.Millisecond // between looks when a group is due
+	duePause   = 250 * time.Millisecond // between looks when a group is due
 	seekPause  = 800 * time.Millisecond // between looks at a placed group that may run at any moment
 	slowPause  = 3 * time.Second
 
 	// Between looks at a group without a place, where nothing is known of what follows
-	// on it: with seekPause they leave 15 looks for a place of 30 s and pulls of 8 s.
-	blindPause = 8 * time.Second
+	// on it: with blindGrowth and seekPause they leave 15 looks for a place of 30 s and
+	// pulls of 8 s, and find one whose pulls are shorter than the pause soon.
+	blindPause = 5900 * time.Millisecond
 	guessPause = 5 * time.Second // where the host knows how soon a place may come
+
+	// Few looks are spent on the first seconds of such a group: one that the local ECI
+	// or a quiet zone places at once is found by the first.
+	blindGrowth = 6
 
 	manyLooks = 14 // after which a wait that is longer than usual gets slower looks
 )
@@ -54,7 +59,7 @@ func (p *pace) pause(now time.Duration) time.Duration {
 	case !p.isPlaced && p.host:
 		d = min(max(firstPause, now*2), guessPause)
 	case !p.isPlaced:
-		d = min(max(firstPause, now*2), blindPause)
+		d = min(max(firstPause, now*blindGrowth), blindPause)
 	case p.known && now < due:
 		return max(due-now, firstPause)
 	case p.known:

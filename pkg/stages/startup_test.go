@@ -74,10 +74,10 @@ func TestPace(t *testing.T) {
 		half, p95 time.Duration // how late
 		most      int           // looks of one
 	}{
-		{"3 to 30 s for a place, 8 s of pulls", func(r *rand.Rand) (float64, float64) { return cloudPlace(r), 8 + 0.3*r.Float64() }, cloudCall, inSeconds(0.4), inSeconds(1), 15},
-		{"3 to 30 s for a place, 4 s of pulls", func(r *rand.Rand) (float64, float64) { return cloudPlace(r), 4 + 0.3*r.Float64() }, cloudCall, inSeconds(0.4), inSeconds(1), 15},
-		{"3 to 30 s for a place, 1 minute of pulls", func(r *rand.Rand) (float64, float64) { return cloudPlace(r), 60 + 0.3*r.Float64() }, cloudCall, inSeconds(0.4), inSeconds(1), 15},
-		{"a local ECI", func(r *rand.Rand) (float64, float64) { return 0.01, 0.05 + 0.2*r.Float64() }, 0, inSeconds(0.4), inSeconds(0.6), 4},
+		{"3 to 30 s for a place, 8 s of pulls", func(r *rand.Rand) (float64, float64) { return cloudPlace(r), 8 + 0.3*r.Float64() }, cloudCall, inSeconds(0.3), inSeconds(0.5), 15},
+		{"3 to 30 s for a place, 4 s of pulls", func(r *rand.Rand) (float64, float64) { return cloudPlace(r), 4 + 0.3*r.Float64() }, cloudCall, inSeconds(0.3), inSeconds(0.5), 15},
+		{"3 to 30 s for a place, 1 minute of pulls", func(r *rand.Rand) (float64, float64) { return cloudPlace(r), 60 + 0.3*r.Float64() }, cloudCall, inSeconds(0.3), inSeconds(0.5), 15},
+		{"a local ECI", func(r *rand.Rand) (float64, float64) { return 0.01, 0.05 + 0.2*r.Float64() }, 0, inSeconds(0.2), inSeconds(0.3), 4},
 		{"always the same", func(*rand.Rand) (float64, float64) { return 5, 7 }, cloudCall, inSeconds(0.4), inSeconds(0.6), 15},
 		{"a place at once, and pulls of 3 to 6 s", func(r *rand.Rand) (float64, float64) { return 0.1, 3 + 3*r.Float64() }, cloudCall, inSeconds(0.4), inSeconds(1), 15},
 	}
@@ -119,9 +119,9 @@ func TestPaceOfFirstGroups(t *testing.T) {
 		most  int
 	}{
 		{"a host's first group, 8 s of pulls", func(r *rand.Rand) float64 { return 8 + 0.3*r.Float64() }, false, inSeconds(1), 15},
-		{"a host's first group, 4 s of pulls", func(r *rand.Rand) float64 { return 4 + 0.3*r.Float64() }, false, inSeconds(4), 15},
-		{"a host's first group, no pulls", func(r *rand.Rand) float64 { return 1 }, false, inSeconds(8), 15},
-		{"a host's first group, a minute of pulls", func(r *rand.Rand) float64 { return 60 + 5*r.Float64() }, false, inSeconds(18), 20},
+		{"a host's first group, 4 s of pulls", func(r *rand.Rand) float64 { return 4 + 0.3*r.Float64() }, false, inSeconds(1.8), 15},
+		{"a host's first group, no pulls", func(r *rand.Rand) float64 { return 1 }, false, inSeconds(5), 15},
+		{"a host's first group, a minute of pulls", func(r *rand.Rand) float64 { return 60 + 5*r.Float64() }, false, inSeconds(12), 21},
 		{"new images, 8 s of pulls", func(r *rand.Rand) float64 { return 8 + 0.3*r.Float64() }, true, inSeconds(1), 15},
 		{"new images, 4 s of pulls", func(r *rand.Rand) float64 { return 4 + 0.3*r.Float64() }, true, inSeconds(1), 15},
 		{"new images, no pulls", func(r *rand.Rand) float64 { return 1 }, true, inSeconds(4.5), 15},
