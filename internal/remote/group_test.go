@@ -26,6 +26,7 @@ type group struct {
 	control    string
 	mu         sync.Mutex
 	execs      int
+	unused     int // turns that Sync took and made no exec at
 	// faulty wraps the n-th exec's stream, from 0.
 	faulty func(n int, s *execStream) Stream
 	// answered, where it is set, has Sync execs carry the streams, and may spoil the

@@ -71,7 +71,7 @@ func BenchmarkSyncLog(b *testing.B) {
 		session.Settings = DefaultSettings()
 		s := g.sync(session.Settings)
 		turn := time.NewTicker(time.Minute / 400)
-		s.Turn = func(context.Context, bool) error { <-turn.C; return nil }
+		s.Turn = func(ctx context.Context, urgent bool) error { <-turn.C; return g.turn(ctx, urgent) }
 		session.Open = s.Open
 		result, err := session.Run(context.Background(), Job{Role: Build, Shell: "sh", Body: fmt.Appendf(nil, "head -c %d /dev/zero", size)})
 		if err != nil || result.Length != size {

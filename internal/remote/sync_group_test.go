@@ -14,16 +14,31 @@ func documented() CommandLimits { return CommandLimits{Words: 20, WordBytes: 256
 
 // sync is the other transport into the group.
 func (g *group) sync(settings Settings) *Sync {
-	return &Sync{Exec: g.syncExec, Turn: func(context.Context, bool) error { return nil }, Limits: documented(), Settings: settings}
+	return &Sync{Exec: g.syncExec, Turn: g.turn, Limits: documented(), Settings: settings}
+}
+
+// turn comes at once.
+func (g *group) turn(context.Context, bool) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unused++
+	return nil
 }
 
 // whole leaves every answer as it is.
 func whole(_ int, _ []string, output string) (string, error) { return output, nil }
 
-// syncExec runs a command without stdin, stderr in its output.
+// syncExec runs a command without stdin, stderr in its output, for who took a turn.
 func (g *group) syncExec(ctx context.Context, role Role, command []string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
+	}
+	g.mu.Lock()
+	g.unused--
+	early := g.unused < 0
+	g.mu.Unlock()
+	if early {
+		panic("an exec without its turn")
 	}
 	outR, outW, err := os.Pipe()
 	if err != nil {

@@ -393,7 +393,7 @@ func TestSyncTurnIsWaitedFor(t *testing.T) {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(session.Settings.Idle * 3 / 2):
-			return nil
+			return g.turn(ctx, urgent)
 		}
 	}
 	session.Open = s.Open

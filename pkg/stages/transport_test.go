@@ -265,6 +265,7 @@ func TestSyncExecsOfAJob(t *testing.T) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	turns := 0
 	began := time.Now()
 	for i, stage := range []string{"prepare_script", "get_sources", "restore_cache", "build_script", "after_script", "archive_cache"} {
 		script, err := os.ReadFile("../../testdata/demo/build/03-build_script.sh")
@@ -276,6 +277,12 @@ func TestSyncExecsOfAJob(t *testing.T) {
 		var out bytes.Buffer
 		s := w.stage(t, &out)
 		s.Remote = remote.DefaultSettings()
+		s.Rates = func(action string) stages.Rate {
+			if action == "ExecContainerCommand" {
+				turns++
+			}
+			return stages.HostRate(action)
+		}
 		if err := s.Run(w.context(t), file, stage); err != nil || out.String() != fmt.Sprintf("%d\n", i) {
 			t.Errorf("%s: log %q, %v", stage, out.String(), err)
 		}
@@ -284,6 +291,9 @@ func TestSyncExecsOfAJob(t *testing.T) {
 	t.Logf("6 sub-stages in %s, %d Sync execs", time.Since(began).Round(time.Millisecond), sync)
 	if sync > 18 {
 		t.Errorf("%d Sync execs for 6 sub-stages", sync)
+	}
+	if turns < sync {
+		t.Errorf("%d Sync execs at %d turns among the host's", sync, turns)
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Error(err)
