@@ -321,6 +321,10 @@ func brokenImages() []broken {
 			_, after, _ := strings.Cut(w.driver, "[[nas]]")
 			w.driver = before + "[[nas]]" + after
 		}, check: "registry", status: check.Failed, says: "there are no credentials", advises: "[[registry]]"},
+		{name: "of sim", do: func(w *world) {
+			w.replace(w.registry.host+"/ci/build", "local/build")
+			w.replace(w.registry.host+"/ci/helper:x86_64-v{runner_version}", "local/helper:1")
+		}, check: "registry", status: check.Skipped, says: "docker.io: the endpoint is a local ECI"},
 		{name: "image absent", do: func(w *world) { w.registry.images = w.registry.images[1:] }, check: "registry", status: check.Failed,
 			says: "it has no ", advises: "[build] image"},
 		{name: "unreachable", do: func(w *world) { w.registry.server.Close() }, check: "registry", status: check.Warning,

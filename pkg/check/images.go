@@ -73,6 +73,9 @@ func registries(ctx context.Context, w *world) []Line {
 		return []Line{failed("Correct it in the driver's file.", "%v", err)}
 	}
 	return each(all, func(r *registry) Line {
+		if r.host == "docker.io" && r.local() && onThisMachine(w.cfg.EndpointURL()) {
+			return skipped("%s: the endpoint is a local ECI on this machine, whose own the images are", r.host).of(r.host)
+		}
 		line := r.look(ctx, w.Transport)
 		line.Text = fmt.Sprintf("%s: %s", r.host, line.Text)
 		return line.of(r.host)

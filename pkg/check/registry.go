@@ -111,6 +111,12 @@ func (r *registry) address(path string) string {
 	return scheme + "://" + host + path
 }
 
+// local tells whether all images have the names of those that sim has without a
+// registry (cmd/eci-executor).
+func (r *registry) local() bool {
+	return len(r.images) > 0 && !slices.ContainsFunc(r.images, func(i image) bool { return !strings.HasPrefix(i.repository, "local/") })
+}
+
 // look asks for the API, logs in where that is asked for, and looks for the images.
 func (r *registry) look(ctx context.Context, t http.RoundTripper) Line {
 	t = r.over(t)
