@@ -11,8 +11,9 @@ func deleteContainerGroupAction() action {
 }
 
 // deleteContainerGroup answers at once; the group shows Terminating while its
-// containers get TERM, the grace period and KILL. Force skips the grace period.
-// Unless switches say otherwise, deleting a group that is on its way is success.
+// containers get TERM, the grace period and KILL. Force skips the grace period,
+// or what is left of it. Unless switches say otherwise, deleting a group that is on its
+// way is success.
 func (s *Server) deleteContainerGroup(p *params) (map[string]any, *apiError) {
 	id := p.required("ContainerGroupId")
 	force := p.boolean("Force", false)
@@ -50,14 +51,16 @@ func (g *group) deletable() *apiError {
 	return invalid(code, "The container group %s is %s.", g.id, g.status())
 }
 
-// delete ends the group; once more is nothing.
+// delete ends the group; once more is nothing, but that force cuts a grace period short.
 func (g *group) delete(force bool) {
 	g.mu.Lock()
 	first, over := !g.deleting, g.over()
 	if first {
 		g.deleting, g.deleted = true, time.Now()
 		g.modified = g.deleted
-		g.abrupt = force || g.s.opts.Switches.DeleteKillsAtOnce
+	}
+	if force || first && g.s.opts.Switches.DeleteKillsAtOnce {
+		g.hurry()
 	}
 	g.mu.Unlock()
 	switch {

@@ -31,6 +31,7 @@ type group struct {
 	cancel  context.CancelFunc
 	gone    chan struct{} // closed when nothing of it runs any more
 	up      chan struct{} // closed when it is Running
+	rush    chan struct{} // closed when it is to end by KILL alone
 	changed chan struct{} // capacity 1: a container has changed state
 	fault   GroupFault    // set before run
 
@@ -42,7 +43,7 @@ type group struct {
 	billed     time.Time // from then on; zero = not yet
 	deleting   bool
 	deleted    time.Time // asked to be
-	abrupt     bool      // it ends by KILL alone
+	abrupt     bool      // rush is closed
 	expired    bool      // by its active deadline
 	finished   time.Time
 	modified   time.Time
@@ -64,7 +65,7 @@ type event struct {
 func newGroup(s *Server, seq int, spec *groupSpec) *group {
 	g := &group{
 		s: s, id: newID("eci"), seq: seq, spec: spec, created: time.Now(), modified: time.Now(), phase: "Scheduling",
-		images: map[string]Image{}, gone: make(chan struct{}), changed: make(chan struct{}, 1), up: make(chan struct{}),
+		images: map[string]Image{}, gone: make(chan struct{}), rush: make(chan struct{}), changed: make(chan struct{}, 1), up: make(chan struct{}),
 	}
 	g.ctx, g.cancel = context.WithCancel(s.ctx)
 	for i := range spec.Containers {
@@ -329,9 +330,19 @@ func (g *group) stopContainers() {
 		case <-c.Done():
 		case <-t.C:
 			return
+		case <-g.rush:
+			return
 		case <-g.s.ctx.Done():
 			return
 		}
+	}
+}
+
+// hurry ends the wait for the grace period, or has none begin. The caller holds mu.
+func (g *group) hurry() {
+	if !g.abrupt {
+		g.abrupt = true
+		close(g.rush)
 	}
 }
 

@@ -68,6 +68,21 @@ func TestDeleteFollowsPID1Rules(t *testing.T) {
 	}
 }
 
+// TestForceCutsAGracePeriodShort: also one that has begun.
+func TestForceCutsAGracePeriodShort(t *testing.T) {
+	s := start(t, ecitest.Options{})
+	id := create(t, s, script("exec sleep 1000", "TerminationGracePeriodSeconds", "600"))
+	await(t, s, id, status("Running"))
+	if _, code := call(t, s, "DeleteContainerGroup", map[string]string{"ContainerGroupId": id}); code != "" {
+		t.Fatal(code)
+	}
+	await(t, s, id, status("Terminating"))
+	if err := s.DeleteGroup(id); err != nil {
+		t.Fatal(err)
+	}
+	await(t, s, id, func(g map[string]any) bool { return g == nil })
+}
+
 func TestPullFails(t *testing.T) {
 	s := start(t, ecitest.Options{})
 	id := create(t, s, script("exit 0", "Container.1.Image", "nowhere.example/x:1"))

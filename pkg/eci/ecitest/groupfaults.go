@@ -88,7 +88,8 @@ func (g *group) reclaim(notice time.Duration) {
 		return
 	}
 	g.mu.Lock()
-	g.end, g.abrupt = "Expired", true
+	g.end = "Expired"
+	g.hurry()
 	g.mu.Unlock()
 	g.cancel()
 }
