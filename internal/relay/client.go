@@ -38,9 +38,10 @@ type Loan struct {
 }
 
 // Take asks for the exec that the relay has. limit is how long it may take to answer;
-// then ErrWedged, else ErrGone or ErrNone.
-func Take(socket string, limit time.Duration) (*Loan, error) {
-	return ask(socket, kindTake, nil, limit)
+// then ErrWedged, else ErrGone or ErrNone. A relay that still dials it says so, which
+// calls dials, and has the limit once more.
+func Take(socket string, limit time.Duration, dials func()) (*Loan, error) {
+	return ask(socket, kindTake, nil, limit, dials)
 }
 
 // Open has the relay dial the address of an exec, known by id, and lend it.
@@ -48,12 +49,13 @@ func Open(ctx context.Context, socket, id, address string, limit time.Duration) 
 	if deadline, bounded := ctx.Deadline(); bounded {
 		limit = min(limit, time.Until(deadline))
 	}
-	return ask(socket, kindOpen, []byte(id+"\n"+address), limit)
+	return ask(socket, kindOpen, []byte(id+"\n"+address), limit, func() {})
 }
 
-// Hold has the relay dial the address of an exec and keep it for who asks first.
+// Hold has the relay dial the address of an exec and keep it for who asks first. It does
+// not wait for the dial.
 func Hold(socket, id, address string, limit time.Duration) error {
-	_, err := ask(socket, kindHold, []byte(id+"\n"+address), limit)
+	_, err := ask(socket, kindHold, []byte(id+"\n"+address), limit, func() {})
 	return err
 }
 
@@ -62,13 +64,14 @@ func Quit(socket string, limit time.Duration) {
 	if _, err := os.Lstat(socket); err != nil {
 		return
 	}
-	if _, err := ask(socket, kindQuit, nil, limit); err != nil {
+	if _, err := ask(socket, kindQuit, nil, limit, func() {}); err != nil {
 		Kill(socket)
 	}
 }
 
-// ask is one question; the loan is nil where the answer is none.
-func ask(socket string, k kind, words []byte, limit time.Duration) (*Loan, error) {
+// ask is one question; the loan is nil where the answer is none. dials hears of a relay
+// that answers later.
+func ask(socket string, k kind, words []byte, limit time.Duration, dials func()) (*Loan, error) {
 	conn, err := connect(socket)
 	if err != nil {
 		return nil, err
@@ -78,6 +81,11 @@ func ask(socket string, k kind, words []byte, limit time.Duration) (*Loan, error
 	err = writeFrame(conn, k, words)
 	var answer []byte
 	if err == nil {
+		k, answer, err = readFrame(l.in, nil, mostWords)
+	}
+	if err == nil && k == kindAlive {
+		dials()
+		conn.SetDeadline(time.Now().Add(limit)) //nolint:errcheck // sockets have deadlines
 		k, answer, err = readFrame(l.in, nil, mostWords)
 	}
 	conn.SetDeadline(time.Time{}) //nolint:errcheck // sockets have deadlines

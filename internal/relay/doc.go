@@ -30,7 +30,7 @@ type kind byte
 const (
 	kindTake kind = 't' // lend the exec
 	kindOpen kind = 'o' // ID, newline, address: dial, and lend it
-	kindHold kind = 'h' // the same, without lending it
+	kindHold kind = 'h' // dial, for who asks first; answered before that is done
 	kindQuit kind = 'q' // end
 	kindLent kind = 'l' // its ID
 	kindDone kind = 'y' // answer of hold and quit
@@ -42,7 +42,7 @@ const (
 	kindStdin  kind = 'i'
 	kindStdout kind = 'd'
 	kindStderr kind = 'e'
-	kindAlive  kind = 'a' // the relay is not wedged
+	kindAlive  kind = 'a' // the relay is not wedged; before an answer: it dials
 	kindEnded  kind = 'x' // the exec's connection is over, and why
 	kindReturn kind = 'r' // the exec can be lent again
 )

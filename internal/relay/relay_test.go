@@ -66,6 +66,8 @@ type world struct {
 	socket string
 	ended  chan error
 
+	answered chan struct{} // closed when what is "slow" answers a dial
+
 	mu    sync.Mutex
 	execs map[string]*echo
 }
@@ -79,7 +81,7 @@ func quick() Settings {
 func newWorld(t *testing.T, settings Settings, until time.Time) *world {
 	t.Helper()
 	// Longer than a socket's address may be.
-	w := &world{socket: filepath.Join(t.TempDir(), strings.Repeat("long", 30), "socket"), execs: map[string]*echo{}, ended: make(chan error, 1)}
+	w := &world{socket: filepath.Join(t.TempDir(), strings.Repeat("long", 30), "socket"), execs: map[string]*echo{}, ended: make(chan error, 1), answered: make(chan struct{})}
 	l, err := listen(w.socket)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +102,12 @@ func (w *world) dial(_ context.Context, address string) (Exec, error) {
 	if address == "nowhere" {
 		return nil, errors.New("can't be reached")
 	}
+	if strings.HasPrefix(address, "slow") {
+		<-w.answered
+	}
+	if address == "slow to refuse" {
+		return nil, errors.New("can't be reached")
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.execs[address] = newEcho()
@@ -117,11 +125,12 @@ func (w *world) hold(t *testing.T, address string) {
 	if err := Hold(w.socket, "id of "+address, address, long); err != nil {
 		t.Fatal(err)
 	}
+	w.take(t).Return() // what waits for the dial
 }
 
 func (w *world) take(t *testing.T) *Loan {
 	t.Helper()
-	l, err := Take(w.socket, long)
+	l, err := Take(w.socket, long, func() {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +166,7 @@ func (w *world) awaitEnd(t *testing.T) {
 func TestLend(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
-	if _, err := Take(w.socket, long); !errors.Is(err, ErrNone) {
+	if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrNone) {
 		t.Errorf("without an exec: %v", err)
 	}
 	w.hold(t, "a")
@@ -239,8 +248,43 @@ func TestDrop(t *testing.T) {
 			w.hold(t, "a")
 			tt.drop(t, w)
 			<-w.exec("a").closed
-			if _, err := Take(w.socket, long); !errors.Is(err, ErrNone) {
+			if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrNone) {
 				t.Errorf("it is lent again: %v", err)
+			}
+		})
+	}
+}
+
+// Who has an exec held does not wait for its dial; who asks for it does, and hears that
+// it is not for nothing.
+func TestHold(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, address string
+		want          error
+	}{
+		{"it is dialled", "slow", nil},
+		{"it can't be", "slow to refuse", ErrNone},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			settings := DefaultSettings()
+			settings.Wait = 0
+			w := newWorld(t, settings, time.Now().Add(time.Hour))
+			if err := Hold(w.socket, "id", tt.address, long); err != nil {
+				t.Fatal(err)
+			}
+			heard := 0
+			loan, err := Take(w.socket, long, func() {
+				heard++
+				close(w.answered)
+			})
+			if !errors.Is(err, tt.want) || heard != 1 {
+				t.Errorf("error %v, want %v; heard %d times that it is dialled, want 1", err, tt.want, heard)
+			}
+			if err == nil {
+				answers(t, loan, "line\n")
 			}
 		})
 	}
@@ -252,7 +296,7 @@ func TestOneAtATime(t *testing.T) {
 	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
 	w.hold(t, "a")
 	first := w.take(t)
-	if _, err := Take(w.socket, long); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "another stage") {
+	if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "another stage") {
 		t.Errorf("a second stage: %v", err)
 	}
 	answers(t, first, "line\n")
@@ -283,7 +327,7 @@ func TestEnd(t *testing.T) {
 				t.Error(err)
 			}
 			w.awaitEnd(t)
-			if _, err := Take(w.socket, long); !errors.Is(err, ErrGone) {
+			if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrGone) {
 				t.Errorf("who asks it hears %v", err)
 			}
 		})
@@ -326,7 +370,7 @@ func TestWedged(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if _, err := Take(socket, 10*time.Millisecond); !errors.Is(err, ErrWedged) {
+	if _, err := Take(socket, 10*time.Millisecond, func() {}); !errors.Is(err, ErrWedged) {
 		t.Errorf("it does not answer: %v", err)
 	}
 	Kill(socket) // is not to kill this process, which listens

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,8 +43,9 @@ type Server struct {
 	Until    time.Time // when it ends in any case
 	Socket   string    // path of the listener's file
 
-	turn chan struct{} // holds one word while a stage has, or opens, the exec
-	quit context.CancelFunc
+	turn  chan struct{} // holds one word while a stage has, or opens, the exec
+	dials atomic.Bool   // one that nobody waits for
+	quit  context.CancelFunc
 
 	mu     sync.Mutex
 	held   *held // nil without an exec
@@ -159,15 +161,19 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 		s.quit()
 		return
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-time.After(s.Settings.Wait):
+	if !s.await(u) {
 		u.send(kindNone, []byte("another stage has it")) //nolint:errcheck // who asked may be gone
 		return
 	}
+	defer func() { <-s.turn }()
 	h := s.current()
-	if k == kindOpen || k == kindHold {
+	switch k {
+	case kindHold:
+		s.dials.Store(true)
+		defer s.dials.Store(false)
+		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
+		fallthrough
+	case kindOpen:
 		s.drop(h)
 		if h, err = s.open(ctx, words); err != nil {
 			u.send(kindNone, []byte(err.Error())) //nolint:errcheck // who asked may be gone
@@ -176,11 +182,31 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	}
 	switch {
 	case k == kindHold:
-		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
 	case h == nil:
 		u.send(kindNone, nil) //nolint:errcheck // who asked may be gone
 	default:
 		s.lend(h, u)
+	}
+}
+
+// await waits until nobody has the exec: shortly for a stage, which may be just ending,
+// and as long as it takes for a dial, of which u hears.
+func (s *Server) await(u *user) bool {
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	default:
+	}
+	limit := s.Settings.Wait
+	if s.dials.Load() {
+		u.send(kindAlive, nil) //nolint:errcheck // who asked may be gone
+		limit = s.Settings.Dial
+	}
+	select {
+	case s.turn <- struct{}{}:
+		return true
+	case <-time.After(limit):
+		return false
 	}
 }
 

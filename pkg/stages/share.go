@@ -44,8 +44,8 @@ func (s *Stage) startRelay(record *Record) {
 	}
 }
 
-// holdExec has an exec ready for the job's first script. Where that fails, the stages
-// find out.
+// holdExec has an exec made for the job's first script, and does not wait for its dial.
+// Where that fails, the stages find out.
 func (s *Stage) holdExec(ctx context.Context) {
 	if !s.shares() {
 		return
@@ -61,8 +61,13 @@ func (s *Stage) holdExec(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayDial)
 	defer cancel()
-	s.startRelay(record)
+	started := make(chan struct{})
+	go func() {
+		defer close(started)
+		s.startRelay(record)
+	}()
 	id, uri, err := t.shareable(ctx)
+	<-started
 	if err == nil {
 		err = relay.Hold(s.relaySocket(), id, uri, relayDial)
 	}
@@ -116,20 +121,25 @@ type answer struct {
 // take asks the relay for its exec. One that is gone, or late with its answer, is left
 // to replaceRelay.
 func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
-	socket, asked := t.stage.relaySocket(), make(chan answer, 1)
+	socket, asked, dials := t.stage.relaySocket(), make(chan answer, 1), make(chan struct{}, 1)
 	go func() {
-		loan, err := relay.Take(socket, wedged)
+		loan, err := relay.Take(socket, wedged, func() { dials <- struct{}{} })
 		asked <- answer{loan, err}
 	}()
-	select {
-	case a := <-asked:
-		t.gone = a.err != nil && !errors.Is(a.err, relay.ErrNone)
-		return a.loan, a.err
-	case <-ctx.Done():
-	case <-time.After(handOver):
+	for limit := time.After(handOver); ; {
+		select {
+		case a := <-asked:
+			t.gone = a.err != nil && !errors.Is(a.err, relay.ErrNone)
+			return a.loan, a.err
+		case <-dials: // which a dial of our own would not be done before
+			limit = time.After(relayDial)
+			continue
+		case <-ctx.Done():
+		case <-limit:
+		}
+		t.late = asked
+		return nil, relay.ErrWedged
 	}
-	t.late = asked
-	return nil, relay.ErrWedged
 }
 
 // replaceRelay ends the use of the relay by a script: where it was gone or is wedged,

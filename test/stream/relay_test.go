@@ -65,7 +65,7 @@ func (w *world) strike(c cell) (healed func()) {
 func (w *world) loseExec() {
 	sockets, _ := filepath.Glob(filepath.Join(w.config.StateDir, "relay", "*"))
 	for _, socket := range sockets {
-		if loan, err := relay.Take(socket, time.Second); err == nil {
+		if loan, err := relay.Take(socket, time.Second, func() {}); err == nil {
 			loan.Close() //nolint:errcheck // that is what drops it
 		}
 	}
