@@ -122,14 +122,15 @@ var polite = []string{
 }
 
 // watched is a job with that script, a cache and an artifact, whose after_script
-// counts what the script has left running: the processes with its mark, and its shell.
+// counts what the script has left running: the processes with its mark, and its shells,
+// as the runner has the script in a shell of its own.
 func watched(script ...string) coordinator.Job {
 	return coordinator.Job{
-		Script: append([]string{"mkdir -p out && echo made >out/file && echo $$ >script.pid"}, script...),
+		Script: append([]string{"mkdir -p out && echo made >out/file && echo $$ $BASHPID >script.pid"}, script...),
 		AfterScript: []string{
 			`printf 'after:%s\n' "$CI_JOB_STATUS"`,
 			`left=$( (grep -lz '^LEFT_BY_SCRIPT=' /proc/[0-9]*/environ 2>/dev/null || true) | wc -l)`,
-			`if kill -0 "$(cat script.pid)" 2>/dev/null; then left=$((left+1)); fi`,
+			`for pid in $(cat script.pid); do if kill -0 $pid 2>/dev/null; then left=$((left+1)); fi; done`,
 			`printf 'left:%d\n' "$left"`,
 		},
 		Cache:     []coordinator.Cache{{Key: "k", Paths: []string{"out/"}, Policy: "pull-push", When: "always"}},
@@ -346,7 +347,7 @@ func (e *env) verifyCut(c cut, id int64) {
 	}
 	texts := c.traces
 	if c.survives {
-		texts = append([]string{"\nleft:0\n"}, texts...)
+		texts = append([]string{"\nleft:0\n", "Created cache"}, texts...)
 		if uploads := e.coord.Artifacts(id); len(uploads) != 1 || unzipped(e, uploads[0].Content, "out/file") != "made\n" {
 			e.Errorf("%d uploads", len(uploads))
 		}
