@@ -11,7 +11,8 @@ import (
 )
 
 // TestDiskFull: a log that has no room is a system failure with a sentence, whatever
-// the script's status and whether it writes the log or other files full.
+// the script's status and whether it writes the log or other files full; and so is
+// that of the job's next script.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	const sentence = "the disk of the container group is full"
@@ -39,6 +40,32 @@ func TestDiskFull(t *testing.T) {
 				if !bytes.HasPrefix([]byte(tt.want), o.log) || len(o.log) < tt.least {
 					t.Errorf("%s: %d bytes of log, which differ from byte %d on", tt.name, len(o.log), differ(o.log, []byte(tt.want)))
 				}
+				if o = w.run("after_script", "echo after; exit 0", time.Minute); o.status != 2 || o.err == nil || !strings.Contains(o.err.Error(), sentence) {
+					t.Errorf("%s, after it: exit status %d, error %v", tt.name, o.status, o.err)
+				}
+			}
+			w.cleanup()
+		})
+	}
+}
+
+// TestControlVolumeFull: a script that fills the small volume by which scripts come has
+// its own outcome all the same; the next one fails with a sentence.
+func TestControlVolumeFull(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, k, eci.Options{}, remote.DefaultSettings().Scaled(20))
+			w.config.Group.Request = map[string]string{"Volume.2.EmptyDirVolume.SizeLimit": "2Mi"}
+			w.prepare()
+			o := w.run("build_script", "echo a; cat /dev/zero >/.eci/control/full 2>/dev/null; exit 3", time.Minute)
+			if o.status != 1 || o.script != 3 || string(o.log) != "a\n" {
+				t.Errorf("exit status %d, of the script %d, log %q, error %v", o.status, o.script, o.log, o.err)
+			}
+			o = w.run("after_script", "echo after; exit 0", time.Minute)
+			if o.status != 2 || o.err == nil || !strings.Contains(o.err.Error(), full) || len(o.log) != 0 {
+				t.Errorf("after it: exit status %d, log %q, error %v", o.status, o.log, o.err)
 			}
 			w.cleanup()
 		})
