@@ -27,12 +27,18 @@ type group struct {
 	mu         sync.Mutex
 	execs      int
 	unused     int // turns that Sync took and made no exec at
+	stops      int // execs that ask for a stop in the container itself
 	// faulty wraps the n-th exec's stream, from 0.
 	faulty func(n int, s *execStream) Stream
 	// answered, where it is set, has Sync execs carry the streams, and may spoil the
 	// n-th one's answer; it has taken effect.
 	answered func(n int, command []string, output string) (string, error)
+	// refuses, where it is set, tells of Sync execs that fail without effect.
+	refuses func(command []string) bool
 }
+
+// askStop is a Sync exec that asks PID 1 for a stop.
+func askStop(command []string) bool { return command[3] == "poll" && command[11] == "stop" }
 
 // image is a top layer over the host's root.
 func image(t testing.TB, files map[string]string) []string {
@@ -165,6 +171,9 @@ func (g *group) exec(role Role, command []string) (*execStream, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.execs++
+	if Urgent(command) {
+		g.stops++
+	}
 	return &execStream{in: inW, out: outR}, nil
 }
 

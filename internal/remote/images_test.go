@@ -1,7 +1,9 @@
 package remote
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,16 +15,22 @@ import (
 	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
+const busybox = "/usr/bin/busybox"
+
 // busyboxImage is a root that holds busybox alone, under the names of its tools.
 func busyboxImage(t testing.TB) string {
+	return busyboxOf(t, "cat", "sleep", "setsid", "seq", "id", "kill", "grep", "ls", "tr", "sed")
+}
+
+// busyboxOf is a root that holds busybox alone, as sh and under these names.
+func busyboxOf(t testing.TB, tools ...string) string {
 	t.Helper()
-	const busybox = "/usr/bin/busybox"
 	root := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	testneed.Need(t, copyFile(busybox, filepath.Join(root, "bin/busybox")))
-	for _, tool := range []string{"sh", "cat", "sleep", "setsid", "seq", "id", "kill", "grep", "ls", "tr", "sed"} {
+	for _, tool := range append(tools, "sh") {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", tool)); err != nil {
 			t.Fatal(err)
 		}
@@ -112,8 +120,91 @@ func TestImages(t *testing.T) {
 			if result, log, err := g.run(t, Build, "i=0; while [ $i -lt 99 ]; do echo $i; i=$((i+1)); done; exit 4"); err != nil || result.Status != 4 || strings.Count(log, "\n") != 99 {
 				t.Errorf("resumed: status %d, log %q, error %v", result.Status, log, err)
 			}
+			g.faulty = nil
+			stopMidwayOf(t, g, Build, "echo ready; while :; do :; done")
+			if result, log, err := g.run(t, Build, "echo after; exit 3"); err != nil || result.Status != 3 || log != "after\n" {
+				t.Errorf("after a stop: status %d, log %q, error %v", result.Status, log, err)
+			}
 		})
 	}
+}
+
+// TestToolsOfTheGroup: no tool is called in helper and build but those that are named
+// here, by either transport. Of git nothing is wanted but that it is there.
+func TestToolsOfTheGroup(t *testing.T) {
+	tools := map[string][]string{
+		"build": {"cat", "setsid", "sleep"},
+		"helper": {"base64", "cat", "chmod", "cksum", "dd", "gzip", "head", "ln", "ls", "mkdir", "mkfifo", "mv", "rm",
+			"setsid", "sha256sum", "sleep", "stat", "touch"},
+	}
+	nas := t.TempDir()
+	var builds string // on the host
+	g := newGroup(t, func(c *sandbox.ContainerConfig) {
+		builds = c.Mounts[slices.IndexFunc(c.Mounts, func(m sandbox.Mount) bool { return m.Target == "/builds" })].Source
+		if c.Name == "helper" {
+			c.Args = HelperCommand("/builds", "/nas")
+			c.Mounts = append(slices.Clone(c.Mounts), sandbox.Mount{Source: nas, Target: "/nas"})
+		}
+		// Not busybox as sh, which looks for its own tools first.
+		c.Layers = []string{c.Layers[0], dashImage(t), baited(t, tools[c.Name]...), busyboxOf(t, tools[c.Name]...)}
+	})
+	lossy := func(n int, _ []string, output string) (string, error) {
+		if n%3 == 1 {
+			return "", errors.New("connection reset by peer")
+		}
+		return output, nil
+	}
+	g.faulty = func(n int, s *execStream) Stream {
+		if n%2 == 1 {
+			return &cutter{s, 150}
+		}
+		return s
+	}
+	for _, role := range []Role{Helper, Build} {
+		for transport, answered := range map[string]func(int, []string, string) (string, error){"WebSocket": nil, "Sync": lossy} {
+			g.answered = answered
+			for range 3 {
+				result, log, err := g.run(t, role, "i=0; while [ $i -lt 99 ]; do echo $i; i=$((i+1)); done; exit 4")
+				if err != nil || result.Status != 4 || strings.Count(log, "\n") != 99 {
+					t.Errorf("%s by %s: status %d, log %q, error %v", role, transport, result.Status, log, err)
+				}
+			}
+			stopMidwayOf(t, g, role, "echo ready; while :; do :; done")
+		}
+	}
+	g.answered, g.faulty = nil, nil
+	if _, log, err := g.readLog(t, t.Context(), false); err != nil || log != "ready\n" {
+		t.Errorf("log %q read, error %v", log, err)
+	}
+	if names, err := os.ReadFile(filepath.Join(builds, "beyond")); !os.IsNotExist(err) {
+		t.Errorf("called beyond them: %q, error %v", names, err)
+	}
+	g.outputOf(t, Helper, "sed")
+	if names, err := os.ReadFile(filepath.Join(builds, "beyond")); err != nil || string(names) != "sed\n" {
+		t.Errorf("a call of sed is told as %q, error %v: the test shows nothing", names, err)
+	}
+}
+
+// baited is a layer of what busybox has beside these tools, and of git: each notes its
+// name in /builds/beyond where it is called.
+func baited(t testing.TB, tools ...string) string {
+	t.Helper()
+	list, err := exec.Command(busybox, "--list").Output()
+	testneed.Need(t, err)
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const note = "#!/bin/sh\necho \"${0##*/}\" >>/builds/beyond\nexit 1\n"
+	for _, name := range append(strings.Fields(string(list)), "git") {
+		if slices.Contains(tools, name) || slices.Contains([]string{"sh", "busybox"}, name) {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(root, "bin", name), []byte(note), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
 }
 
 // TestOrphansAreReaped: PID 1 of build inherits what a job's processes leave.

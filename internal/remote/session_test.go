@@ -152,6 +152,9 @@ func TestEndsWhileDisconnected(t *testing.T) {
 	}
 }
 
+// afterScript is how many bytes follow a script: its nonce and a newline.
+const afterScript = 17
+
 // deaf swallows what is written after n bytes.
 type deaf struct {
 	*execStream
@@ -259,12 +262,15 @@ func TestStopEmptiesTheContainer(t *testing.T) {
 				if tt.silent {
 					g.faulty = func(n int, s *execStream) Stream {
 						if n == 0 {
-							return &deaf{s, len(tt.script)}
+							return &deaf{s, len(tt.script) + afterScript}
 						}
 						return s
 					}
 				}
 				stopMidwayOf(t, g, role, tt.script)
+				if tt.silent && g.stops == 0 {
+					t.Error("it was not stopped by an exec of its own")
+				}
 				if left := g.outputOf(t, role, "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c -e '[s]leep 300' -e '[t]rap'"); left != "0" {
 					t.Errorf("%s processes left", left)
 				}

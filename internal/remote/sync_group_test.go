@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -40,6 +41,9 @@ func (g *group) syncExec(ctx context.Context, role Role, command []string) (stri
 	if early {
 		panic("an exec without its turn")
 	}
+	if g.refuses != nil && g.refuses(command) {
+		return "", errors.New("connection reset by peer")
+	}
 	outR, outW, err := os.Pipe()
 	if err != nil {
 		return "", err
@@ -57,6 +61,9 @@ func (g *group) syncExec(ctx context.Context, role Role, command []string) (stri
 	g.mu.Lock()
 	n, answered := g.execs, g.answered
 	g.execs++
+	if command[3] == "sweep" {
+		g.stops++
+	}
 	g.mu.Unlock()
 	return answered(n, slices.Clone(command), string(output))
 }
