@@ -39,10 +39,23 @@ newest() {
 	run='' seat=''
 	for file in "$ctl"/*.claim; do
 		[ -e "$file" ] && read -r taker <"${file%.claim}.seat" && [ -n "$taker" ] && [ "$taker" != stop ] || continue
-		[ -n "$seat" ] && [ "$ctl/$run.claim" -nt "$file" ] && continue
+		later || continue
 		seat=$taker run=${file##*/}
 		run=${run%.claim}
 	done
+}
+
+# later: $file, of the seat $taker, is a later claim than $run's. busybox compares whole
+# seconds, and a job may have several runs in one: then of a container the one with the
+# higher seat is later, and of two containers the one whose run has not ended.
+later() {
+	[ -z "$seat" ] || [ "$file" -nt "$ctl/$run.claim" ] && return 0
+	[ "$ctl/$run.claim" -nt "$file" ] && return 1
+	if [ "${taker%.*}" = "${seat%.*}" ]; then
+		[ "${taker##*.}" -gt "${seat##*.}" ]
+	else
+		over
+	fi
 }
 
 # over: the run has ended; sets status and, where it is known yet, length.

@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // readLog reads the newest run's log as a person would.
@@ -52,6 +56,38 @@ func TestReadLog(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// The newest run's log is read, though the job had others within the same second.
+func TestReadLogOfTheNewestRun(t *testing.T) {
+	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/busybox"} {
+		t.Run(filepath.Base(shell), func(t *testing.T) {
+			_, err := os.Stat(shell)
+			testneed.Need(t, err)
+			g := newGroup(t, shellIsh(t, shell))
+			for i := range 12 {
+				role, want := Build, fmt.Sprintf("run %d\n", i)
+				if i%3 == 0 {
+					role = Helper
+				}
+				log := marker{text: want, seen: make(chan struct{})}
+				script := fmt.Sprintf("echo run %d; until [ -e /builds/%[1]d ]; do sleep 0.01; done", i)
+				ended := make(chan error, 1)
+				go func() {
+					_, err := g.session(t, &log).Run(t.Context(), Job{Role: role, Shell: "sh", Body: []byte(script)})
+					ended <- err
+				}()
+				<-log.seen
+				if result, got, err := g.readLog(t, t.Context(), false); err != nil || got != want || result.Container != role {
+					t.Errorf("log %q of %s, error %v, want %q of %s", got, result.Container, err, want, role)
+				}
+				g.outputOf(t, Helper, fmt.Sprintf("true >/builds/%d", i))
+				if err := <-ended; err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
