@@ -112,7 +112,7 @@ func (c *Custom) stages() []runnerStage {
 	}
 }
 
-// The runner's own defaults (custom-executor.md, 1.2; common/consts.go).
+// The runner's own defaults (sources.md: runner; common/consts.go).
 const (
 	defaultExecTimeout  = time.Hour
 	defaultGracefulKill = 10 * time.Minute

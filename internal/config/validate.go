@@ -145,7 +145,7 @@ func (v *validator) credentials() {
 
 var envName = lazy(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 
-// EnvName tells whether ECI takes the name of a variable (eci-api.md 2.3).
+// EnvName tells whether ECI takes the name of a variable (sources.md: create).
 func EnvName(name string) bool { return envName().MatchString(name) }
 
 // EnvValueMax is how many characters it takes as the value of one.
@@ -181,7 +181,7 @@ func (v *validator) sizes() {
 	v.notNegative("allow.max_services", float64(v.cfg.Allow.MaxServices))
 }
 
-// storageMax is what the API's machine description allows, in GiB (eci-api.md 2.1).
+// storageMax is what the API's machine description allows, in GiB (sources.md: metadata).
 const storageMax = 5000
 
 func (v *validator) storage(key string, gib int) {

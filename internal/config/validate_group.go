@@ -23,7 +23,7 @@ func (v *validator) capacity() {
 	v.oneOf("capacity.architecture", c.Architecture, "amd64", "arm64")
 }
 
-// cacheImagesMax is the 20 images of a cache (eci-api.md, 4) but the helper's.
+// cacheImagesMax is the 20 images of a cache (sources.md: caches) but the helper's.
 const cacheImagesMax = 19
 
 func (v *validator) imageCache() {
@@ -52,7 +52,7 @@ func (v *validator) spot() {
 	v.notNegative("spot.duration", float64(s.Duration))
 }
 
-// capabilities are those that ECI lets a container add without a ticket (eci-api.md 2.3).
+// capabilities are those that ECI lets a container add without a ticket (sources.md: security-context).
 var capabilities = [...]string{
 	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "KILL", "MKNOD", "NET_ADMIN",
 	"NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "SYS_CHROOT", "SYS_PTRACE",
@@ -81,7 +81,7 @@ var reservedTags = [...]string{
 	"managed-by", "instance", "runner", "project", "job", "pipeline", "attempt", "expires-at",
 }
 
-// tagsMax, tagKeyMax and tagValueMax are ECI's limits of a group (eci-api.md 2.1), in
+// tagsMax, tagKeyMax and tagValueMax are ECI's limits of a group (sources.md: create), in
 // tags and characters.
 const (
 	tagsMax     = 20
@@ -131,7 +131,7 @@ func ownParameter(name string) string {
 // logServiceName keeps the names of the variables that ECI's log agent reads.
 var logServiceName = lazy(`^[a-z0-9_]{1,63}$`)
 
-// logService checks what is known of ECI's log agent (eci-exec.md, SLS).
+// logService checks what is known of ECI's log agent (sources.md: log-service).
 func (v *validator) logService() {
 	settings := v.cfg.Group.LogService
 	for key, value := range settings {

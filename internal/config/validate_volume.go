@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// volumesMost is how many volumes ECI takes a group (eci-api.md 2.4).
+	// volumesMost is how many volumes ECI takes a group (sources.md: limits).
 	volumesMost = 20
 	// openedMost is how many directories helper opens to jobs of any uid: ECI takes 20
-	// words a command (eci-api.md 2.3), of which 4 are the driver's.
+	// words a command (sources.md: create), of which 4 are the driver's.
 	openedMost = 16
 	// volumeNameMax leaves room for a prefix in a volume's name of 63.
 	volumeNameMax = 50

@@ -23,7 +23,7 @@ type Settings struct {
 }
 
 // DefaultSettings are those for the cloud. ECI closes an exec after about 60 s
-// of silence (eci-exec.md, section 1), so a heartbeat comes four times as often.
+// of silence (sources.md: exec-clients), so a heartbeat comes four times as often.
 func DefaultSettings() Settings {
 	return Settings{
 		Heartbeat:   15 * time.Second,

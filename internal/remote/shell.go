@@ -23,7 +23,7 @@ type Frames interface {
 }
 
 // Shell runs one command in a container for a person. The exit status of an exec
-// does not come reliably over its connection (eci-exec.md, 1), so a sh around the
+// does not come reliably over its connection (sources.md: exec-clients), so a sh around the
 // command writes it, between marks that are not shown.
 type Shell struct {
 	// Open starts an exec and connects to it; Size needs one without a terminal.

@@ -102,7 +102,7 @@ func region(ctx context.Context, w *world) []Line {
 }
 
 // execHost reaches for the host that exec's sockets are on, which is another one than
-// the API's (eci-exec.md, 1).
+// the API's (sources.md: exec).
 func execHost(ctx context.Context, w *world) []Line {
 	address := w.WebSocket
 	switch {

@@ -16,7 +16,7 @@ func (c *Client) Ask(ctx context.Context, action string, p Params) (json.RawMess
 }
 
 // DryRun sends the request of a container group to be checked alone. nil means that
-// it passed: the service says so by an error (eci-api.md, 2.1). A service that does
+// it passed: the service says so by an error (sources.md: create). A service that does
 // not know DryRun makes the group, whose id comes back and must be deleted.
 func (c *Client) DryRun(ctx context.Context, p Params) (made string, err error) {
 	dry := Params{"DryRun": "true"}
@@ -42,7 +42,7 @@ func CodeOf(err error) string {
 }
 
 // Denied tells whether err is the refusal of a RAM action that is not allowed to
-// the caller, and so nothing about the object of the call (eci-api.md, 5).
+// the caller, and so nothing about the object of the call (sources.md: codes).
 func Denied(err error) bool {
 	switch CodeOf(err) {
 	case "NoPermission", "Forbidden", "Forbidden.RAM", "Forbidden.Unauthorized", "Forbidden.NotSupportRAM":

@@ -19,7 +19,7 @@ type StockQuery struct {
 }
 
 // DescribeAvailableResource returns the zones of the region that have what is asked
-// for, and those that don't, sorted (API page X1).
+// for, and those that don't, sorted (sources.md: stock).
 func (c *Client) DescribeAvailableResource(ctx context.Context, q StockQuery) (with, without []string, err error) {
 	params := Params{"DestinationResource.Category": "InstanceType"}
 	params.set("DestinationResource.Value", q.InstanceType)

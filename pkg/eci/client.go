@@ -64,7 +64,7 @@ type Client struct {
 	version    string                          // of the product's API
 
 	mu   sync.Mutex
-	idle []*sdkeci.Client // one SDK client is not safe for parallel calls (eci-api.md, 1.4)
+	idle []*sdkeci.Client // one SDK client is not safe for parallel calls (sources.md: sdk)
 }
 
 // New makes a client. It makes no call and needs no network.

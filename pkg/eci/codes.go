@@ -13,7 +13,7 @@ type Code struct {
 	Advice  string // "" where waiting is all; {action} is the RAM action of the call
 }
 
-// Codes is the table (eci-api.md, 5), in the order of its search: the first row
+// Codes is the table (sources.md: codes, common-codes), in the order of its search: the first row
 // that matches counts. docs/errors.md shows it, and a test holds the two together.
 func Codes() []Code {
 	const (

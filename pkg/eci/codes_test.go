@@ -12,7 +12,7 @@ import (
 )
 
 // documented are the codes of CreateContainerGroup and those of all products
-// (eci-api.md, 5.1 and 5.2), by the class that the driver must see in them.
+// (sources.md: codes, common-codes), by the class that the driver must see in them.
 func documented() map[Class]string {
 	return map[Class]string{
 		Retry: `Throttling Throttling.User Throttling.Api Degrade.Api EipPurchaseFlowControl InternalError

@@ -5,7 +5,7 @@ import "context"
 // CreateContainerGroup asks for a group and returns its id. The call is
 // asynchronous: that the group can't be had may still show in its status and
 // events. The same client token with the same parameters is one group, however
-// often it is sent (eci-api.md, 2.1).
+// often it is sent (sources.md: create).
 func (c *Client) CreateContainerGroup(ctx context.Context, p Params) (string, error) {
 	var answer struct{ ContainerGroupId string }
 	call := call{action: "CreateContainerGroup", op: "create container group", id: p["ContainerGroupName"], params: p}

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Class says what a caller may do about an error (eci-api.md, 5.3).
+// Class says what a caller may do about an error.
 type Class int
 
 // The classes; a code that is not in the table is Unknown.

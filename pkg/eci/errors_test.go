@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestClass is the table of eci-api.md, 5.3: a wrong class spends money on
+// TestClass has codes of each class: a wrong class spends money on
 // retries that can't succeed, or fails a job that would have run.
 func TestClass(t *testing.T) {
 	tests := []struct {

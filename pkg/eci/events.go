@@ -14,8 +14,8 @@ type EventKind struct {
 	Advice string // what a person must do; "" where nothing is to be done
 }
 
-// EventKinds is the table (eci-api.md, 3.4 and the events added to it; messages
-// from the page EV and an older copy of it). docs/errors.md shows it.
+// EventKinds is the table (sources.md: events; an older copy of that page too).
+// docs/errors.md shows it.
 func EventKinds() []EventKind {
 	const (
 		stock = "Add vSwitches in other zones to vswitch_ids, or other instance types to [capacity] instance_types."

@@ -22,7 +22,7 @@ type ExecRequest struct {
 }
 
 // Limits of a command: 20 words of 256 bytes as documented, and 2048 bytes in
-// all, as a JSON array, as clients have found (eci-exec.md, 3).
+// all, as a JSON array, as clients have found (sources.md: exec, exec-clients).
 const (
 	MaxCommandWords     = 20
 	MaxCommandWordBytes = 256
@@ -56,7 +56,7 @@ func (c *Client) ExecURI(ctx context.Context, r ExecRequest) (string, error) {
 
 // ExecSync runs a command without stdin or terminal to its end, in the time of one
 // call, and returns what it printed, stdout and stderr together. What becomes of its
-// exit status, and where long output is cut, is not documented (eci-exec.md, 2).
+// exit status, and where long output is cut, is not documented (sources.md: exec).
 func (c *Client) ExecSync(ctx context.Context, r ExecRequest) (string, error) {
 	call, err := execCall(r, Params{"TTY": "false", "Stdin": "false", "Sync": "true"})
 	if err != nil {

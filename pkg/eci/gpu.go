@@ -46,7 +46,7 @@ func GPUs(instanceType string) int {
 }
 
 // GPUsOfAll is how many GPUs each of the instance types has, 0 for none; ok is false
-// where some have GPUs and others none, which ECI does not take together (eci-api.md 2.1).
+// where some have GPUs and others none, which ECI does not take together (sources.md: create).
 func GPUsOfAll(instanceTypes []string) (least int, ok bool) {
 	with := 0
 	for i, name := range instanceTypes {

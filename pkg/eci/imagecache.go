@@ -8,7 +8,7 @@ import (
 )
 
 // ImageCacheSpec is an image cache as a caller wants it; Params turns it into
-// request parameters of CreateImageCache (API page T1 of eci-api.md).
+// request parameters of CreateImageCache (sources.md: api-types).
 type ImageCacheSpec struct {
 	Name                string
 	ClientToken         string

@@ -11,7 +11,7 @@ import (
 )
 
 // Params are request parameters under their documented names, repeated ones as
-// Container.1.EnvironmentVar.2.Key (eci-api.md, 1.1 and 2). Empty values are not
+// Container.1.EnvironmentVar.2.Key (sources.md: create, sdk). Empty values are not
 // sent, as in the SDK.
 type Params map[string]string
 

@@ -33,7 +33,7 @@ type SpotPrice struct {
 
 // perSecond is a price of a second, whether TradePrice is that or an hour's, which
 // nothing says. The documentation's sample is a second's: 0.00012252 for 2 vCPU and
-// 4 GiB is 2 x 0.000049 + 4 x 0.00000613, CNY of the billing page (API page X1, B1).
+// 4 GiB is 2 x 0.000049 + 4 x 0.00000613, CNY of the billing page (sources.md: price, billing).
 // An hour's is 3600 of them, and 560 in USD: so what is above 60 of that page's, the
 // one in the middle, is an hour's, whatever the currency and the discount.
 func (q PriceQuery) perSecond(tradePrice float64) float64 {
@@ -45,7 +45,7 @@ func (q PriceQuery) perSecond(tradePrice float64) float64 {
 }
 
 // DescribeContainerGroupPrice returns the price of a group of the size. SpotPrice is
-// an hour's in the documentation's sample (API page X1).
+// an hour's in the documentation's sample (sources.md: price).
 func (c *Client) DescribeContainerGroupPrice(ctx context.Context, q PriceQuery) (Price, error) {
 	params := Params{}
 	params.number("Cpu", q.CPU)

@@ -12,7 +12,7 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Channel bytes that begin each message (eci-exec.md, 1).
+// Channel bytes that begin each message (sources.md: exec-clients, kubelet).
 const (
 	channelStdin  = 0
 	channelStdout = 1

@@ -3,7 +3,7 @@ package eci
 import "time"
 
 // GroupSpec is a container group as the driver wants it; Params turns it into
-// request parameters of CreateContainerGroup (API page C1 of eci-api.md).
+// request parameters of CreateContainerGroup (sources.md: create).
 type GroupSpec struct {
 	Name                          string
 	ClientToken                   string

@@ -5,7 +5,7 @@ import "context"
 // Usage is what a region's vCPU quota is and what of it is used.
 type Usage struct{ UsedCPU, MaxCPU float64 }
 
-// ListUsage returns the usage of the client's region (API page U1). A figure that
+// ListUsage returns the usage of the client's region (sources.md: usage). A figure that
 // the answer does not hold is 0.
 func (c *Client) ListUsage(ctx context.Context) (Usage, error) {
 	var answer struct {

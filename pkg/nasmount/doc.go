@@ -1,7 +1,7 @@
 // Package nasmount turns the [[nas]] tables of the driver's file into volumes
 // and mounts of a container group: it checks them, fills in the placeholders of
 // their paths from values that a job can't choose, and writes them in the two
-// forms that ECI knows (eci-api.md 2.4). Apart from that a Prober tells whether a
+// forms that ECI knows (sources.md: volumes). Apart from that a Prober tells whether a
 // mount target serves a directory, by speaking NFSv3 to it.
 //
 // All but the Prober is pure: no file, no network, no clock. Nothing here mounts

@@ -14,7 +14,7 @@ const (
 const ReservedDir = "/.eci"
 
 // Most is how many tables there can be: ECI takes 20 volumes a group and 20 words a
-// command (eci-api.md 2.1, 2.3), and the driver needs 5 of either.
+// command (sources.md: limits, create), and the driver needs 5 of either.
 const Most = 15
 
 // DefaultOptions are the mount options of a table that gives none. They are those

@@ -14,8 +14,9 @@ import (
 )
 
 // wish is something that a job may ask for by a variable, within what the driver's
-// file allows. As in the Kubernetes executor (custom-executor.md, note N1), what is
-// left to nobody is ignored, and what is too much fails the job instead of being cut.
+// file allows. As in the Kubernetes executor (sources.md: runner; its overwrites.go),
+// what is left to nobody is ignored, and what is too much fails the job instead of
+// being cut.
 type wish struct {
 	names   []string // of the variable; the first that is set counts
 	key     string   // of the driver's file that allows it
@@ -145,7 +146,7 @@ func takeMemory(to *config.Size, value string, most config.Size) error {
 }
 
 // freeStorage is the disk that each group has without asking, in GiB
-// (eci-api.md, 3.1).
+// (sources.md: storage).
 const freeStorage = 30
 
 // takeStorage reads GiB, or a size with its unit, of which so much is free.
@@ -210,7 +211,7 @@ func takeKeep(to *time.Duration, value string) error {
 }
 
 // runAs is the user that an image is to run as, nil for the image's own. ECI takes
-// numbers alone (eci-api.md, 2.3).
+// numbers alone (sources.md: security-context).
 func runAs(cfg *config.Config, image Image) (uid, gid *int64, err error) {
 	if image.User == "" || len(cfg.Allow.Users) == 0 {
 		return nil, nil, nil

@@ -17,7 +17,7 @@ import (
 const DriverName = "eci-executor"
 
 // Configure is the config stage: it writes the one JSON document that the runner
-// reads (custom-executor.md, 3) and makes no API call. Checkouts that a NAS keeps are
+// reads (sources.md: custom-executor) and makes no API call. Checkouts that a NAS keeps are
 // shared: then the runner gives each of its concurrent jobs of a project a directory
 // of its own, and fetches into what it finds there.
 func Configure(cfg *config.Config, version string, stdout io.Writer) error {

@@ -124,7 +124,7 @@ func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
 }
 
 // grow adds to the group's size what helper and services have for themselves: all
-// else lives inside build's (design, section 5).
+// else lives inside build's.
 func grow(spec *eci.GroupSpec) {
 	for _, c := range spec.Containers {
 		spec.CPU += c.CPU

@@ -5,7 +5,7 @@
 //
 // It knows nothing of command lines and never exits the process: a stage returns
 // an error, and outcome.go says which exit status the runner's contract
-// (custom-executor.md, 1.6) has for it.
+// (sources.md: custom-executor) has for it.
 package stages
 
 import (

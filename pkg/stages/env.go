@@ -12,7 +12,7 @@ import (
 const AttemptVariable = "ECI_EXECUTOR_ATTEMPT"
 
 // Env is the environment that the runner calls a driver with
-// (custom-executor.md, section 2).
+// (sources.md: custom-executor).
 type Env struct {
 	JobResponseFile   string
 	BuildExitCodeFile string

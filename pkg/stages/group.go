@@ -92,8 +92,8 @@ func deadline(cfg *config.Config, job *Job) time.Duration {
 	return job.Timeout + cfg.Timeouts.DeadlineExtra + cfg.Debug.KeepOnFailure
 }
 
-// groupSpec is the container group of a job (design, section 5). It is pure: the
-// same job, configuration and time give the same group. Mistakes of the job's
+// groupSpec is the container group of a job. It is pure: the same job,
+// configuration and time give the same group. Mistakes of the job's
 // author come as a *BuildError.
 func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, error) {
 	cfg, _, wishErr := withWishes(cfg, job)

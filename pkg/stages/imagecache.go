@@ -24,7 +24,7 @@ type ImageCacheAPI interface {
 }
 
 // ImageCaches lists, makes, renews and deletes image caches: images of jobs on a
-// disk that groups start from (eci-api.md, 4). It needs no job and no state_dir.
+// disk that groups start from (sources.md: caches). It needs no job and no state_dir.
 type ImageCaches struct {
 	Config        *config.Config
 	API           ImageCacheAPI

@@ -20,7 +20,7 @@ const (
 // unlistedLimit is how long a cache that was just made may be missing in the list.
 const unlistedLimit = 30 * time.Second
 
-// defaultCacheGiB is ECI's size where none is asked for (eci-api.md, 4).
+// defaultCacheGiB is ECI's size where none is asked for (sources.md: caches).
 const defaultCacheGiB = 20
 
 // Create builds a cache of the given images, or else of those of [image_cache], and
@@ -66,7 +66,7 @@ func (k *ImageCaches) build(ctx context.Context, p *cachePlan) (string, error) {
 	return id, k.await(ctx, id)
 }
 
-// announce says what is built and what ECI bills for it (eci-api.md, 4).
+// announce says what is built and what ECI bills for it (sources.md: caches).
 func (k *ImageCaches) announce(ctx context.Context, spec *eci.ImageCacheSpec) {
 	k.say("Image cache %s is to hold %d images:", spec.Name, len(spec.Images))
 	for _, image := range spec.Images {

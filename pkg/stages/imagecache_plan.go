@@ -16,7 +16,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// cacheImagesMost is of one cache (eci-api.md, 4).
+// cacheImagesMost is of one cache (sources.md: caches).
 const cacheImagesMost = 20
 
 // digestLimit is how long the registries may take to say what tags stand for.

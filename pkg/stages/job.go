@@ -75,7 +75,7 @@ func (j *Job) LogFields() logrus.Fields {
 }
 
 // response is JOB_RESPONSE_FILE, decoded leniently: GitLab adds fields, and the
-// runner's own type does not decode what it writes (custom-executor.md, 2).
+// runner's own type does not decode what it writes (sources.md: runner; common/spec).
 type response struct {
 	ID      int64 `json:"id"`
 	JobInfo struct {

@@ -19,7 +19,7 @@ type LogOptions struct {
 }
 
 // logEvery is the pause between two looks at a container's own log, which has no
-// cursor; ECI allows 500 for all of an account in a minute (eci-exec.md, 4).
+// cursor; ECI allows 500 for all of an account in a minute (sources.md: log, limits).
 const logEvery = 3 * time.Second
 
 // Logs writes the log of the stage that runs, else of the last that ran, to

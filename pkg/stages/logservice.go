@@ -7,7 +7,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// ECI's log agent is told by environment variables what to collect (eci-exec.md, SLS).
+// ECI's log agent is told by environment variables what to collect (sources.md: log-service).
 // What jobs print is in files of the logs volume, which helper has too; what a service
 // prints is its stdout. The agent is late, and may miss the end of a short job: it
 // archives, and nothing of ours depends on it.

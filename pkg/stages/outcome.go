@@ -26,7 +26,7 @@ func buildErrorf(format string, args ...any) error {
 
 // ExitStatus is the status that the process must exit with, and writes the
 // script's own one to the file where the runner looks for it: a bare number on
-// the first line (custom-executor.md, 1.6). Whatever is not known to be the
+// the first line (sources.md: custom-executor). Whatever is not known to be the
 // job's own fault is a system failure; success is only the absence of an error.
 func (env Env) ExitStatus(err error) (int, error) {
 	var build *BuildError

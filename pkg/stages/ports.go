@@ -12,7 +12,7 @@ import (
 )
 
 // All containers of a group share one network, so a port is there once. Some are
-// ECI's own (eci-api.md, 2.3).
+// ECI's own (sources.md: limits).
 func reservedPort(port int) bool { return port == 111 || port == 10250 || port == 10255 }
 
 // checkServices says what of the job's services can't work here.

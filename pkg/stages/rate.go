@@ -33,7 +33,7 @@ const (
 )
 
 // HostRate is that of a host for an action whose limit is documented: 2000 a minute for
-// describe, 500 for logs and execs, 1000 for the rest (eci-api.md, 5.4).
+// describe, 500 for logs and execs, 1000 for the rest (sources.md: limits).
 func HostRate(action string) Rate {
 	switch action {
 	case actionDescribe:

@@ -72,7 +72,7 @@ func age(now, then time.Time) time.Duration { return max(now.Sub(then).Round(tim
 
 // endOf is when a group ended: the time of its status, else the last that is
 // known of it, because a group that could not be scheduled has none
-// (eci-api.md, 3.3).
+// (sources.md: describe).
 func endOf(g *eci.Group) time.Time {
 	times := []time.Time{g.SucceededTime, g.FailedTime, g.ExpiredTime}
 	if last := slices.MaxFunc(times, time.Time.Compare); !last.IsZero() {

@@ -19,7 +19,7 @@ type loginSource struct {
 	mend   string // ... and how; {registry}
 }
 
-// loginSources are in the Kubernetes executor's order (custom-executor.md, 7): the
+// loginSources are in the Kubernetes executor's order (sources.md: kubernetes-executor): the
 // first that has a login for an image gives it.
 func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 	own, err := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG"))

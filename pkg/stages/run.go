@@ -12,7 +12,7 @@ import (
 
 // roleOf says in which container a sub-stage runs: what GitLab's own scripts do
 // in helper, what the job's author wrote in build. The runner does not tell
-// (custom-executor.md, 4.1); its rule is that unknown names are the author's.
+// (sources.md: custom-executor); its rule is that unknown names are the author's.
 func roleOf(subStage string) remote.Role {
 	switch subStage {
 	case "prepare_script", "get_sources", "clear_worktree", "boot_verify_probes",

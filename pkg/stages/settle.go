@@ -14,8 +14,7 @@ const (
 	mostSettled = 5
 	// settleGrace is how long a prepare that is ready waits for that to end.
 	settleGrace = 10 * time.Second
-	// tokenLife is how long a client token is taken to count; nobody documents it
-	// (eci-api.md, section 8).
+	// tokenLife is how long a client token is taken to count; nobody documents it.
 	tokenLife = 10 * time.Minute
 )
 

@@ -14,7 +14,7 @@ import (
 // prepare need not wait for the image of build: what runs first of a job, its clone,
 // cache and artifacts, runs in helper. Where ECI takes an exec in a container of a group
 // that is still Pending, prepare returns once helper runs, and the first script of build
-// waits for what is left. Nobody documents whether ECI does (eci-exec.md): where it
+// waits for what is left. Nobody documents whether ECI does: where it
 // refuses, that is waited for at the first exec, and this host's later prepares wait.
 
 // Starting is what a stage needs to wait on for what prepare did not await.

@@ -186,7 +186,7 @@ func (s *story) place(group *eci.Group) {
 }
 
 // rounding says so where more than a quarter of vCPU or memory is paid for that nobody
-// asked for (design, section 5).
+// asked for.
 func (s *story) rounding(group *eci.Group) {
 	more := func(billed, asked float64) bool { return asked > 0 && billed > asked*1.25 }
 	if len(s.spec.InstanceTypes) == 0 && (more(group.CPU, s.spec.CPU) || more(group.MemoryGiB, s.spec.MemoryGiB)) {

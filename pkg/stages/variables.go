@@ -68,7 +68,7 @@ func (v Variable) expanded(value func(name string) string) string {
 
 // expandServices gives the own variables of the job's services the values that the
 // runner has for them: told is CI_JOB_SERVICES, which lists the services in the job's
-// order, since 19.x with variables (custom-executor.md, 2). Where it does not tell,
+// order, since 19.x with variables (sources.md: custom-executor). Where it does not tell,
 // they are expanded here. They may refer to any variable of the job, as their author
 // has chosen.
 func (job *Job) expandServices(told string) {

@@ -15,7 +15,7 @@ const (
 	volumesDir = "/.eci/volumes/"
 	// filesSize holds the files of a volume twice, as they are written anew.
 	filesSize = "4Mi"
-	// ossDriver is the FlexVolume driver for OSS (eci-api.md 2.4).
+	// ossDriver is the FlexVolume driver for OSS (sources.md: volumes).
 	ossDriver = "alicloud/oss"
 )
 

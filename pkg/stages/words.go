@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// What ECI takes of a container's command line (eci-api.md, 2.3).
+// What ECI takes of a container's command line (sources.md: create).
 const (
 	commandMost = 20  // words of Command, which is an image's entrypoint
 	argsMost    = 10  // words of Arg

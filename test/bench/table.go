@@ -193,7 +193,7 @@ func actions(results []result) string {
 	return strings.Join(parts, ", ")
 }
 
-// perMinute are the documented limits of the actions that a job makes (eci-api.md, 5.4).
+// perMinute are the documented limits of the actions that a job makes (sources.md: limits).
 func perMinute() map[string]float64 {
 	return map[string]float64{"CreateContainerGroup": 1000, "DeleteContainerGroup": 1000, "DescribeContainerGroups": 2000,
 		"DescribeContainerGroupPrice": 1000, "ExecContainerCommand": 500, "DescribeContainerLog": 500}

@@ -69,21 +69,6 @@ func TestLanguagesLeadToEachOther(t *testing.T) {
 	}
 }
 
-// What the three link within the repository is there.
-func TestReadmesLinkWhatIsThere(t *testing.T) {
-	for _, file := range []string{"README.md", "README.ko.md", "README.zh-CN.md"} {
-		for _, m := range target.FindAllStringSubmatch(read(t, file), -1) {
-			if strings.HasPrefix(m[1], "https://") {
-				continue
-			}
-			path, _, _ := strings.Cut(m[1], "#")
-			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
-				t.Errorf("%s: %v", file, err)
-			}
-		}
-	}
-}
-
 func TestSections(t *testing.T) {
 	const text = "# a\n\ntext `b` and `a` [x](y.md)\n\n    # code\n\n| `k`, l | m |\n|---|---|\n- one\n```sh\n- code\n```\n## b\n"
 	want := []section{

@@ -4,7 +4,7 @@ package ecitest
 type action struct {
 	params    string // its own parameters, with N for the number of a repeated one
 	refused   string // documented ones that this server does not imitate: beginnings of names
-	perMinute int    // documented limit of calls (eci-api.md 5.4); 0 = none is published
+	perMinute int    // documented limit of calls (sources.md: limits); 0 = none is published
 	anyRegion bool   // RegionId may be absent
 	serve     func(*Server, *params) (map[string]any, *apiError)
 }

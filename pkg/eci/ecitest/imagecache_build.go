@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// How long caches are kept (eci-api.md 4).
+// How long caches are kept (sources.md: caches).
 const (
 	autoUnused = 7 * 24 * time.Hour  // made by a group and never used since
 	autoKept   = 30 * 24 * time.Hour // since the last use

@@ -9,8 +9,8 @@ import (
 	"github.com/eci-executor/eci-executor/internal/images"
 )
 
-// The documented limits; sources stand in eci-api.md section 2. Those that have
-// no documented value only keep nonsense out.
+// The documented limits (sources.md: create, limits, metadata). Those that have no
+// documented value only keep nonsense out.
 const (
 	maxContainers   = 20
 	maxVolumes      = 20

@@ -9,7 +9,7 @@ import (
 )
 
 // logAgentPrefix begins the variables by which a container tells ECI's log agent what to
-// collect: aliyun_logs_<name>, and aliyun_logs_<name>_project and so on (eci-exec.md).
+// collect: aliyun_logs_<name>, and aliyun_logs_<name>_project and so on (sources.md: log-service).
 const logAgentPrefix = "aliyun_logs_"
 
 // Collected is what the log agent has taken to Log Service from one source.

@@ -21,7 +21,7 @@ const commonParams = `AccessKeyId Action Version Format RegionId Timestamp Signa
 var numberPart = lazy(`\.[0-9]+(\.|$)`)
 
 // bogusProbe is what the typed request of alibaba-cloud-sdk-go sends with each
-// container, whether a probe is set or not (eci-api.md 0).
+// container, whether a probe is set or not (sources.md: sdk).
 var bogusProbe = lazy(`^Container\.N\.(Liveness|Readiness)Probe\.Exec\.Command$`)
 
 // params reads typed parameters and keeps the first error. An empty value is an

@@ -12,7 +12,7 @@ func describeContainerGroupPriceAction() action {
 	}
 }
 
-// Prices of mainland China in CNY per second (eci-api.md 6).
+// Prices of mainland China in CNY per second (sources.md: billing).
 const (
 	pricePerCPU        = 0.000049
 	pricePerEconomyCPU = 0.000027

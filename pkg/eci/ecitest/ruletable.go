@@ -67,7 +67,7 @@ func setError(r *Rule, v string) error {
 
 var errorCode = lazy(`^[A-Za-z][A-Za-z0-9._-]*$`)
 
-// statusOf is the HTTP status that goes with an error code (eci-api.md 5.1).
+// statusOf is the HTTP status that goes with an error code (sources.md: codes).
 func statusOf(code string) int {
 	switch {
 	case code == "InternalError":

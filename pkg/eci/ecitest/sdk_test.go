@@ -62,7 +62,7 @@ func TestTypedV1(t *testing.T) {
 		t.Error(err)
 	}
 
-	// This one always sends a probe that nobody asked for (eci-api.md 0).
+	// This one always sends a probe that nobody asked for (sources.md: sdk).
 	create := func() *eci.CreateContainerGroupRequest {
 		r := eci.CreateCreateContainerGroupRequest()
 		r.ContainerGroupName = "typed"

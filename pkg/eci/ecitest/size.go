@@ -20,7 +20,7 @@ var (
 	ecsType = lazy(`^ecs\.([a-z]+)[0-9]+[a-z]*(-[a-z0-9]+)?\.([0-9]*)x?(large)$`)
 )
 
-// sizeTable is the table of vCPU -> GiB that ECI bills (eci-api.md 2.2). The
+// sizeTable is the table of vCPU -> GiB that ECI bills (sources.md: sizes). The
 // finer sizes of some regions are left out.
 func sizeTable() []struct {
 	cpu    float64

@@ -224,7 +224,7 @@ func noCapacity(code string) *apiError { return forbidden(code, "%s", capacityTe
 func (e *apiError) lacksCapacity() bool { return capacityTexts()[e.Code] != "" }
 
 // capacityEvent is the event's reason for a code; what ECI calls them is partly
-// guessed (eci-api.md 3.4 has the names without their causes).
+// guessed (sources.md: events; that has the names without their causes).
 func capacityEvent(code string) string {
 	switch code {
 	case "OperationDenied.NoStock", "Spot.NotMatched":

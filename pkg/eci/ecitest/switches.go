@@ -2,9 +2,9 @@ package ecitest
 
 import "time"
 
-// Switches decide what the documentation leaves open (eci-api.md section 8,
-// eci-exec.md). The zero value is the reading nearest to the documentation; a
-// driver must work under each setting. docs/architecture.md says where this one
+// Switches decide what the documentation leaves open. The zero value is the reading
+// nearest to the documentation; a driver must work under each setting.
+// docs/architecture.md lists them all ("What nobody documents"), says where this one
 // depends on which, and how to find out on the live service.
 type Switches struct {
 	// ExecContainerCommand and its sockets.

@@ -12,44 +12,6 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
-// unknownsOfTheReference are those that eci-api.md lists in section 8, by their numbers,
-// with the switches that stand for each. Of number 2 it is known that parameters are
-// taken from the body: terraform-provider-alicloud sends them there. Of number 5 the
-// names of an image cache's events are known by now. Of number 9 no figure is known: the
-// switches only make it something else than nothing.
-func unknownsOfTheReference() map[int][]string {
-	return map[int][]string{
-		1:  {"BogusProbeIgnored"},
-		2:  {"MaxURL", "MaxBody"},
-		3:  {"NFSMissingPathCreated", "FlexVolumeRO"},
-		4:  {"LongEnvAllowed", "LongCommandAllowed", "ConfigFileLimitsEncoded", "ConfigFileModeDecimal"},
-		5:  {"UnknownIDOnDescribe", "UnknownIDOnDelete", "UnknownIDOnLog", "UnknownIDOnExec", "UnknownImageCacheID"},
-		6:  {"ClientTokenLifetime", "ClientTokenFreedByRefusal", "StrictSpotIgnored", "MaxPendingMinuteIgnored"},
-		7:  {"DefaultGracePeriod", "DeleteKillsAtOnce", "DeletedGroupStaysVisible", "BillingStopsAtDelete"},
-		8:  {"DeadlineStatus", "DeadlineReason", "OOMReason", "OOMEndsGroup"},
-		9:  {"CreatesAtOnce", "DefaultMaxCPU", "SchedulingTime"},
-		10: {"LogGoneWithContainer", "LogGoneAfterEnd"},
-		11: {"ExecIdle", "ExecPingsIgnored", "ExecLifetime", "ExecURIGood", "ExecErrorChannel"},
-		12: {"ThrottledPerRegion", "ThrottlingCode", "ThrottlingRetryAfter"},
-		13: {"RootlessBuilds"},
-	}
-}
-
-func TestUnknownsOfTheReference(t *testing.T) {
-	all := allSwitches()
-	for number := 1; number <= 13; number++ {
-		names := unknownsOfTheReference()[number]
-		if len(names) == 0 {
-			t.Errorf("no switch stands for number %d", number)
-		}
-		for _, name := range names {
-			if !slices.Contains(all, name) {
-				t.Errorf("number %d: %s is no switch", number, name)
-			}
-		}
-	}
-}
-
 // unknownRows are the cells of the table in docs/architecture.md.
 func unknownRows(t *testing.T) [][]string {
 	t.Helper()
