@@ -1,10 +1,10 @@
 // Package config reads the driver's own file, a TOML document: every key with its
 // default, strictly, and with all mistakes told at once by line.
 //
-// It does not read the runner's config.toml, job variables or the job response,
+// It also reads what matters here of the runner's own file, config.toml, and holds the
+// two to each other (runner.go). It reads neither job variables nor the job response,
 // makes no API call, and knows nothing of ECI's table of sizes: whether a size can be
-// had is for the API to say. Keys whose feature is still to come are known here and
-// refused with "not yet" when set, so that no setting is silently without effect.
+// had is for the API to say.
 package config
 
 import (

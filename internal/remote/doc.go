@@ -3,11 +3,11 @@
 // to it through execs.
 //
 // The connection of an exec carries bytes and decides nothing. A script is
-// uploaded with length and digest, started once for its run id, detached from
-// any connection, and its log and exit status are files of the group. What comes
-// back are records with offsets; a lost connection is answered by a new exec that
-// reads on at the last complete offset, and a run ends only with an end record
-// whose length and digest agree with every byte that was written out. Where no
+// uploaded with its length and a nonce behind it, started once for its run id,
+// detached from any connection, and its log and exit status are files of the group.
+// What comes back are records with offsets; a lost connection is answered by a new
+// exec that reads on at the last complete offset, and a run ends only with an end
+// record whose length and digests agree with every byte that was sent and written out. Where no
 // connection can be had, Sync makes the same records come as answers of execs.
 //
 // The package knows neither the ECI API nor GitLab: the caller opens execs, says

@@ -33,9 +33,7 @@ func yesNo(is bool, yes, no string) (verdict, error) {
 }
 
 // Assumptions lists what --live asks, in its order; docs/check.md shows it.
-func Assumptions() []Assumption { return assumptions() }
-
-func assumptions() []Assumption {
+func Assumptions() []Assumption {
 	return slices.Concat(execAssumptions(), requestAssumptions(), groupAssumptions(), nameless())
 }
 

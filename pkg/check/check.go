@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -160,4 +161,15 @@ func failed(advice, format string, args ...any) Line {
 func (l Line) of(subject string) Line {
 	l.Subject = subject
 	return l
+}
+
+// each makes a line of each value, all at once.
+func each[T any](values []T, look func(T) Line) []Line {
+	lines := make([]Line, len(values))
+	var all sync.WaitGroup
+	for i, v := range values {
+		all.Go(func() { lines[i] = look(v) })
+	}
+	all.Wait()
+	return lines
 }

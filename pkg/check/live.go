@@ -122,7 +122,7 @@ func (l *live) work(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	for _, a := range assumptions() {
+	for _, a := range Assumptions() {
 		if a.ask != nil && ctx.Err() == nil {
 			l.tell(l.assume(ctx, a))
 		}
@@ -179,7 +179,7 @@ func (l *live) end(ctx context.Context) {
 		return // no group was ever asked for
 	}
 	l.phase("gone", func() (string, error) { return l.awaitGone(ctx) }) //nolint:errcheck // it is told
-	for _, a := range assumptions() {
+	for _, a := range Assumptions() {
 		if a.after != nil && l.group != nil {
 			l.tell(l.judged(a, a.after))
 		}

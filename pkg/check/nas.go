@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"sync"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
@@ -15,13 +14,7 @@ import (
 
 // nas speaks to the mount target of each table, all at once.
 func nas(ctx context.Context, w *world) []Line {
-	lines := make([]Line, len(w.cfg.NAS))
-	var all sync.WaitGroup
-	for i, m := range w.cfg.NAS {
-		all.Go(func() { lines[i] = w.mount(ctx, m).of(m.Name) })
-	}
-	all.Wait()
-	return lines
+	return each(w.cfg.NAS, func(m nasmount.Mount) Line { return w.mount(ctx, m).of(m.Name) })
 }
 
 func (w *world) mount(ctx context.Context, m nasmount.Mount) Line {

@@ -13,7 +13,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/distribution/reference"
 
@@ -86,17 +85,6 @@ func tagOf(ref reference.Named) string {
 		return tagged.Tag()
 	}
 	return "latest"
-}
-
-// each makes a line of each value, all at once.
-func each[T any](values []T, look func(T) Line) []Line {
-	lines := make([]Line, len(values))
-	var all sync.WaitGroup
-	for i, v := range values {
-		all.Go(func() { lines[i] = look(v) })
-	}
-	all.Wait()
-	return lines
 }
 
 // address of a path of the registry's API.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
@@ -98,13 +97,7 @@ func network(ctx context.Context, w *world) []Line {
 	if len(w.cfg.VSwitchIDs) == 0 {
 		return []Line{w.vSwitch("the default vSwitch", group, w.dryRunErr)}
 	}
-	lines := make([]Line, len(w.cfg.VSwitchIDs))
-	var all sync.WaitGroup
-	for i, id := range w.cfg.VSwitchIDs {
-		all.Go(func() { lines[i] = w.vSwitch(id, group, w.dryRun(ctx, []string{id}, nil)).of(id) })
-	}
-	all.Wait()
-	return lines
+	return each(w.cfg.VSwitchIDs, func(id string) Line { return w.vSwitch(id, group, w.dryRun(ctx, []string{id}, nil)).of(id) })
 }
 
 // vSwitch judges a dry run on one vSwitch. What is refused for the size, the image or

@@ -1,8 +1,6 @@
 package stages
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,11 +19,9 @@ const DriverName = "eci-executor"
 // shared: then the runner gives each of its concurrent jobs of a project a directory
 // of its own, and fetches into what it finds there.
 func Configure(cfg *config.Config, version string, stdout io.Writer) error {
-	attempt := make([]byte, 4)
-	rand.Read(attempt) // never returns an error (Go 1.24)
 	name := DriverName
 	shared := nasmount.At(cfg.NAS, cfg.BuildsDir) != nil
-	env := map[string]string{AttemptVariable: hex.EncodeToString(attempt)}
+	env := map[string]string{AttemptVariable: randomHex(4)}
 	document := api.ConfigExecOutput{
 		Driver:            &api.DriverInfo{Name: &name, Version: &version},
 		BuildsDir:         &cfg.BuildsDir,

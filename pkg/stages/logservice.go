@@ -2,6 +2,7 @@ package stages
 
 import (
 	"cmp"
+
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"

@@ -42,8 +42,6 @@ func awaitedServices(job *Job) []awaitedService {
 	return awaited
 }
 
-var errNotHealthy = errors.New("[timeouts] ready is over")
-
 // serviceEnded ends the wait for a service that will never be ready.
 type serviceEnded struct{ status eci.ContainerStatus }
 
@@ -131,7 +129,7 @@ func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaite
 		case <-ctx.Done():
 			return
 		case <-over:
-			giveUp(errNotHealthy)
+			giveUp(errNotReady)
 			return
 		case <-s.Clock.After(slowPause):
 		}
