@@ -80,10 +80,6 @@ func (c *Config) EndpointURL() string {
 	return "https://eci-vpc." + c.Region + ".aliyuncs.com"
 }
 
-// PublicEndpointURL is the region's endpoint for callers outside a VPC, to be named
-// where the other one does not answer.
-func (c *Config) PublicEndpointURL() string { return "https://eci." + c.Region + ".aliyuncs.com" }
-
 // ImageFor fills in the placeholders of the helper's image: {arch} from arch, a Go
 // architecture name, and {runner_version} from the runner's version, with or without
 // its v.

@@ -19,7 +19,7 @@ const (
 
 // units by suffix: powers of 1024 with or without the B of IEC, powers of 1000 as
 // Kubernetes writes them and with the B of SI.
-var units = []struct {
+var units = [...]struct {
 	suffix string
 	bytes  float64
 }{

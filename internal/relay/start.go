@@ -24,7 +24,9 @@ const listener = 3 // its descriptor in the relay
 
 // passed are the variables that the relay gets: what a dial goes by, and nothing of
 // the job's.
-var passed = []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+func passed() []string {
+	return []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+}
 
 // Start starts program as the relay of a socket, which can be used at once: in a
 // session of its own, in /, without any descriptor of ours but its socket. It outlives
@@ -62,7 +64,7 @@ func Start(program, socket string, until time.Time) error {
 func environment(ours []string) []string {
 	env := []string{"GOMAXPROCS=1", "GOGC=25"}
 	for _, variable := range ours {
-		for _, name := range passed {
+		for _, name := range passed() {
 			if strings.HasPrefix(variable, name+"=") {
 				env = append(env, variable)
 			}

@@ -97,7 +97,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		}, 0, Retry, "EOF"},
 		{"no JSON", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "<html>%s", r.URL) }, 0, Retry, "not the JSON of ECI"},
 		{"no object", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `["x"]`) }, 0, Retry, "not the JSON of ECI"},
-		{"an answer without an id", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{}`) }, 0, Retry, "no group id"},
+		{"an answer without an id", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, `{"RequestId":"R-1"}`) }, 0, Retry, "no group id (request id R-1)"},
 		{"the call's own timeout", func(_ http.ResponseWriter, r *http.Request) {
 			r.ParseForm()
 			<-r.Context().Done()

@@ -7,13 +7,13 @@ import "context"
 // events. The same client token with the same parameters is one group, however
 // often it is sent (sources.md: create).
 func (c *Client) CreateContainerGroup(ctx context.Context, p Params) (string, error) {
-	var answer struct{ ContainerGroupId string }
+	var answer struct{ ContainerGroupId, RequestId string }
 	call := call{action: "CreateContainerGroup", op: "create container group", id: p["ContainerGroupName"], params: p}
 	if err := c.do(ctx, call, &answer); err != nil {
 		return "", err
 	}
 	if answer.ContainerGroupId == "" {
-		return "", &Error{Op: call.op, ID: call.id, Message: "the answer holds no group id"}
+		return "", &Error{Op: call.op, ID: call.id, Action: call.action, RequestID: answer.RequestId, Message: "the answer holds no group id"}
 	}
 	return answer.ContainerGroupId, nil
 }

@@ -74,13 +74,13 @@ func (s ImageCacheSpec) Params() Params {
 // temporary group that pulls its images. The call is asynchronous. The same client
 // token with the same parameters is one cache.
 func (c *Client) CreateImageCache(ctx context.Context, s ImageCacheSpec) (id, group string, err error) {
-	var answer struct{ ImageCacheId, ContainerGroupId string }
+	var answer struct{ ImageCacheId, ContainerGroupId, RequestId string }
 	call := call{action: "CreateImageCache", op: "create image cache", id: s.Name, params: s.Params()}
 	if err := c.do(ctx, call, &answer); err != nil {
 		return "", "", err
 	}
 	if answer.ImageCacheId == "" {
-		return "", "", &Error{Op: call.op, ID: call.id, Message: "the answer holds no image cache id"}
+		return "", "", &Error{Op: call.op, ID: call.id, Action: call.action, RequestID: answer.RequestId, Message: "the answer holds no image cache id"}
 	}
 	return answer.ImageCacheId, answer.ContainerGroupId, nil
 }

@@ -112,8 +112,8 @@ func (c *checker) path(m Mount) {
 
 func (c *checker) placeholders(key, p string) {
 	for _, name := range placeholders(p) {
-		if !slices.Contains(known, name) {
-			c.add(key, "{%s} is no placeholder; there are {%s}", name, strings.Join(known, "}, {"))
+		if !slices.Contains(known(), name) {
+			c.add(key, "{%s} is no placeholder; there are {%s}", name, strings.Join(known(), "}, {"))
 		}
 	}
 	if strings.ContainsAny(placeholder.ReplaceAllString(p, ""), "{}") {

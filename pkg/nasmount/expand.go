@@ -14,7 +14,7 @@ import (
 var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 
 // known are the placeholders that Expand fills in.
-var known = []string{"project_path", "project_id", "ref_protected", concurrentID}
+func known() []string { return []string{"project_path", "project_id", "ref_protected", concurrentID} }
 
 // concurrentID is the placeholder of the slot that a group has for itself.
 const concurrentID = "concurrent_id"

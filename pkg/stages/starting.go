@@ -107,6 +107,15 @@ func waiting(group *eci.Group) string {
 	return "the images " + strings.Join(images, ", ") + " are pulled"
 }
 
+// startBy is until when a group may start: a long clone may have used [timeouts] ready up.
+func (s *Stage) startBy(note Note) time.Time {
+	end, least := note.First.Add(s.Config.Timeouts.Ready), s.Clock.Now().Add(persistence)
+	if end.Before(least) {
+		return least
+	}
+	return end
+}
+
 // awaitStarted waits for what prepare left, and fails as prepare would have. By then the
 // group may have been ready for long: it is looked at at once, but where an exec was
 // refused just now, which tells as much as a look.
@@ -122,11 +131,7 @@ func (s *Stage) awaitStarted(ctx context.Context, record *Record, refused bool) 
 	if err != nil {
 		return err
 	}
-	end := note.First.Add(s.Config.Timeouts.Ready)
-	if least := s.Clock.Now().Add(persistence); end.Before(least) {
-		end = least
-	}
-	waiting, cancel := context.WithDeadlineCause(ctx, end, errNotReady)
+	waiting, cancel := context.WithDeadlineCause(ctx, s.startBy(note), errNotReady)
 	defer cancel()
 	tale := newStory(s.Stdout, s.Clock, sectionName+"_rest", "What is left of container group "+record.GroupID)
 	tale.knows(left.Told)

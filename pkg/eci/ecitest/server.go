@@ -123,19 +123,7 @@ func Start(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("ecitest: %w", err)
 	}
 	opts.Dir = dir
-	setDefault(&opts.Address, "127.0.0.1:0")
-	setDefault(&opts.AccessKeyID, "local")
-	setDefault(&opts.AccessKeySecret, "local-secret")
-	opts.Delays.setDefaults()
-	opts.Switches.setDefaults()
-	setDefault(&opts.Delays.Schedule, opts.Switches.SchedulingTime)
-	setDefault(&opts.Rates.Window, time.Minute)
-	if opts.Log == nil {
-		opts.Log = func(string, ...any) {}
-	}
-	if opts.Dial == nil {
-		opts.Dial = new(net.Dialer).DialContext
-	}
+	opts.setDefaults()
 	forwardings, err := parseForwards(opts.Forward)
 	if err != nil {
 		return nil, fmt.Errorf("ecitest: Options.Forward: %w", err)
@@ -163,6 +151,28 @@ func Start(opts Options) (*Server, error) {
 		sessions: map[string]*execSession{}, perCall: map[string]int{}, sockets: map[string]int{}, collected: map[[2]string][]Collected{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.serve(l)
+	return s, nil
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.Address, "127.0.0.1:0")
+	setDefault(&o.AccessKeyID, "local")
+	setDefault(&o.AccessKeySecret, "local-secret")
+	o.Delays.setDefaults()
+	o.Switches.setDefaults()
+	setDefault(&o.Delays.Schedule, o.Switches.SchedulingTime)
+	setDefault(&o.Rates.Window, time.Minute)
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+}
+
+// serve answers the API's calls and the sockets of execs at l.
+func (s *Server) serve(l net.Listener) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /{$}", s.serveRPC)
 	mux.HandleFunc("GET /{$}", s.serveRPC)
@@ -176,10 +186,9 @@ func Start(opts Options) (*Server, error) {
 	}
 	go func() {
 		if err := s.http.Serve(burstListener{l}); !errors.Is(err, http.ErrServerClosed) {
-			opts.Log("ecitest: serve: %v", err)
+			s.opts.Log("ecitest: serve: %v", err)
 		}
 	}()
-	return s, nil
 }
 
 // connKey is the context key of a request's TCP connection, which faults cut.

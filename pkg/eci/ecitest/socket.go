@@ -231,19 +231,7 @@ func (k *socket) receive(stdin *os.File, p *execProcess) {
 	defer k.cancel()
 	queue := make(chan []byte, 256)
 	var writer sync.WaitGroup
-	writer.Go(func() {
-		for b := range queue {
-			if b == nil {
-				p.closeStdin()
-				stdin = nil
-			}
-			if stdin != nil {
-				if _, err := stdin.Write(b); err != nil {
-					stdin = nil // the command has closed it, or ended
-				}
-			}
-		}
-	})
+	writer.Go(func() { p.feed(stdin, queue) })
 	in := stdinFaults{ExecFault: k.fault}
 	for {
 		_, b, err := k.conn.Read(k.ctx)
@@ -281,6 +269,21 @@ func (k *socket) receive(stdin *os.File, p *execProcess) {
 	}
 	writer.Wait()
 	p.closeStdin()
+}
+
+// feed writes what is queued to stdin; nil ends it.
+func (p *execProcess) feed(stdin *os.File, queue <-chan []byte) {
+	for b := range queue {
+		if b == nil {
+			p.closeStdin()
+			stdin = nil
+		}
+		if stdin != nil {
+			if _, err := stdin.Write(b); err != nil {
+				stdin = nil // the command has closed it, or ended
+			}
+		}
+	}
 }
 
 func (p *execProcess) closeStdin() {
