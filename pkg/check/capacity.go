@@ -23,7 +23,7 @@ func quota(ctx context.Context, w *world) []Line {
 	case usage.MaxCPU <= 0:
 		return []Line{warning("Look at the Quota Center of the Alibaba Cloud console.", "ECI tells no vCPU quota")}
 	}
-	size, told := w.cfg.Build.CPU, fmt.Sprintf("%g of %g vCPU are used", usage.UsedCPU, usage.MaxCPU)
+	size, told := w.asked().CPU, fmt.Sprintf("%g of %g vCPU are used", usage.UsedCPU, usage.MaxCPU)
 	if usage.MaxCPU < size {
 		return []Line{failed(raiseQuota, "%s, and one group takes %g", told, size)}
 	}
@@ -66,7 +66,8 @@ func stock(ctx context.Context, w *world) []Line {
 		add(t, q)
 	}
 	if len(names) == 0 {
-		add(sizeOf(w.cfg), eci.StockQuery{CPU: w.cfg.Build.CPU, MemoryGiB: w.cfg.Build.Memory.GiB()})
+		// With helper's part it may be no size of ECI, which rounds it up for a group.
+		add(sizeOf(buildAlone(w.cfg)), eci.StockQuery{CPU: w.cfg.Build.CPU, MemoryGiB: w.cfg.Build.Memory.GiB()})
 	}
 	var lines []Line
 	found := false

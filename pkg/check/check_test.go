@@ -279,6 +279,8 @@ func brokenCapacity() []broken {
 			says: "0 of 1 vCPU are used, and one group takes 2", advises: "Quota Center", also: []string{"request"}},
 		{name: "below concurrent", options: stock(func(s *ecitest.Stock) { s.MaxCPU = 10 }), do: func(*world) {}, check: "quota", status: check.Warning,
 			says: "10 jobs at a time of 2 vCPU take 20", advises: "lower concurrent"},
+		{name: "helper beside build", options: stock(func(s *ecitest.Stock) { s.MaxCPU = 25 }), do: func(w *world) { w.replace("[helper]", "[helper]\ncpu = 1") },
+			check: "quota", status: check.Warning, says: "10 jobs at a time of 3 vCPU take 30", advises: "lower concurrent"},
 		{name: "not to be seen", do: func(w *world) { w.deny("ListUsage") }, check: "quota", status: check.Warning, says: "permission missing", advises: "eci:ListUsage"},
 		{name: "no zone", options: stock(func(s *ecitest.Stock) {
 			s.None = []ecitest.Offer{{InstanceType: "ecs.c6.large"}, {InstanceType: "2-4Gi"}}

@@ -22,7 +22,7 @@ func List() []Check {
 	return append(list,
 		Check{Name: "request", What: "ECI accepts the request that a job would send, by a dry run", Needs: []string{"ram-create"}, Limit: callLimit, look: request},
 		Check{Name: "network", What: "each vSwitch with the security group, by a dry run", Needs: []string{"ram-create"}, Limit: 2 * callLimit, look: network},
-		Check{Name: "quota", What: "the region's vCPU quota against `concurrent` times the size of a group", Needs: []string{"credentials"}, After: []string{"runner"}, Limit: callLimit, look: quota},
+		Check{Name: "quota", What: "the region's vCPU quota against `concurrent` times the size of a group", Needs: []string{"credentials"}, After: []string{"runner", "helper"}, Limit: callLimit, look: quota},
 		Check{Name: "stock", What: "zones that have each size or instance type", Needs: []string{"credentials"}, After: []string{"helper"}, Limit: callLimit, look: stock},
 		Check{Name: "websocket", What: "the host of exec's connections can be reached", Needs: []string{"file"}, Limit: callLimit, look: execHost},
 		Check{Name: "nas", What: "each `[[nas]]` mount target, spoken to in NFSv3: export, a file written and removed, round-trip time", Needs: []string{"file"}, Limit: callLimit, look: nas},

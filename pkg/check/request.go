@@ -70,7 +70,7 @@ func create(ctx context.Context, w *world) []Line {
 // request is the same dry run seen from the other side: would a job's group be made.
 func request(_ context.Context, w *world) []Line {
 	err := w.dryRunErr
-	what := sizeOf(w.cfg)
+	what := sizeOf(w.asked())
 	switch {
 	case err == nil:
 		return []Line{ok("ECI would make a group of %s", what)}
@@ -80,11 +80,25 @@ func request(_ context.Context, w *world) []Line {
 	return []Line{failed(adviceOf(err, "Correct what the message names in the driver's file."), "a group of %s is refused: %s", what, said(err))}
 }
 
-func sizeOf(cfg *config.Config) string {
-	if types := cfg.Capacity.InstanceTypes; len(types) > 0 {
+// asked is the group that a job asks for: what helper has for itself is beside the
+// build's. Where no request can be made, it is the build's alone.
+func (w *world) asked() eci.GroupSpec {
+	spec, err := w.spec()
+	if err != nil {
+		return buildAlone(w.cfg)
+	}
+	return spec
+}
+
+func buildAlone(cfg *config.Config) eci.GroupSpec {
+	return eci.GroupSpec{CPU: cfg.Build.CPU, MemoryGiB: cfg.Build.Memory.GiB(), InstanceTypes: cfg.Capacity.InstanceTypes}
+}
+
+func sizeOf(spec eci.GroupSpec) string {
+	if types := spec.InstanceTypes; len(types) > 0 {
 		return strings.Join(types, " or ")
 	}
-	return fmt.Sprintf("%g vCPU, %g GiB", cfg.Build.CPU, cfg.Build.Memory.GiB())
+	return fmt.Sprintf("%g vCPU, %g GiB", spec.CPU, spec.MemoryGiB)
 }
 
 // network makes a dry run on each vSwitch alone: what is said about a list may be about
@@ -120,7 +134,7 @@ func (w *world) vSwitch(id, group string, err error) Line {
 	case about("VSwitch", "VswZone", "SecurityGroup", "ManagedByCloudProduct"):
 		return failed(adviceOf(err, "Copy vswitch_ids and security_group_id from the VPC console again; they must be of one VPC in this region."), "%s with %s: %s", id, group, said(err))
 	case eci.ClassOf(err) == eci.Capacity:
-		return warning(adviceOf(err, ""), "%s: its zone has none of %s now: %s", id, sizeOf(w.cfg), said(err))
+		return warning(adviceOf(err, ""), "%s: its zone has none of %s now: %s", id, sizeOf(w.asked()), said(err))
 	case code != "":
 		return ok("%s with %s, as far as a dry run tells that is refused for another reason (%s)", id, group, code)
 	}

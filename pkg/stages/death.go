@@ -22,7 +22,7 @@ func (s *Stage) death(group *eci.Group) error {
 		return spotReclaimed(group)
 	case s.outlived(group, c):
 		return &startError{event: lastWarning(group),
-			what: fmt.Sprintf("container group %s has ended: it has lived for %s, its deadline", group.ID, deadline(s.Config, s.Job)),
+			what: fmt.Sprintf("container group %s has ended: it has lived for %s, its deadline", group.ID, s.deadline()),
 			next: "raise the job's timeout, or deadline_extra in [timeouts], if it was to live longer."}
 	case bothKilled(group):
 		return endedFromOutside(group, fmt.Sprintf("helper: exit code %d, build: exit code %d",
@@ -54,7 +54,7 @@ func endedFromOutside(group *eci.Group, how string) error {
 // event ECI has for that is not documented; both times are the server's.
 func (s *Stage) outlived(group *eci.Group, c *eci.ContainerStatus) bool {
 	const rounding = 2 * time.Second
-	return !group.CreationTime.IsZero() && c.FinishTime.Sub(group.CreationTime)+rounding >= deadline(s.Config, s.Job)
+	return !group.CreationTime.IsZero() && c.FinishTime.Sub(group.CreationTime)+rounding >= s.deadline()
 }
 
 // byForce tells whether a signal has ended a container, as it does when its group ends.

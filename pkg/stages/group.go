@@ -87,9 +87,16 @@ func tagValue(s string) string {
 	return string(r[:min(len(r), 128)])
 }
 
-// deadline is after how long ECI itself ends the group.
+// deadline is after how long ECI itself ends the group; cfg is with what the job asks
+// for.
 func deadline(cfg *config.Config, job *Job) time.Duration {
 	return job.Timeout + cfg.Timeouts.DeadlineExtra + cfg.Debug.KeepOnFailure
+}
+
+// deadline is that of the stage's group.
+func (s *Stage) deadline() time.Duration {
+	cfg, _, _ := withWishes(s.Config, s.Job) // prepare has told its mistakes
+	return deadline(cfg, s.Job)
 }
 
 // groupSpec is the container group of a job. It is pure: the same job,

@@ -258,3 +258,18 @@ func TestDeathOfTheGroup(t *testing.T) {
 		})
 	}
 }
+
+// A job may ask for less of [debug] keep_on_failure, which is a part of its group's
+// deadline: that deadline is told, not the longest that the driver's file allows.
+func TestDeadlineOfAJobThatIsKeptForLess(t *testing.T) {
+	s := judging(t, "[debug]\nkeep_on_failure = \"2h\"\n")
+	s.Job.Timeout, s.Job.variables = 80*time.Minute, map[string]string{"ECI_KEEP_ON_FAILURE": "0"}
+	born := time.Date(2026, 11, 26, 10, 0, 0, 0, time.UTC)
+	killed := func(name string) eci.ContainerStatus {
+		return eci.ContainerStatus{Name: name, State: "Terminated", ExitCode: 143, Reason: "Error", FinishTime: born.Add(90 * time.Minute)}
+	}
+	err := s.death(&eci.Group{ID: "eci-1", Status: "Running", CreationTime: born, Containers: []eci.ContainerStatus{killed("helper"), killed("build")}})
+	if err == nil || !strings.Contains(err.Error(), "it has lived for 1h30m0s, its deadline") {
+		t.Errorf("%v, want the deadline of the group", err)
+	}
+}

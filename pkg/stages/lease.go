@@ -133,7 +133,7 @@ func (s *Stage) writeLease(f *os.File) error {
 	data, err := json.Marshal(lease{
 		Record: filepath.Base(s.store().recordPath(s.Job)),
 		Tags:   attemptTags(s.Config, s.Job),
-		Ends:   s.Clock.Now().Add(s.Config.Timeouts.Ready + deadline(s.Config, s.Job) + time.Hour),
+		Ends:   s.Clock.Now().Add(s.Config.Timeouts.Ready + s.deadline() + time.Hour),
 	})
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ func (s *Stage) shares() bool { return s.Relay != "" && s.Config.Exec.SharedConn
 func (s *Stage) startRelay(record *Record) {
 	until := record.Expires
 	if until.IsZero() {
-		until = s.Clock.Now().Add(deadline(s.Config, s.Job))
+		until = s.Clock.Now().Add(s.deadline())
 	}
 	if err := relay.Start(s.Relay, s.relaySocket(), until); err != nil {
 		s.Logger.WithError(err).Warn("the job's stages will not share a connection")
