@@ -73,15 +73,15 @@ func (c *Client) ListContainerGroups(ctx context.Context, q Query) (Listing, err
 // describe adds all pages of one query to the listing, which keeps the date of
 // the first.
 func (c *Client) describe(ctx context.Context, params Params, id string, listing *Listing) error {
-	seen := map[string]bool{}
-	for range mostPages {
+	call := call{"DescribeContainerGroups", "describe container groups", id, params}
+	return call.pages(func() (string, error) {
 		var answer struct {
 			NextToken       string
 			ContainerGroups []groupJSON
 		}
-		date, err := c.doDated(ctx, call{"DescribeContainerGroups", "describe container groups", id, params}, &answer)
+		date, err := c.doDated(ctx, call, &answer)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if listing.Date.IsZero() {
 			listing.Date = date
@@ -89,13 +89,22 @@ func (c *Client) describe(ctx context.Context, params Params, id string, listing
 		for _, g := range answer.ContainerGroups {
 			listing.Groups = append(listing.Groups, g.group())
 		}
-		if answer.NextToken == "" || seen[answer.NextToken] {
-			return nil
+		return answer.NextToken, nil
+	})
+}
+
+// pages asks for one page after the other, until an answer leads to no other one.
+func (c call) pages(page func() (next string, err error)) error {
+	seen := map[string]bool{}
+	for range mostPages {
+		next, err := page()
+		if err != nil || next == "" || seen[next] {
+			return err
 		}
-		seen[answer.NextToken] = true
-		params["NextToken"] = answer.NextToken
+		seen[next] = true
+		c.params["NextToken"] = next
 	}
-	return &Error{Op: "describe container groups", Message: fmt.Sprintf("more than %d pages", mostPages)}
+	return &Error{Op: c.op, Message: fmt.Sprintf("more than %d pages", mostPages)}
 }
 
 // groupJSON is a group as the API writes it. Times are strings, because nothing

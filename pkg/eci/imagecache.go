@@ -98,18 +98,15 @@ func (c *Client) DescribeImageCaches(ctx context.Context, id string) (ImageCache
 	params := Params{"Limit": fmt.Sprint(mostIDs)}
 	params.set("ImageCacheId", id)
 	var listing ImageCacheListing
-	seen := map[string]bool{}
-	for range mostPages {
+	call := call{"DescribeImageCaches", "describe image caches", id, params}
+	err := call.pages(func() (string, error) {
 		var answer struct {
 			NextToken   string
 			ImageCaches []imageCacheJSON
 		}
-		date, err := c.doDated(ctx, call{"DescribeImageCaches", "describe image caches", id, params}, &answer)
-		if CodeOf(err) == "InvalidParameter.NotFound" && id != "" {
-			return listing, nil
-		}
+		date, err := c.doDated(ctx, call, &answer)
 		if err != nil {
-			return ImageCacheListing{}, err
+			return "", err
 		}
 		if listing.Date.IsZero() {
 			listing.Date = date
@@ -117,13 +114,12 @@ func (c *Client) DescribeImageCaches(ctx context.Context, id string) (ImageCache
 		for _, j := range answer.ImageCaches {
 			listing.Caches = append(listing.Caches, j.cache())
 		}
-		if answer.NextToken == "" || seen[answer.NextToken] {
-			return listing, nil
-		}
-		seen[answer.NextToken] = true
-		params["NextToken"] = answer.NextToken
+		return answer.NextToken, nil
+	})
+	if err != nil && (id == "" || CodeOf(err) != "InvalidParameter.NotFound") {
+		return ImageCacheListing{}, err
 	}
-	return ImageCacheListing{}, &Error{Op: "describe image caches", Message: fmt.Sprintf("more than %d pages", mostPages)}
+	return listing, nil
 }
 
 // imageCacheJSON is an image cache as the API writes it.

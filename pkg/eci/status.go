@@ -23,25 +23,24 @@ func (c *Client) DescribeContainerGroupStatus(ctx context.Context, tags map[stri
 	params := Params{"Limit": fmt.Sprint(mostStatuses)}
 	params.tags(tags)
 	var groups []GroupStatus
-	seen := map[string]bool{}
-	for range mostPages {
+	call := call{"DescribeContainerGroupStatus", "describe the status of container groups", "", params}
+	err := call.pages(func() (string, error) {
 		var answer struct {
 			NextToken string
 			Data      []statusJSON
 		}
-		if err := c.do(ctx, call{"DescribeContainerGroupStatus", "describe the status of container groups", "", params}, &answer); err != nil {
-			return nil, err
+		if err := c.do(ctx, call, &answer); err != nil {
+			return "", err
 		}
 		for _, s := range answer.Data {
 			groups = append(groups, s.status())
 		}
-		if answer.NextToken == "" || seen[answer.NextToken] {
-			return groups, nil
-		}
-		seen[answer.NextToken] = true
-		params["NextToken"] = answer.NextToken
+		return answer.NextToken, nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, &Error{Op: "describe the status of container groups", Message: fmt.Sprintf("more than %d pages", mostPages)}
+	return groups, nil
 }
 
 // statusJSON is a group as the API writes it here: as Kubernetes sees a pod.

@@ -151,12 +151,7 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, tal
 	if !ready(group) {
 		starting = &Starting{Images: imagesKey(c.spec, false), Placed: w.begun.Add(w.pace.place), Looks: w.pace.looks, Told: tale.facts()}
 	}
-	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil {
-			r.Cost, r.Starting = cost, starting
-		}
-		return r
-	})
+	_, err = s.amend(func(r *Record) { r.Cost, r.Starting = cost, starting })
 	return group, err
 }
 

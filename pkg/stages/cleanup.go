@@ -51,12 +51,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		return errors.Join(err, stateErr)
 	}
 	if !known && doubt {
-		_, err = s.store().update(path, func(r *Record) *Record {
-			if r != nil {
-				r.looked(s.Clock.Now())
-			}
-			return r
-		})
+		_, err = s.amend(func(r *Record) { r.looked(s.Clock.Now()) })
 		return errors.Join(stateErr, err)
 	}
 	return errors.Join(stateErr, s.store().removeRecord(s.Job))

@@ -45,11 +45,10 @@ func (s *Stage) recordFailure(subStage string, role remote.Role, failure error) 
 	if role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) || s.keepTime() == 0 {
 		return nil
 	}
-	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil && r.Failed == nil {
+	_, err := s.amend(func(r *Record) {
+		if r.Failed == nil {
 			r.Failed = &Failed{subStage, build.Status}
 		}
-		return r
 	})
 	return err
 }
@@ -64,11 +63,10 @@ func (s *Stage) tellKept(subStage string) {
 	if err != nil || record == nil || record.Failed == nil {
 		return // as with most jobs, whose record needs no other writing
 	}
-	record, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil && r.Failed != nil && r.KeepUntil.IsZero() {
+	record, err = s.amend(func(r *Record) {
+		if r.Failed != nil && r.KeepUntil.IsZero() {
 			r.KeepUntil = r.keptFrom(s.Clock.Now(), s.keepTime())
 		}
-		return r
 	})
 	if err != nil || record == nil || record.KeepUntil.IsZero() {
 		return // then cleanup keeps nothing either
@@ -106,13 +104,7 @@ func (s *Stage) keeps(ctx context.Context) bool {
 		log.WithError(err).Warn("the group of the failed job can't be kept and is deleted")
 		return false
 	}
-	_, err = s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil {
-			r.Kept, r.Params = true, nil
-		}
-		return r
-	})
-	if err != nil {
+	if _, err = s.amend(func(r *Record) { r.Kept, r.Params = true, nil }); err != nil {
 		log.WithError(err).Warn("the group of the failed job can't be recorded as kept and is deleted")
 		return false
 	}

@@ -102,12 +102,7 @@ func distinctPorts(awaited []awaitedService) []string {
 // awaited records that no later stage has to wait: after_script does not where the
 // job's script did in vain.
 func (s *Stage) awaited() error {
-	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil {
-			r.Awaited = true
-		}
-		return r
-	})
+	_, err := s.amend(func(r *Record) { r.Awaited = true })
 	return err
 }
 

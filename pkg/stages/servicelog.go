@@ -83,17 +83,13 @@ func (s *Stage) noteServices(seen map[string]ServiceSeen) {
 	if len(seen) == 0 {
 		return
 	}
-	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil {
-			all := maps.Clone(seen)
-			for name, known := range r.Services {
-				if _, anew := all[name]; !anew {
-					all[name] = known
-				}
-			}
-			r.Services = all
+	_, err := s.amend(func(r *Record) {
+		all := maps.Clone(r.Services)
+		if all == nil {
+			all = map[string]ServiceSeen{}
 		}
-		return r
+		maps.Copy(all, seen)
+		r.Services = all
 	})
 	if err != nil {
 		s.Logger.WithError(err).Warn("recording what was told of the services: it will be told again")

@@ -152,12 +152,7 @@ func (s *Stage) awaitStarted(ctx context.Context, record *Record, refused bool) 
 		started = &Starting{Failed: true}
 	}
 	record.Starting = started
-	_, recordErr := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil {
-			r.Starting = started
-		}
-		return r
-	})
+	_, recordErr := s.amend(func(r *Record) { r.Starting = started })
 	if err != nil || recordErr != nil {
 		return errors.Join(err, recordErr)
 	}

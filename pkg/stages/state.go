@@ -176,6 +176,16 @@ func (s store) update(path string, change func(*Record) *Record) (*Record, error
 	return r, write(path, r)
 }
 
+// amend changes the record of the stage's attempt, where there is one, and returns it.
+func (s *Stage) amend(change func(*Record)) (*Record, error) {
+	return s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
+		if r != nil {
+			change(r)
+		}
+		return r
+	})
+}
+
 // noteLife is after how long a note is of no use: no job has an attempt a day
 // after its last one.
 const noteLife = 24 * time.Hour

@@ -128,13 +128,7 @@ func (t *transport) giveUp(known unreached) {
 	s := t.stage
 	fmt.Fprintf(s.Stderr, "The WebSocket host %s of ECI can't be reached from the runner's host (since %s): scripts and logs travel by single calls of the API, and output comes some seconds late.\n", //nolint:errcheck // the log itself tells a lost output
 		known.Host, known.At.UTC().Format("2006-01-02 15:04 MST"))
-	_, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
-		if r != nil {
-			r.Transport = transportSync
-		}
-		return r
-	})
-	if err != nil {
+	if _, err := s.amend(func(r *Record) { r.Transport = transportSync }); err != nil {
 		s.Logger.WithError(err).Warn("recording the transport: the job's next stage tries the WebSocket again")
 	}
 }
