@@ -16,6 +16,14 @@ fail() {
 	exit 1
 }
 
+# furnished: waits until helper has made what runs need.
+furnished() {
+	until [ -e "$ctl/helper.ready" ]; do
+		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
+		sleep 0.05 || sleep 1
+	done
+}
+
 # upload: exactly $size bytes from the exec's stdin, which the nonce follows: had
 # bytes been lost or doubled on the way, it would stand elsewhere. The end record
 # has the digest.
@@ -394,10 +402,7 @@ carry() {
 	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	listener='' rest=''
 	say '#hello %s %s\n' "$run" "$exec"
-	until [ -e "$ctl/helper.ready" ]; do
-		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
-		sleep 0.05 || sleep 1
-	done
+	furnished
 	if ! claim "$ctl/$run.owner" "$exec"; then
 		# A driver that has given the shared exec up has opened another one meanwhile.
 		[ -n "$shared" ] && return 1

@@ -31,10 +31,7 @@ hello() {
 	for tool in base64 gzip; do
 		command -v $tool >/dev/null || fail final "the helper image lacks $tool, which scripts need without a WebSocket; set [helper] image to a gitlab-runner-helper image"
 	done
-	until [ -e "$ctl/helper.ready" ]; do
-		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
-		sleep 0.05 || sleep 1
-	done
+	furnished
 }
 
 # piece N WORD...: its words as one file, whole or not at all.
