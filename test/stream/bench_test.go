@@ -19,7 +19,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
-// arrivals notes when each line came.
+// arrivals notes how old each line is when it comes.
 type arrivals struct {
 	lags []time.Duration
 	rest []byte
