@@ -253,6 +253,7 @@ func TestStopEmptiesTheContainer(t *testing.T) {
 		{"a script that ignores TERM", "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo ready; while :; do sleep 1; done", false},
 		{"a daemon that forks anew all the time", "echo 'sleep 0.01; sh /tmp/hop.trap & exit' >/tmp/hop.trap; (sh /tmp/hop.trap &); echo ready; sleep 300", false},
 		{"stream gone", "sleep 300 & echo ready; sleep 300", true},
+		{"stream gone, and TERM ignored", "trap '' TERM; (setsid sleep 300 &); echo ready; while :; do sleep 1; done", true},
 	}
 	for _, role := range []Role{Build, Helper} {
 		for _, tt := range tests {

@@ -5,7 +5,7 @@ import "testing"
 // TestStopLeavesTimeToCleanUp: whichever way a script is asked to end, it has some
 // seconds for what it does on TERM.
 func TestStopLeavesTimeToCleanUp(t *testing.T) {
-	const script = `trap 'trap "" TERM; sleep 2; echo done >/builds/cleaned; exit' TERM; echo ready; while :; do sleep 0.1; done`
+	const script = `trap 'trap "" TERM; sleep 1; echo done >/builds/cleaned; exit' TERM; echo ready; while :; do sleep 0.1; done`
 	tests := []struct {
 		name string
 		set  func(g *group)

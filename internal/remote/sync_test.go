@@ -271,6 +271,7 @@ func TestSyncStopEmptiesTheContainer(t *testing.T) {
 		{"a script that ignores TERM", "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 1; done' & echo ready; while :; do sleep 1; done", false},
 		{"one that prints on", "while :; do echo ready; done", false},
 		{"polls are lost", "sleep 300 & echo ready; sleep 300", true},
+		{"polls are lost, and TERM ignored", "trap '' TERM; (setsid sleep 300 &); echo ready; while :; do sleep 1; done", true},
 	}
 	for _, role := range []Role{Build, Helper} {
 		for _, tt := range tests {
