@@ -60,6 +60,12 @@ func fifosApart(t testing.TB, c *sandbox.ContainerConfig) {
 	c.Mounts[i].Source = filepath.Join(dir, "shown")
 }
 
+// spins goes on for ever, and afterSpins tells by builtins alone whether it does.
+const (
+	spins      = "echo $$ >/builds/pid; echo ready; while :; do :; done"
+	afterSpins = "read -r pid </builds/pid; kill -0 $pid 2>/dev/null || echo ended; exit 3"
+)
+
 // TestImages: nothing is needed of an image but its sh, and nothing of its user; nor of
 // the control volume but that it holds files.
 func TestImages(t *testing.T) {
@@ -121,8 +127,8 @@ func TestImages(t *testing.T) {
 				t.Errorf("resumed: status %d, log %q, error %v", result.Status, log, err)
 			}
 			g.faulty = nil
-			stopMidwayOf(t, g, Build, "echo ready; while :; do :; done")
-			if result, log, err := g.run(t, Build, "echo after; exit 3"); err != nil || result.Status != 3 || log != "after\n" {
+			stopMidwayOf(t, g, Build, spins)
+			if result, log, err := g.run(t, Build, afterSpins); err != nil || result.Status != 3 || log != "ended\n" {
 				t.Errorf("after a stop: status %d, log %q, error %v", result.Status, log, err)
 			}
 		})

@@ -321,9 +321,9 @@ func TestSyncShells(t *testing.T) {
 func TestSyncMinimalImage(t *testing.T) {
 	g := newGroup(t, inBuild(func(c *sandbox.ContainerConfig) { c.Layers = []string{dashImage(t)} }))
 	g.answered, g.refuses = whole, askStop
-	stopMidwayOf(t, g, Build, "echo ready; while :; do :; done")
-	if result, _, err := g.run(t, Build, "exit 9"); err != nil || result.Status != 9 {
-		t.Errorf("status %d, error %v", result.Status, err)
+	stopMidwayOf(t, g, Build, spins)
+	if result, log, err := g.run(t, Build, afterSpins); err != nil || result.Status != 3 || log != "ended\n" {
+		t.Errorf("status %d, log %q, error %v", result.Status, log, err)
 	}
 }
 
