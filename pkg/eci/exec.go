@@ -47,9 +47,12 @@ func (c *Client) ExecURI(ctx context.Context, r ExecRequest) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	var answer struct{ WebSocketUri string }
+	var answer struct{ RequestId, WebSocketUri string }
 	if err := c.do(ctx, call, &answer); err != nil {
 		return "", err
+	}
+	if hostOf(answer.WebSocketUri) == "" {
+		return "", &Error{Op: call.op, ID: call.id, Action: call.action, RequestID: answer.RequestId, Message: "the answer holds no usable WebSocketUri"}
 	}
 	return answer.WebSocketUri, nil
 }
@@ -99,24 +102,30 @@ func encodeCommand(words []string) (string, error) {
 	return string(text), nil
 }
 
+// hostOf is empty where nothing can be dialled.
+func hostOf(uri string) string {
+	target, err := url.Parse(uri)
+	if err != nil {
+		return ""
+	}
+	return target.Host
+}
+
 // dial makes the errors of Dial those of the call.
 func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, error) {
-	target, err := url.Parse(uri)
-	if err != nil || target.Host == "" {
-		return nil, &Error{Op: call.op, ID: call.id, Message: "the answer holds no usable WebSocketUri"}
-	}
+	host := hostOf(uri)
 	connect, whole := c.options.timeouts(call.action)
 	dialing, cancel := context.WithTimeout(ctx, whole)
 	defer cancel()
 	conn, response, err := dial(dialing, uri, connect)
 	if err != nil {
-		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: target.Host, Region: c.options.Region, cause: dialing.Err(),
-			Message: fmt.Sprintf("the WebSocket host %s can't be reached", target.Host)}
+		e := &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: host, Region: c.options.Region, cause: dialing.Err(),
+			Message: fmt.Sprintf("the WebSocket host %s can't be reached", host)}
 		switch {
 		case response != nil:
-			e.Message = fmt.Sprintf("the WebSocket host %s refused the connection (HTTP %d)", target.Host, response.StatusCode)
+			e.Message = fmt.Sprintf("the WebSocket host %s refused the connection (HTTP %d)", host, response.StatusCode)
 		case ctx.Err() == nil:
-			e.unreached = target.Host
+			e.unreached = host
 		}
 		return nil, e
 	}
@@ -127,8 +136,8 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 // nothing of the URI but the host.
 func Dial(ctx context.Context, uri string) (*Stream, error) {
 	o := Options{}.withDefaults()
-	target, err := url.Parse(uri)
-	if err != nil || target.Host == "" {
+	host := hostOf(uri)
+	if host == "" {
 		return nil, errors.New("no usable WebSocketUri")
 	}
 	connect, _ := o.timeouts("ExecContainerCommand")
@@ -137,9 +146,9 @@ func Dial(ctx context.Context, uri string) (*Stream, error) {
 	case err == nil:
 		return newStream(conn, o.PingInterval, o.IdleTimeout), nil
 	case response != nil:
-		return nil, fmt.Errorf("the WebSocket host %s refused the connection (HTTP %d)", target.Host, response.StatusCode)
+		return nil, fmt.Errorf("the WebSocket host %s refused the connection (HTTP %d)", host, response.StatusCode)
 	}
-	return nil, fmt.Errorf("the WebSocket host %s can't be reached", target.Host)
+	return nil, fmt.Errorf("the WebSocket host %s can't be reached", host)
 }
 
 // dial connects as every known client of ECI does: no subprotocol, no header, no

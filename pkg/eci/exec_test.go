@@ -169,14 +169,16 @@ func TestExecDialErrors(t *testing.T) {
 		{"nothing listens", ws(closed), "can't be reached"},
 		{"refused", ws(refusing.URL), "HTTP 403"},
 		{"no handshake in time", ws(hanging.URL), "can't be reached"},
-		{"no URI", "", "no usable WebSocketUri"},
-		{"no host", "/exec/?s=" + token, "no usable WebSocketUri"},
-		{"no URL", "ws://a b/?s=" + token, "no usable WebSocketUri"},
+		{"no URI", "", "no usable WebSocketUri (request id REQ-1)"},
+		{"no host", "/exec/?s=" + token, "no usable WebSocketUri (request id REQ-1)"},
+		{"no URL", "ws://a b/?s=" + token, "no usable WebSocketUri (request id REQ-1)"},
 		{"another scheme", "ftp://eci.test/?s=" + token, "can't be reached"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := serve(t, func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]any{"WebSocketUri": tt.uri}) },
+			c := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				reply(w, 200, map[string]any{"RequestId": "REQ-1", "WebSocketUri": tt.uri})
+			},
 				func(o *Options) { o.CallTimeout = 500 * time.Millisecond })
 			s, err := c.Exec(context.Background(), ExecRequest{GroupID: "eci-1", Container: "build", Command: []string{"true"}})
 			var e *Error
