@@ -70,8 +70,12 @@ func withWishes(cfg *config.Config, job *Job) (with *config.Config, lines []stri
 	copied := *cfg
 	lines, mistakes := grant(wishes(&copied), job.Variable)
 	for _, image := range append([]Image{job.Image}, job.Services...) {
-		if image.User != "" && len(cfg.Allow.Users) == 0 {
+		switch {
+		case image.User == "":
+		case len(cfg.Allow.Users) == 0:
 			lines = append(lines, fmt.Sprintf("the user %q of image %s is ignored: [allow] users of this runner is not set", image.User, image.Name))
+		case image.DockerUser && !slices.Contains(cfg.Allow.Users, image.User):
+			lines = append(lines, fmt.Sprintf("the user %q of image %s is ignored: [allow] users of this runner does not have it", image.User, image.Name))
 		}
 	}
 	return &copied, append(lines, leftOut(job)...), mistakes
@@ -96,7 +100,7 @@ func grant(wishes []wish, variable func(string) string) (lines []string, err err
 			lines = append(lines, fmt.Sprintf("%s is ignored: %s of this runner is not set", name, w.key))
 			continue
 		}
-		if err := w.take(value); err != nil {
+		if err := w.take(withUnit(name, value)); err != nil {
 			mistakes = append(mistakes, fmt.Sprintf("%s %q %v", name, value, err))
 		}
 	}
@@ -104,6 +108,16 @@ func grant(wishes []wish, variable func(string) string) (lines []string, err err
 		return lines, &BuildError{Message: strings.Join(mistakes, "\n")}
 	}
 	return lines, nil
+}
+
+// withUnit gives a size in bytes its unit: Kubernetes takes every size without one for
+// bytes. One that no container could live in is left to be told as a mistake.
+func withUnit(name, value string) string {
+	bytes, err := strconv.ParseUint(value, 10, 63)
+	if err != nil || bytes < 1<<20 || !strings.HasPrefix(name, "KUBERNETES_") || strings.Contains(name, "_CPU_") {
+		return value
+	}
+	return strconv.FormatFloat(float64(bytes)/1024, 'f', -1, 64) + "Ki"
 }
 
 // asksForSize tells whether the author has to answer for the group's size.
@@ -217,6 +231,9 @@ func runAs(cfg *config.Config, image Image) (uid, gid *int64, err error) {
 		return nil, nil, nil
 	}
 	if !slices.Contains(cfg.Allow.Users, image.User) {
+		if image.DockerUser { // withWishes tells
+			return nil, nil, nil
+		}
 		return nil, nil, buildErrorf("user %q of image %s is not allowed on this runner; allowed are %s", image.User, image.Name, strings.Join(cfg.Allow.Users, ", "))
 	}
 	user, group, hasGroup := strings.Cut(image.User, ":")

@@ -3,6 +3,7 @@ package stages
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,7 @@ func TestAsked(t *testing.T) {
 		{"ECI_MEMORY", "16GiB", memory("16")},
 		{"KUBERNETES_MEMORY_LIMIT", "512Mi", memory("0.5")},
 		{"KUBERNETES_MEMORY_REQUEST", "8Gi", memory("8")},
+		{"KUBERNETES_MEMORY_LIMIT", "8589934592", memory("8")},
 		{"ECI_HELPER_CPU", "1", map[string]string{"Cpu": "3", "Container.1.Cpu": "1"}},
 		{"KUBERNETES_HELPER_CPU_LIMIT", "1", map[string]string{"Cpu": "3", "Container.1.Cpu": "1"}},
 		{"KUBERNETES_HELPER_CPU_REQUEST", "1", map[string]string{"Cpu": "3", "Container.1.Cpu": "1"}},
@@ -107,6 +109,7 @@ func TestAsked(t *testing.T) {
 		{"ECI_EPHEMERAL_STORAGE", "20Gi", map[string]string{"EphemeralStorage": "20"}},
 		{"KUBERNETES_EPHEMERAL_STORAGE_LIMIT", "50Gi", map[string]string{"EphemeralStorage": "20"}},
 		{"KUBERNETES_EPHEMERAL_STORAGE_REQUEST", "10Gi", map[string]string{}},
+		{"KUBERNETES_EPHEMERAL_STORAGE_LIMIT", "53687091200", map[string]string{"EphemeralStorage": "20"}},
 		{"ECI_INSTANCE_TYPES", "2-4Gi, ecs.c6.large", map[string]string{"InstanceType": "2-4Gi,ecs.c6.large"}},
 		{"ECI_SPOT", "as-price-go", map[string]string{"SpotStrategy": "SpotAsPriceGo", "SpotDuration": "1"}},
 		{"ECI_RAM_ROLE", "deploy", map[string]string{"RamRoleName": "deploy"}},
@@ -221,7 +224,21 @@ func TestAskedUser(t *testing.T) {
 			}
 		})
 	}
-	got, err := asking(t, permissive, nil, func(j *Job) { j.Services[0].User = "1000" })
+	got, err := asking(t, permissive, nil, func(j *Job) { j.Image.User, j.Image.DockerUser = "maven", true })
+	if err != nil || len(got) != 0 {
+		t.Errorf("a user for the Docker executor, who is not on the list, is not ignored: %v, %v", got, err)
+	}
+	cfg, err := config.Parse("test.toml", []byte(permissive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := someJob()
+	job.Image.User, job.Image.DockerUser = "maven", true
+	want := []string{`the user "maven" of image maven:3 is ignored: [allow] users of this runner does not have it`}
+	if _, lines, err := withWishes(cfg, job); err != nil || !slices.Equal(lines, want) {
+		t.Errorf("told %q, %v, want %q", lines, err, want)
+	}
+	got, err = asking(t, permissive, nil, func(j *Job) { j.Services[0].User = "1000" })
 	if err != nil || got["Container.3.SecurityContext.RunAsUser"] != "1000" {
 		t.Errorf("of a service: %v, %v", got, err)
 	}

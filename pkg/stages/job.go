@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,6 +53,7 @@ type Image struct {
 	Variables  []Variable
 	Ports      []int
 	User       string
+	DockerUser bool // User is docker:user, which the Kubernetes executor does not know
 	Operator   bool // named in the driver's file, not by the job's author
 }
 
@@ -173,8 +175,22 @@ func newJob(r response, env Env) *Job {
 	job.PublicVariables = publicVariables(append(runnersOwn(env), r.Variables...))
 	maps.Copy(job.variables, env.Custom)
 	job.expandServices(env.Custom["CI_JOB_SERVICES"]) // set last by the runner, over any job variable
+	job.expandUsers()
+	// A name that a variable leaves empty is how an author makes a service optional.
+	job.Services = slices.DeleteFunc(job.Services, func(s Image) bool { return s.Name == "" })
 	job.identify(r, first)
 	return job
+}
+
+// expandUsers does what the runner leaves to its executors (spec.go, Expand).
+func (j *Job) expandUsers() {
+	expand := func(image *Image) {
+		image.User = Variable{Value: image.User}.expanded(j.Variable)
+	}
+	expand(&j.Image)
+	for i := range j.Services {
+		expand(&j.Services[i])
+	}
 }
 
 // identify fills in what names, tags and NAS paths are made of, from fields that
@@ -205,8 +221,11 @@ func (j *Job) identify(r response, first map[string]string) {
 func newImage(r responseImage) Image {
 	image := Image{
 		Name: r.Name, Entrypoint: r.Entrypoint, Command: r.Command, PullPolicy: r.PullPolicy,
-		Variables: r.Variables, User: cmp.Or(r.ExecutorOpts.Kubernetes.User, r.ExecutorOpts.Docker.User),
+		Variables: r.Variables, User: r.ExecutorOpts.Kubernetes.User,
 		Aliases: aliasesOf(r.Alias),
+	}
+	if image.User == "" {
+		image.User, image.DockerUser = r.ExecutorOpts.Docker.User, r.ExecutorOpts.Docker.User != ""
 	}
 	for _, p := range r.Ports {
 		image.Ports = append(image.Ports, p.Number)

@@ -23,8 +23,8 @@ func TestJobVariablesCannotSpoof(t *testing.T) {
 	job, err := readJob(t, `{"id": 5, "unknown": {"new": [1]}, "run": [{"a": 1}],
 		"job_info": {"project_id": 7, "project_full_path": "group/app", "pipeline_id": 99},
 		"git_info": {"repo_url": "https://gitlab.example.com/group/app.git", "protected": false},
-		"image": {"name": "real:1", "pull_policy": ["always"]},
-		"services": [{"name": "redis:7", "alias": "cache, db"}],
+		"image": {"name": "real:1", "pull_policy": ["always"], "executor_opts": {"kubernetes": {"user": "$CI_UID:100"}}},
+		"services": [{"name": "", "alias": "optional"}, {"name": "redis:7", "alias": "cache, db", "executor_opts": {"docker": {"user": "redis"}}}],
 		"credentials": [{"type": "registry", "url": "r.example.com", "username": "u", "password": "p"}, {"type": "other"}],
 		"variables": [
 			{"key": "CI_SERVER_HOST", "value": "gitlab.example.com", "public": true},
@@ -34,6 +34,7 @@ func TestJobVariablesCannotSpoof(t *testing.T) {
 			{"key": "CI_RUNNER_ID", "value": "666"},
 			{"key": "CI_COMMIT_REF_PROTECTED", "value": "true"},
 			{"key": "CI_PROJECT_PATH", "value": "other/secret"},
+			{"key": "CI_UID", "value": "1000"},
 			{"key": "OWN", "value": "file"}]}`,
 		stages.Env{Attempt: "0123abcd", Custom: map[string]string{
 			"CI_JOB_IMAGE": "spoofed:1", "CI_JOB_SERVICES": `[{"name":"spoofed"}]`, "CI_PROJECT_PATH": "other/secret",
@@ -43,7 +44,9 @@ func TestJobVariablesCannotSpoof(t *testing.T) {
 	}
 	tests := []struct{ name, got, want string }{
 		{"image", job.Image.Name, "real:1"},
+		{"user", job.Image.User, "1000:100"},
 		{"service", job.Services[0].Name, "redis:7"},
+		{"user of the service", job.Services[0].User, "redis"},
 		{"instance", job.Instance, "gitlab.example.com"},
 		{"runner", job.RunnerID, "12"},
 		{"project path", job.ProjectPath, "group/app"},
@@ -59,8 +62,9 @@ func TestJobVariablesCannotSpoof(t *testing.T) {
 	if job.ID != 5 || job.ProjectID != 7 || job.RefProtected {
 		t.Errorf("id %d, project %d, protected %v", job.ID, job.ProjectID, job.RefProtected)
 	}
-	if !slices.Equal(job.Services[0].Aliases, []string{"cache", "db"}) || len(job.Credentials) != 1 {
-		t.Errorf("aliases %q, credentials %d", job.Services[0].Aliases, len(job.Credentials))
+	if !slices.Equal(job.Services[0].Aliases, []string{"cache", "db"}) || len(job.Credentials) != 1 ||
+		len(job.Services) != 1 || job.Image.DockerUser || !job.Services[0].DockerUser {
+		t.Errorf("services %+v, aliases %q, credentials %d", job.Services, job.Services[0].Aliases, len(job.Credentials))
 	}
 }
 

@@ -17,6 +17,11 @@ import (
 
 var dnsLabel = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) })
 
+// hostName is a DNS subdomain as Kubernetes checks it.
+var hostName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+})
+
 // AddServices puts the services that the driver's file has for every job before the
 // job's own, as the Kubernetes executor does with those of the runner's file.
 func (job *Job) AddServices(cfg *config.Config) {
@@ -57,8 +62,8 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, mounts []eci
 		spec.Containers = append(spec.Containers, c)
 		names = append(names, serviceAliases(s)...)
 	}
-	if len(names) > 0 {
-		spec.HostAliases = append(spec.HostAliases, eci.HostAlias{IP: "127.0.0.1", Hostnames: slices.Compact(names)})
+	if len(names) > 0 { // before the operator's: the first line of a hosts file decides
+		spec.HostAliases = append([]eci.HostAlias{{IP: "127.0.0.1", Hostnames: slices.Compact(names)}}, spec.HostAliases...)
 	}
 	return nil
 }
@@ -111,19 +116,21 @@ func serviceContainer(s Image, i int, taken map[string]bool) string {
 	return name
 }
 
-// serviceAliases are the names that GitLab documents: those made of the image's
-// path with / as __ and as -, then the declared ones.
+// serviceAliases are a service's names: those made of its image as it is written,
+// without port and tag, with / as __ and as -, as far as they are names that Kubernetes
+// takes, then the declared ones (sources.md: runner; host_aliases.go).
 func serviceAliases(s Image) []string {
 	var names []string
-	if ref, err := reference.ParseNormalizedNamed(s.Name); err == nil {
-		familiar := reference.FamiliarName(ref)
-		if domain, rest, ok := strings.Cut(familiar, ":"); ok { // a port is no part of a host name
-			_, rest, _ = strings.Cut(rest, "/")
-			familiar = domain + "/" + rest
-		}
-		names = append(names, strings.ReplaceAll(familiar, "/", "__"))
-		if dashed := strings.ReplaceAll(familiar, "/", "-"); dashed != names[0] {
-			names = append(names, dashed)
+	if ref, err := reference.Parse(s.Name); err == nil {
+		if named, ok := ref.(reference.Named); ok {
+			domain, path, _ := strings.Cut(named.Name(), "/")
+			domain, _, _ = strings.Cut(domain, ":") // a port is no part of a host name
+			name := strings.TrimSuffix(domain+"/"+path, "/")
+			names = append(names, strings.ReplaceAll(name, "/", "__"))
+			if dashed := strings.ReplaceAll(name, "/", "-"); dashed != names[0] {
+				names = append(names, dashed)
+			}
+			names = slices.DeleteFunc(names, func(name string) bool { return !hostName().MatchString(name) })
 		}
 	}
 	return append(names, s.Aliases...)
