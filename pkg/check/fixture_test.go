@@ -63,7 +63,7 @@ image = "REGISTRY/ci/helper:x86_64-v{runner_version}"
 [timeouts]
 ready = "20s"
 delete = "5s"
-call = "3s"
+call = "20s"
 [[registry]]
 server = "REGISTRY"
 username = "ci-puller"
