@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,19 @@ func TestExitCodes(t *testing.T) {
 				t.Errorf("status %+v, log %q", st, out)
 			}
 		})
+	}
+}
+
+// TestIgnoredSignals: what the host's process was told to ignore, as by nohup, is not
+// ignored in a container.
+func TestIgnoredSignals(t *testing.T) {
+	g := newTestGroup(t, GroupConfig{})
+	signals := []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT}
+	signal.Ignore(signals...)
+	defer signal.Reset(signals...)
+	const script = "while read k v; do [ $k = SigIgn: ] && echo $v; done </proc/self/status; true"
+	if _, out := run(t, g, shell(script)); out != "0000000000000000\n" {
+		t.Errorf("ignored: %s", out)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"slices"
 	"strings"
@@ -60,6 +61,9 @@ func init() {
 // initMain never returns: it execs, or exits after a report.
 func initMain() {
 	runtime.LockOSThread() // rights and ids below belong to the thread
+	// What whoever started this process ignores, as nohup does, a container does not: a
+	// signal with a handler has its default action after exec.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	unix.CloseOnExec(specFD)
 	unix.CloseOnExec(reportFD)
 	report := json.NewEncoder(os.NewFile(reportFD, "report"))
