@@ -40,7 +40,8 @@ func TestStagesByHand(t *testing.T) {
 	if err != nil || strings.Count(string(out), "\nhello from eci-") != 2 || !strings.Contains(string(out), "\n0 container groups left\n") {
 		t.Errorf("%v:\n%s", err, out)
 	}
-	if text, err := s.end(t, syscall.SIGINT); err != nil || text != "\n# 0 container groups deleted\n# 0 container groups left\n" {
+	// How many are still ending, as cleanup does not wait for them, nobody knows.
+	if text, err := s.end(t, syscall.SIGINT); err != nil || !strings.HasSuffix(text, "\n# 0 container groups left\n") {
 		t.Errorf("%v: %q", err, text)
 	}
 }

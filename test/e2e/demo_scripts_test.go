@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,7 +52,7 @@ func demoJobs(sha string) []coordinator.Job {
 // TestDemoScripts compares what the demo runs with what a real runner makes of
 // its pipeline; -update records it anew.
 func TestDemoScripts(t *testing.T) {
-	recorded := recordDemo(t)
+	recorded, port := recordDemo(t)
 	data := filepath.Join("..", "..", "testdata")
 	for _, job := range demoJobs("") {
 		t.Run(job.Name, func(t *testing.T) {
@@ -71,7 +72,7 @@ func TestDemoScripts(t *testing.T) {
 				}
 			}
 			for got, want := range pairs {
-				golden(t, got, want)
+				golden(t, got, want, port)
 			}
 			if files, _ := filepath.Glob(filepath.Join(saved, "*")); len(files) != len(scripts) {
 				t.Errorf("%d scripts are saved, the runner makes %d", len(files), len(scripts))
@@ -81,12 +82,14 @@ func TestDemoScripts(t *testing.T) {
 }
 
 // golden compares two files but for what differs from one recording to the next.
-func golden(t *testing.T, got, want string) {
+func golden(t *testing.T, got, want, port string) {
 	t.Helper()
 	recorded, err := os.ReadFile(got)
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, demoPort, _ := strings.Cut(demoAddress, ":")
+	recorded = regexp.MustCompile(`\b`+port+`\b`).ReplaceAll(recorded, []byte(demoPort))
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(want), 0o755); err != nil {
 			t.Fatal(err)
@@ -107,18 +110,21 @@ func golden(t *testing.T, got, want string) {
 }
 
 // recordDemo lets a real runner take the demo's jobs and returns the directory
-// where the recorder left response and scripts of each.
-func recordDemo(t *testing.T) string {
+// where the recorder left response and scripts of each, and the port that they
+// have of GitLab's: a demo may run beside the test, and have its own.
+func recordDemo(t *testing.T) (dir, port string) {
 	t.Helper()
 	root, out := t.TempDir(), t.TempDir()
 	sha, err := gitserver.CreateRepository(filepath.Join(root, "demo", "app.git"), repoFiles(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", demoAddress)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	address := listener.Addr().String()
+	_, port, _ = strings.Cut(address, ":")
 	coord := coordinator.New()
 	server := &http.Server{Handler: coord}
 	go server.Serve(listener) //nolint:errcheck // it ends with Close
@@ -127,7 +133,7 @@ func recordDemo(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := startRunner(t, t.TempDir(), runnerConfig{URL: "http://" + demoAddress, Concurrent: 1, Exec: recorder, Args: []string{out}})
+	r := startRunner(t, t.TempDir(), runnerConfig{URL: "http://" + address, Concurrent: 1, Exec: recorder, Args: []string{out}})
 	ctx, cancel := context.WithTimeout(t.Context(), jobTimeout)
 	defer cancel()
 	for _, job := range demoJobs(sha) {
@@ -136,5 +142,5 @@ func recordDemo(t *testing.T) string {
 			t.Fatalf("job %s: %v, %+v\n%s", job.Name, err, result, r.log())
 		}
 	}
-	return out
+	return out, port
 }

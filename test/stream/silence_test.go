@@ -42,7 +42,11 @@ func TestSilenceUnscaled(t *testing.T) {
 				t.Errorf("status %d, log %q, %d execs, %v\n%s", scriptStatus(o), o.log, o.execs, o.err, o.driver)
 			}
 			asked = w.calls("DescribeContainerGroups") - asked
-			if most := int(o.took / time.Minute); asked > most {
+			most := int(o.took / time.Minute)
+			if k.switches.FIFOsApart {
+				most += 2 // a build that answers late, as on a busy machine, may be dead
+			}
+			if asked > most {
 				t.Errorf("the API was asked %d times in %s", asked, o.took)
 			}
 			w.cleanup()
