@@ -452,9 +452,7 @@ func FuzzServer(f *testing.F) {
 		if len(words) > 0 && words[0] == byte(kindQuit) {
 			t.Skip()
 		}
-		settings := DefaultSettings()
-		settings.Dial = 50 * time.Millisecond
-		w := newWorld(t, settings, time.Now().Add(time.Hour))
+		w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
 		conn, err := connect(w.socket)
 		if err != nil {
 			t.Fatal(err)
