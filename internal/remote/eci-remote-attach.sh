@@ -169,7 +169,7 @@ pause() {
 		until read -r word <&7 && { [ "$word" = wake ] || [ "$word" = "tick $exec" ]; }; do :; done
 		[ "$word" = wake ] || ticking=''
 		;;
-	sleep) sleep $nap ;;
+	sleep) sleep $nap || sleep 1 ;;
 	*) sleep 1 && quiet=$((quiet + 1000)) silent=$((silent + 1000)) ;;
 	esac
 }

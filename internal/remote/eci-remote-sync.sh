@@ -85,7 +85,12 @@ tail_some() {
 	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
 	up
 	waits
-	quiet=0 silent=0 passes=1 asked='' told='' begun=$offset waited=0 stamp=$logs/$run.stamp stamped=''
+	# There may be two, one of them given up, and neither may take the other's ticks or
+	# go by its stamp.
+	[ $sleeper != tick ] || sleeper=sleep
+	rm -f "$logs/$run".*.stamp
+	stamp=$logs/$run.$exec.stamp stamped=''
+	quiet=0 silent=0 passes=1 asked='' told='' begun=$offset waited=0
 	[ "$what" = stop ] && stopping
 	clock
 	latest=$((now + hold / 1000 + 1))
