@@ -90,8 +90,9 @@ tail_some() {
 	[ $sleeper != tick ] || sleeper=sleep
 	rm -f "$logs/$run".*.stamp
 	stamp=$logs/$run.$exec.stamp stamped=''
-	quiet=0 silent=0 passes=1 asked='' told='' begun=$offset waited=0
-	[ "$what" = stop ] && stopping
+	quiet=0 silent=0 passes=1 asked='' told=no begun=$offset waited=0
+	# One that only listens leaves a stop to the poll that asks for it and has its time.
+	[ "$what" = stop ] && told='' && stopping
 	clock
 	latest=$((now + hold / 1000 + 1))
 	until some; do
@@ -132,7 +133,7 @@ some() {
 	[ -e "$ctl/$run.exit" ] || fail final "$gone"
 	[ -n "$over$dead" ] && return 0
 	mute && return 0
-	halting
+	[ "$told" = no ] || halting
 	# By the clock too: where a shell can't wait for less than a tick's work, ticks are longer.
 	clock
 	[ $waited -lt "$hold" ] && [ "$now" -le $latest ] || return 0

@@ -29,7 +29,8 @@ func (g *group) turn(context.Context, bool) error {
 // whole leaves every answer as it is.
 func whole(_ int, _ []string, output string) (string, error) { return output, nil }
 
-// syncExec runs a command without stdin, stderr in its output, for who took a turn.
+// syncExec runs a command without stdin, stderr in its output, for who took a turn. What
+// nobody waits for any more runs on.
 func (g *group) syncExec(ctx context.Context, role Role, command []string) (string, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -54,6 +55,8 @@ func (g *group) syncExec(ctx context.Context, role Role, command []string) (stri
 	if err != nil {
 		return "", err
 	}
+	stop := context.AfterFunc(ctx, func() { outR.Close() })
+	defer stop()
 	output, err := io.ReadAll(outR)
 	if err != nil {
 		return "", err
