@@ -45,19 +45,22 @@ upload() {
 	read -r mark <&6
 	[ "$mark" = "$nonce" ] || fail again "the script arrived damaged"
 	evict
-	# One that is empty is of an older exec, which supersede has killed over it.
-	claim "$ctl/$run.$role.start" "$exec $shell $nonce" ||
+	# One that is empty is of an older exec, which supersede has killed over it. One that is
+	# not may have been taken, and says which script the end record's digest is to be of.
+	claim "$ctl/$run.$role.start" "$exec $shell $nonce" || [ -s "$ctl/$run.$role.start" ] ||
 		echo "$exec $shell $nonce" >"$ctl/$run.$role.start" || fail final "$full"
 	wake "$role.go"
 }
 
 # evict: what an earlier run left running, its driver gone, would keep PID 1 from ours;
 # and a stop of it that goes on would end ours as well. A run that ended by itself may
-# have left a daemon, which our script then finds.
+# have left a daemon, which our script then finds. One that was not started yet never is.
 evict() {
 	for file in "$ctl"/*."$role".start; do
 		other=${file%".$role.start"}
-		[ -e "$other.claim" ] && [ "$other" != "$ctl/$run" ] || continue
+		[ -e "$file" ] && [ "$other" != "$ctl/$run" ] || continue
+		claim "$other.claim" && echo stop 1<>"$other.seat" && claim "$other.done" &&
+			echo "exit 143 stopped - none end" 1<>"$other.exit"
 		asked=0
 		clock
 		since=$now

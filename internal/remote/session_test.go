@@ -325,8 +325,7 @@ func TestStartThatNobodySaid(t *testing.T) {
 		if _, _, err := g.run(t, role, "exit 0"); err != nil { // from here on nothing ticks
 			t.Fatal(err)
 		}
-		// The shell that is kept for the next script has looked for one, and waits.
-		g.outputOf(t, role, fmt.Sprintf(`until pid=$(cat /.eci/control/%s.2.warm 2>/dev/null) && [ -n "$pid" ] && grep -q pipe /proc/$pid/wchan; do :; done`, role))
+		g.warmWaits(t, role)
 		run := "0123456789abcdef" + string(role)
 		g.outputOf(t, Helper, fmt.Sprintf(`umask 0; cd /.eci/control; echo >%[1]s.seat; printf '%%-127s\n' pending >%[1]s.exit
 printf 'echo heard\nexit 4\n' >%[1]s.first.script; echo first bash nonce >%[1]s.%[2]s.start`, run, role))
@@ -348,6 +347,13 @@ printf 'echo heard\nexit 4\n' >%[1]s.first.script; echo first bash nonce >%[1]s.
 		}
 		stream.Close()
 	}
+}
+
+// warmWaits waits until the shell that is kept for a role's second script has looked for
+// one, and waits.
+func (g *group) warmWaits(t *testing.T, role Role) {
+	t.Helper()
+	g.outputOf(t, role, fmt.Sprintf(`until pid=$(cat /.eci/control/%s.2.warm 2>/dev/null) && [ -n "$pid" ] && grep -q pipe /proc/$pid/wchan; do :; done`, role))
 }
 
 // Images bring different shells as sh; the script has to work in each.

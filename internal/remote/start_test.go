@@ -1,0 +1,71 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestStaleStart: a script that was asked for and not started yet, its driver gone, is
+// not started any more when the next one comes, whichever of them would be found first.
+func TestStaleStart(t *testing.T) {
+	for _, run := range []string{"0000000000000000", "ffffffffffffffff"} {
+		t.Run(run, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, nil)
+			if _, _, err := g.run(t, Build, "exit 0"); err != nil { // from here on nothing ticks
+				t.Fatal(err)
+			}
+			g.warmWaits(t, Build)
+			g.outputOf(t, Helper, fmt.Sprintf(`umask 0; cd /.eci/control; echo >%[1]s.seat; printf '%%-127s\n' pending >%[1]s.exit
+echo 'echo >>/builds/stale' >%[1]s.first.script; echo first bash nonce >%[1]s.build.start`, run))
+			for _, script := range []string{"echo first", "echo second"} {
+				if result, log, err := g.run(t, Build, script); err != nil || result.Status != 0 || log != script[5:]+"\n" {
+					t.Errorf("%s: status %d, log %q, error %v", script, result.Status, log, err)
+				}
+			}
+			if got := g.outputOf(t, Helper, "cat /.eci/control/"+run+".exit; ls /builds"); got != "exit 143 stopped - none end" {
+				t.Errorf("the stale script: %q", got)
+			}
+		})
+	}
+}
+
+// TestStartOfAnOlderExec: the start that an older exec wrote with its last step, though
+// the newer one has emptied its script meanwhile, is what the warm shell goes by. What
+// then ran was not the script.
+func TestStartOfAnOlderExec(t *testing.T) {
+	g := newGroup(t, nil)
+	var log strings.Builder
+	session := g.session(t, &log)
+	session.Open = func(_ context.Context, role Role, command []string) (Stream, error) {
+		stream, err := g.exec(role, command)
+		return &late{Stream: stream, g: g, t: t, command: command}, err
+	}
+	result, err := session.Run(t.Context(), Job{Role: Build, Shell: "sh", Body: []byte("exit 3")})
+	if err == nil || !strings.Contains(err.Error(), "the script that ran is not the script that was sent") {
+		t.Errorf("status %d, log %q, error %v", result.Status, log.String(), err)
+	}
+}
+
+// late has an older exec write its start before the first bytes reach the newer one, which
+// has looked for one before it waits for them.
+type late struct {
+	Stream
+	g       *group
+	t       *testing.T
+	command []string
+	done    bool
+}
+
+func (s *late) Write(p []byte) (int, error) {
+	if !s.done {
+		s.done = true
+		run, exec := s.command[3], s.command[4]
+		s.g.outputOf(s.t, Helper, fmt.Sprintf(`umask 0; cd /.eci/control; until [ -e %[1]s.%[2]s.script ]; do sleep 0.01; done
+true >%[1]s.older.script; echo older sh %[3]s >%[1]s.build.start
+until grep -q '^exit 0 .* end' %[1]s.exit; do echo wake 1<>build.go; sleep 0.01; done`, run, exec, s.command[9]))
+	}
+	return s.Stream.Write(p)
+}
