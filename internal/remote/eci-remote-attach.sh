@@ -212,7 +212,7 @@ emit() {
 found() {
 	[ -n "$log" ] && return 0
 	seat=''
-	[ -e "$ctl/$run.seat" ] && read -r seat <"$ctl/$run.seat"
+	[ -e "$ctl/$run.seat" ] && { read -r seat <"$ctl/$run.seat" || seat=''; } # half of a line
 	case $seat in
 	'')
 		# PID 1 may have missed that its last seat was killed, and the warm shell that it

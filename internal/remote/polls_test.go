@@ -1,6 +1,9 @@
 package remote
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // waiting is a run that has printed a line, and poll EXEC MILLISECONDS, which waits so
 // long for more.
@@ -28,5 +31,13 @@ for exec in exec1 exec2 exec3; do sed 1d /tmp/$exec | sed '$d' | base64 -d; done
 				t.Errorf("%s polls told what came, want 3", got)
 			}
 		})
+	}
+}
+
+// TestSeatHalfWritten: half of a line does not name a log.
+func TestSeatHalfWritten(t *testing.T) {
+	got := newGroup(t, nil).outputOf(t, Helper, waiting+"printf bui >$run.seat; poll exec1 100 | sed 1d | sed '$d' | base64 -d")
+	if !strings.HasSuffix(got, "#beat") || strings.Contains(got, "#fail") {
+		t.Errorf("the poll tells %q", got)
 	}
 }
