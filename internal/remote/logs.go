@@ -106,12 +106,15 @@ func (r *reading) attempt(ctx context.Context) (over bool, err error) {
 		case <-ctx.Done():
 			return false, nil
 		case <-idle.C:
-			return false, &lostError{fmt.Errorf("no record for %s", r.Settings.Idle)}
+			if left := r.Settings.Idle - conn.silence(); left > 0 {
+				idle.Reset(left)
+				continue
+			}
+			return false, &lostError{fmt.Errorf("nothing came for %s", r.Settings.Idle)}
 		case rec, open := <-conn.records:
 			if !open {
 				return false, &lostError{conn.failure()}
 			}
-			idle.Reset(r.Settings.Idle)
 			over, again, err := r.handle(rec)
 			if over || again || err != nil {
 				conn.bye()
