@@ -52,7 +52,7 @@ func scheduleFailure(group *eci.Group) error {
 		next: "retry the job; should it fail for long, ask Alibaba Cloud by a ticket with the group's id."}
 	for _, event := range slices.Backward(group.Events) {
 		kind := event.Kind()
-		if kind.Words == "" || event.Type != "Warning" {
+		if kind.Words == "" || event.Type != "Warning" || harmless(event) {
 			continue
 		}
 		e.what += ": " + kind.Words
@@ -270,12 +270,15 @@ func (s *Stage) volumeOf(message string) failedVolume {
 
 func lastWarning(group *eci.Group) string {
 	for _, e := range slices.Backward(group.Events) {
-		if e.Type == "Warning" {
+		if e.Type == "Warning" && !harmless(e) {
 			return raw(e)
 		}
 	}
 	return ""
 }
+
+// harmless tells of a Warning that groups have which are well: it ends none.
+func harmless(e eci.Event) bool { return e.Reason == "ImageCacheMissed" || e.Reason == "SpotDegraded" }
 
 // raw is an event in ECI's own words.
 func raw(e eci.Event) string { return eci.OneLine(e.Reason + ": " + e.Message) }

@@ -259,6 +259,30 @@ func TestDeathOfTheGroup(t *testing.T) {
 	}
 }
 
+// A warning that groups have which are well is not quoted as the reason of an end.
+func TestHarmlessWarnings(t *testing.T) {
+	missed := eci.Event{Type: "Warning", Reason: "ImageCacheMissed", Message: "Missed image cache."}
+	degraded := eci.Event{Type: "Warning", Reason: "SpotDegraded", Message: "Degraded to pay-as-you-go."}
+	odd := eci.Event{Type: "Warning", Reason: "MeteorStrike", Message: "the zone is gone"}
+	tests := []struct {
+		name, status string
+		events       []eci.Event
+		want         string // what ECI is quoted with, "" = nothing
+	}{
+		{"nothing else", "Terminating", []eci.Event{missed, degraded}, ""},
+		{"before it", "Terminating", []eci.Event{odd, missed, degraded}, "ECI says: MeteorStrike: the zone is gone"},
+		{"without a place", "ScheduleFailed", []eci.Event{odd, missed}, "ECI says: MeteorStrike: the zone is gone"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := judging(t, "").death(&eci.Group{ID: "eci-1", Status: tt.status, Events: tt.events})
+			if err == nil || strings.Contains(err.Error(), "ECI says") != (tt.want != "") || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "image cache") {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
 // A job may ask for less of [debug] keep_on_failure, which is a part of its group's
 // deadline: that deadline is told, not the longest that the driver's file allows.
 func TestDeadlineOfAJobThatIsKeptForLess(t *testing.T) {
