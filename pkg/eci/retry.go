@@ -32,10 +32,14 @@ func PersistOn(ctx context.Context, limit time.Duration, again func(Class) bool,
 		return struct{}{}, last
 	}, backoff.WithBackOff(pauses), backoff.WithMaxElapsedTime(limit),
 		backoff.WithNotify(func(err error, _ time.Duration) { retried(err) }))
-	if err != nil && last != nil && ctx.Err() != nil {
+	switch {
+	case err == nil || last == nil || ctx.Err() == nil:
+		return err
+	case errors.Is(last, context.Cause(ctx)): // it says so itself
+		return last
+	default:
 		return fmt.Errorf("%w (%w)", last, context.Cause(ctx))
 	}
-	return err
 }
 
 // Outlast is Persist for a call that a busy API must not fail: limit is how long

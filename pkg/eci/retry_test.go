@@ -185,3 +185,16 @@ func TestPersistKeepsTheReason(t *testing.T) {
 		t.Errorf("got %v after %d calls", err, calls)
 	}
 }
+
+// What ended the only call is told once.
+func TestPersistTellsTheEndOnce(t *testing.T) {
+	over := errors.New("time is over")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	err := Persist(ctx, time.Hour, func() error {
+		cancel(over)
+		return &Error{Op: "first", Message: "no answer was waited for: " + over.Error(), cause: over}
+	})
+	if want := "first: no answer was waited for: time is over"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
