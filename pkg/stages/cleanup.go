@@ -48,7 +48,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	}
 	s.logCost(record, s.Clock.Now(), first)
 	if err != nil {
-		return errors.Join(err, stateErr)
+		return errors.Join(withAdvice(err), stateErr)
 	}
 	if !known && doubt {
 		_, err = s.amend(func(r *Record) { r.looked(s.Clock.Now()) })

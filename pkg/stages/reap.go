@@ -148,7 +148,7 @@ func (r *reaping) readOver(path string) *Record {
 func (r *reaping) list(ctx context.Context) error {
 	listing, err := listOwn(ctx, r.API, r.Config.Region, eci.Query{WithEvent: true}, persistence)
 	if err != nil {
-		return err
+		return withAdvice(err)
 	}
 	r.date = listing.Date
 	if r.date.IsZero() {
