@@ -128,8 +128,11 @@ func spent(g *eci.Group, record *Record, prices *pricer, now time.Time) *Spent {
 		now = endOf(g)
 	}
 	amount := cost.PerSecond * max(0, now.Sub(since)).Seconds()
-	return &Spent{math.Round(amount*1e6) / 1e6, cost.Currency, cost.PerSecond * 3600}
+	return &Spent{micro(amount), cost.Currency, micro(cost.PerSecond * 3600)}
 }
+
+// micro rounds an amount of money to millionths.
+func micro(amount float64) float64 { return math.Round(amount*1e6) / 1e6 }
 
 func (o *Operator) table(list []Listed) error {
 	if len(list) == 0 {

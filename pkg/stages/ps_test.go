@@ -117,7 +117,7 @@ func TestPS(t *testing.T) {
 		t.Fatalf("%d groups, want 1", len(list))
 	}
 	l := list[0]
-	if l.Created == nil || l.Age == nil || *l.Age > 60 || l.Cost == nil || l.Cost.Amount > 0.01 || l.Cost.Currency != "CNY" || l.Cost.PerHour < 0.44 || l.Cost.PerHour > 0.45 {
+	if l.Created == nil || l.Age == nil || *l.Age > 60 || l.Cost == nil || l.Cost.Amount > 0.01 || l.Cost.Currency != "CNY" || l.Cost.PerHour != 0.441072 {
 		t.Errorf("created %v, age %v, cost %+v", l.Created, l.Age, l.Cost)
 	}
 	l.Created, l.Age, l.Cost = nil, nil, nil
