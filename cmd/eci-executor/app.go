@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -102,6 +103,15 @@ func newApp(p process, env stages.Env) *cli.App {
 		return cli.ShowAppHelp(c)
 	}
 	return app
+}
+
+// noArguments refuses arguments where a command takes none: a flag behind one is not
+// read, so that without a word another file would be taken, or none.
+func noArguments(ctx *cli.Context) error {
+	if !ctx.Args().Present() {
+		return nil
+	}
+	return fmt.Errorf("%s takes no argument, and was given %q", strings.TrimPrefix(ctx.Command.HelpName, ctx.App.Name+" "), ctx.Args().First())
 }
 
 // commands makes the commands; each has a file of its own.

@@ -29,8 +29,8 @@ func (c commands) check() *cli.Command {
 }
 
 func (c commands) runCheck(ctx *cli.Context) error {
-	if ctx.Args().Present() {
-		return fmt.Errorf("check takes no argument, and was given %q", ctx.Args().First())
+	if err := noArguments(ctx); err != nil {
+		return err
 	}
 	file, err := filepath.Abs(ctx.String("config")) // to be found in the runner's arguments
 	if err != nil {

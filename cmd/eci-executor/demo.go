@@ -27,7 +27,10 @@ func (c commands) demo() *cli.Command {
 			"It starts a local ECI and a git server in this process and calls the four stages as a runner does, with scripts that a real runner generated.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "leave the local ECI running, with commands to try by hand"}},
 		Action: func(ctx *cli.Context) error {
-			return withContainers("demo", func() error { return c.runDemo(ctx.Context, ctx.Bool("keep")) })
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			return withContainers(ctx.Context, "demo", func(run context.Context) error { return c.runDemo(run, ctx.Bool("keep")) })
 		},
 	}
 }

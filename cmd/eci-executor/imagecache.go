@@ -33,7 +33,10 @@ func (c commands) cacheList() *cli.Command {
 		Usage: "list the image caches of the region, and which are ours",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "a JSON array instead of a table"}},
 		Action: func(ctx *cli.Context) error {
-			k, err := c.imageCaches(ctx, false)
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			k, err := c.imageCaches(ctx)
 			if err != nil {
 				return err
 			}
@@ -51,7 +54,7 @@ func (c commands) cacheCreate() *cli.Command {
 			"It says what that costs and begins at once. Ctrl-C ends the waiting, not the build.",
 		Flags: buildFlags(),
 		Action: func(ctx *cli.Context) error {
-			k, err := c.imageCaches(ctx, true)
+			k, err := c.imageCaches(ctx)
 			if err != nil {
 				return err
 			}
@@ -68,7 +71,10 @@ func (c commands) cacheRefresh() *cli.Command {
 			"When it is Ready, the older ones are deleted. Caches of images that were given to create are left alone.",
 		Flags: append(buildFlags(), &cli.BoolFlag{Name: "force", Usage: "build in any case"}),
 		Action: func(ctx *cli.Context) error {
-			k, err := c.imageCaches(ctx, false)
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
+			k, err := c.imageCaches(ctx)
 			if err != nil {
 				return err
 			}
@@ -88,7 +94,7 @@ func (c commands) cacheDelete() *cli.Command {
 			if all := ctx.Bool("all-ours"); all == ctx.Args().Present() {
 				return errors.New("image-cache delete takes ids and names of image caches, or else --all-ours")
 			}
-			k, err := c.imageCaches(ctx, true)
+			k, err := c.imageCaches(ctx)
 			if err != nil {
 				return err
 			}
@@ -110,10 +116,7 @@ func cacheOptions(ctx *cli.Context) stages.CacheOptions {
 }
 
 // imageCaches reads the command line and the driver's file. No API call is made here.
-func (c commands) imageCaches(ctx *cli.Context, withArgs bool) (*stages.ImageCaches, error) {
-	if !withArgs && ctx.Args().Present() {
-		return nil, fmt.Errorf("image-cache %s takes no argument, and was given %q", ctx.Command.Name, ctx.Args().First())
-	}
+func (c commands) imageCaches(ctx *cli.Context) (*stages.ImageCaches, error) {
 	for _, flag := range []string{"size", "retention-days"} {
 		if n := ctx.Int(flag); n < 0 {
 			return nil, fmt.Errorf("--%s %d: must not be negative", flag, n)

@@ -50,7 +50,7 @@ func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
 	}
 	level, err := logrus.ParseLevel(cmp.Or(ctx.String("log-level"), map[bool]string{true: "fatal", false: "info"}[quiet]))
 	if err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
+		return nil, fmt.Errorf("--log-level %q: must be debug, info, warning, error or fatal", ctx.String("log-level"))
 	}
 	logger.SetLevel(level)
 	switch format = cmp.Or(ctx.String("log-format"), format); format {

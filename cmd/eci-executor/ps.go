@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/urfave/cli/v2"
 
@@ -19,8 +18,8 @@ func (c commands) ps() *cli.Command {
 			"The stage is known of this host's jobs alone, the cost where ECI tells a price. Ages are by the server's clock.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "a JSON array instead of a table"}},
 		Action: func(ctx *cli.Context) error {
-			if ctx.Args().Present() {
-				return fmt.Errorf("ps takes no argument, and was given %q", ctx.Args().First())
+			if err := noArguments(ctx); err != nil {
+				return err
 			}
 			o, err := c.operator(ctx)
 			if err != nil {

@@ -22,8 +22,8 @@ func (c commands) reap() *cli.Command {
 			&cli.StringFlag{Name: "runner", Usage: "the groups of runner `NAME` (their tag runner) instead of those of this host's runners"},
 		},
 		Action: func(ctx *cli.Context) error {
-			if ctx.Args().Present() {
-				return fmt.Errorf("reap takes no argument, and was given %q", ctx.Args().First())
+			if err := noArguments(ctx); err != nil {
+				return err
 			}
 			if d := ctx.Duration("older-than"); d < 0 {
 				return fmt.Errorf("--older-than %s: must not be negative", d)

@@ -46,7 +46,7 @@ func (c commands) sim() *cli.Command {
 			if err := errors.Join(logErr, err); err != nil {
 				return err
 			}
-			return withContainers("sim", func() error { return c.runSim(ctx.Context, s, logger) })
+			return withContainers(ctx.Context, "sim", func(ctx context.Context) error { return c.runSim(ctx, s, logger) })
 		},
 	}
 }
@@ -92,10 +92,7 @@ func newSim(ctx *cli.Context) (*sim, error) {
 		_, err := os.Stat(s.runner)
 		fail("gitlab-runner", err)
 	}
-	if ctx.Args().Present() {
-		errs = append(errs, fmt.Errorf("sim takes no arguments, and was given %q", ctx.Args().First()))
-	}
-	return s, errors.Join(errs...)
+	return s, errors.Join(append(errs, noArguments(ctx))...)
 }
 
 func (s *sim) addImage(text string) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -224,5 +225,41 @@ func TestSimPulls(t *testing.T) {
 				t.Errorf("%q, %v", text, err)
 			}
 		})
+	}
+}
+
+// A terminal that is closed, and a reader of stdout that goes, end sim and demo as Ctrl-C
+// does: directories and mounts are gone.
+func TestEndsWithItsTerminal(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	job := filepath.Join(repository("testdata"), "jobs", "simple.json")
+	s := startSim(t, "--image", "host")
+	if out, err := s.stage(t, "prepare", "--job", job); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if text, err := s.end(t, syscall.SIGHUP); err != nil || text != "\n# 1 container groups deleted\n# 0 container groups left\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	demo := exec.Command("eci-executor", "demo")
+	out, err := demo.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Error(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	var status *exec.ExitError
+	if err := demo.Wait(); !errors.As(err, &status) || !status.Exited() {
+		t.Errorf("demo: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "eci-executor-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -34,6 +34,9 @@ func (c commands) config() *cli.Command {
 		Usage:       "stage 1: tell the runner how jobs run here (JSON on stdout)",
 		Description: stageDoc + "Makes no API call.",
 		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
 			outlastQuit()
 			cfg, err := config.Load(ctx.String("config"))
 			if err != nil {
@@ -52,6 +55,9 @@ func (c commands) prepare() *cli.Command {
 		Flags: []cli.Flag{jobFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "only print the request that would be sent, secrets masked; no call is made, no state is kept"}},
 		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
 			if ctx.Bool("dry-run") {
 				return c.dryRun(ctx)
 			}
@@ -93,6 +99,9 @@ func (c commands) cleanup() *cli.Command {
 		Description: stageDoc + "Deletes every group of the attempt; nothing to delete is a success.",
 		Flags:       []cli.Flag{jobFlag()},
 		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
 			return c.staged(ctx, "cleanup", func(ctx context.Context, s *stages.Stage) error { return s.Cleanup(ctx) })
 		},
 	}

@@ -39,7 +39,10 @@ func (c commands) version() *cli.Command {
 	return &cli.Command{
 		Name:  "version",
 		Usage: "print the version, its commit and date",
-		Action: func(*cli.Context) error {
+		Action: func(ctx *cli.Context) error {
+			if err := noArguments(ctx); err != nil {
+				return err
+			}
 			info, ok := debug.ReadBuildInfo()
 			if !ok { // built without modules
 				info = &debug.BuildInfo{GoVersion: runtime.Version()}
