@@ -65,6 +65,8 @@ type Variable struct {
 	File   bool   `json:"file"`
 	Masked bool   `json:"masked"`
 	Raw    bool   `json:"raw"` // not to be expanded
+
+	hidden string // that it refers to and services must not see: publicVariables
 }
 
 // Credential is a registry login that GitLab gave the job.

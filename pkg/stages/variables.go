@@ -32,6 +32,7 @@ func publicVariables(variables []Variable) []Variable {
 		}
 		v.Value = v.expanded(func(name string) string {
 			if of, known := last[name]; known && !of.public() {
+				v.hidden = name
 				return "${" + name + "}"
 			}
 			return last[name].Value
@@ -103,6 +104,10 @@ func (job *Job) expandServices(told string) {
 	}
 }
 
+func (i Image) has(key string) bool {
+	return slices.ContainsFunc(i.Variables, func(v Variable) bool { return v.Key == key })
+}
+
 // own is the value of an image's own variable, "" where it has none.
 func (i Image) own(key string) string {
 	for _, v := range slices.Backward(i.Variables) {
@@ -113,8 +118,15 @@ func (i Image) own(key string) string {
 	return ""
 }
 
-// leftOut tells, a line each, which own variables of services ECI can't take.
+// leftOut tells, a line each, what variables services do not get as the job has them:
+// those of the job that refer to what is not public, and own ones that ECI can't take.
 func leftOut(job *Job) (lines []string) {
+	for _, v := range job.PublicVariables {
+		missed := func(s Image) bool { return !s.has(v.Key) }
+		if v.hidden != "" && slices.ContainsFunc(job.Services, missed) {
+			lines = append(lines, fmt.Sprintf("services get the variable %s with ${%s} as it stands, which is not public: a service that needs its value has to name %s among its own variables", v.Key, v.hidden, v.Key))
+		}
+	}
 	for _, s := range job.Services {
 		for _, v := range s.Variables {
 			if !inEnv(v) {

@@ -90,3 +90,24 @@ func TestServiceVariablesThatECICannotTake(t *testing.T) {
 		}
 	}
 }
+
+// A variable of the job that refers to a secret is told, where services could miss it.
+func TestServicesMissASecret(t *testing.T) {
+	job := someJob()
+	job.PublicVariables = publicVariables([]Variable{{Key: "POSTGRES_PASSWORD", Value: "$DB_PASS", Public: true},
+		{Key: "PLAIN", Value: "$OTHER", Public: true}, {Key: "DB_PASS", Value: "secret", Masked: true}})
+	if lines := leftOut(job); len(lines) != 0 {
+		t.Errorf("a job without services is told %q", lines)
+	}
+	job.Services = []Image{{Name: "postgres:16"}}
+	want := "services get the variable POSTGRES_PASSWORD with ${DB_PASS} as it stands, which is not public: " +
+		"a service that needs its value has to name POSTGRES_PASSWORD among its own variables"
+	if got := strings.Join(leftOut(job), "\n"); got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	own := []Variable{{Key: "POSTGRES_PASSWORD", Value: "secret"}}
+	job.Services = []Image{{Name: "postgres:16", Variables: own}, {Name: "mysql:8", Variables: own}}
+	if lines := leftOut(job); len(lines) != 0 {
+		t.Errorf("though every service has its own, the job is told %q", lines)
+	}
+}
