@@ -60,7 +60,7 @@ func featureFlags() []featureFlag {
 		{"FF_USE_DYNAMIC_TRACE_FORCE_SEND_INTERVAL", "", "", ofRunner},
 		{"FF_SCRIPT_SECTIONS", "after_script build_script", inScript, "works"},
 		{"FF_ENABLE_JOB_CLEANUP", "cleanup_file_variables", inSources, "works"},
-		{"FF_KUBERNETES_HONOR_ENTRYPOINT", "", "", "as of the Kubernetes executor: the image's entrypoint starts the build container"},
+		{"FF_KUBERNETES_HONOR_ENTRYPOINT", "", "", "as of the Kubernetes executor: the image's entrypoint starts the build container, here also one that the job names; it sees none of the job's variables, and what it prints is not in the job's log"},
 		{"FF_POSIXLY_CORRECT_ESCAPES", everyStage, inScript, "works; images whose only shell is dash need it"},
 		{"FF_RESOLVE_FULL_TLS_CHAIN", "", "", ofRunner + ", in its config.toml alone"},
 		{"FF_DISABLE_POWERSHELL_STDIN", "", "", ofWindows},
