@@ -121,10 +121,24 @@ supersede() {
 # fork; dash has none and says so by status 2.
 waits() {
 	sleeper=sleep ticking=''
-	[ -p "$ctl/tail.wake" ] || { sleep 0.001 || sleeper=second; return 0; }
+	if [ ! -p "$ctl/tail.wake" ] || followed; then
+		sleep 0.001 || sleeper=second
+		return 0
+	fi
+	echo $$ >"$ctl/tail.pid"
 	exec 7<>"$ctl/tail.wake"
 	read -r -t 0 _ </dev/null
 	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
+}
+
+# followed: another exec waits in the FIFO: that of a driver which was killed follows a
+# script of the other container on. Two would take each other's words, and each other's
+# letters, and wait for them for ever.
+followed() {
+	pid='' line=''
+	[ -e "$ctl/tail.pid" ] && read -r pid <"$ctl/tail.pid"
+	[ -n "$pid" ] && [ "$pid" != $$ ] && [ -e "/proc/$pid/stat" ] && read -r line <"/proc/$pid/stat"
+	case $line in '' | *') Z '*) return 1 ;; esac
 }
 
 # up: the script is there and asked to be started, and how digests are taken.
@@ -420,4 +434,7 @@ carry() {
 	listener=$!
 	tail_log
 	farewell
+	bidden=$?
+	[ "$sleeper" = sleep ] || echo >"$ctl/tail.pid" # a shared exec lives on
+	return $bidden
 }

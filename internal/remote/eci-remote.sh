@@ -23,6 +23,7 @@
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
+#   tail.pid         of the attached exec that waits in tail.wake
 #   build.heard      FIFOs join helper and build
 #   build.ping, build.pong: where they don't, a time of helper's and build's answer
 #   keep             SECONDS after which both PID 1s end; over: they do
