@@ -43,17 +43,11 @@ func abortAt(marker string) func(*coordinator.Coordinator, int64) {
 }
 
 func cuts() []cut {
-	setting := func(key, value string) []coordinator.Variable {
-		return []coordinator.Variable{{Key: key, Value: value, Public: true}}
-	}
 	endless := watched(stubborn...)
 	scriptLimit := watched(deaf...)
-	scriptLimit.Variables = setting("RUNNER_SCRIPT_TIMEOUT", "8s")
+	scriptLimit.Variables = public("RUNNER_SCRIPT_TIMEOUT", "8s")
 	jobLimit := watched(deaf...)
 	jobLimit.Timeout = 20 * time.Second
-	afterLimit := watched("true")
-	afterLimit.Variables = setting("RUNNER_AFTER_SCRIPT_TIMEOUT", "2s")
-	afterLimit.AfterScript = append([]string{"true"}, stubborn...)
 	inSources := watched("true")
 	inSources.SHA = "1111111111111111111111111111111111111111"
 	inPrepare := watched("true")
@@ -79,7 +73,7 @@ func cuts() []cut {
 			traces: []string{"script timeout", "after:timedout\n"},
 		},
 		{
-			name: "RUNNER_AFTER_SCRIPT_TIMEOUT", job: afterLimit, state: "success ",
+			name: "RUNNER_AFTER_SCRIPT_TIMEOUT", job: endlessAfter(), state: "success ",
 			stages: untilScript + "build_script after_script=2 archive_cache upload_artifacts_on_success cleanup_file_variables cleanup",
 			traces: []string{"after_script failed, but job will continue"},
 		},
@@ -138,6 +132,14 @@ func watched(script ...string) coordinator.Job {
 	}
 }
 
+// endlessAfter is a job whose after_script goes on until it is ended.
+func endlessAfter() coordinator.Job {
+	job := watched("true")
+	job.Variables = public("RUNNER_AFTER_SCRIPT_TIMEOUT", "2s")
+	job.AfterScript = append([]string{"true"}, stubborn...)
+	return job
+}
+
 // enqueueCut adds the job of c.
 func (e *env) enqueueCut(c cut) int64 {
 	id := e.enqueue(c.job)
@@ -174,7 +176,7 @@ func TestGracefulKillTimeoutPasses(t *testing.T) {
 	for _, profile := range ecitest.Profiles() {
 		t.Run(profile, func(t *testing.T) {
 			t.Parallel()
-			newDriverEnv(t, driverSetup{concurrent: 3, grace: 1, profile: profile}).verify(slowCuts())
+			newDriverEnv(t, driverSetup{concurrent: len(slowCuts()), grace: 1, profile: profile}).verify(slowCuts())
 		})
 	}
 }
@@ -194,6 +196,11 @@ func slowCuts() []cut {
 		{
 			name: "canceled", job: watched(stubborn...), when: abortAt(beginMark), state: "canceled ", reports: "failed job_canceled",
 			stages: untilScript + "build_script=killed cleanup",
+		},
+		{ // what it left goes on in build while the next stages run in helper
+			name: "RUNNER_AFTER_SCRIPT_TIMEOUT", job: endlessAfter(), state: "success ",
+			stages: untilScript + "build_script after_script=killed archive_cache upload_artifacts_on_success cleanup_file_variables cleanup",
+			traces: []string{"after_script failed, but job will continue", "Created cache"},
 		},
 	}
 }
