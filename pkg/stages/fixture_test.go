@@ -71,8 +71,8 @@ memory = "4GiB"
 [helper]
 image = "helper:1"
 [timeouts]
-ready = "20s"
-delete = "5s"
+ready = "60s"
+delete = "20s"
 call = "3s"
 [[nas]]
 name = "cache"

@@ -240,7 +240,7 @@ func TestBudgetIsOneForAllAttempts(t *testing.T) {
 	w.env.Attempt = "0123abce"
 	before := len(w.server.Calls())
 	_, err := w.prepare(t)
-	wantError(t, err, "[timeouts] ready = 20s is for all attempts of a job together")
+	wantError(t, err, "[timeouts] ready = 1m0s is for all attempts of a job together")
 	if after := len(w.server.Calls()); after != before {
 		t.Errorf("%d calls", after-before)
 	}

@@ -69,7 +69,7 @@ func TestPrivateImage(t *testing.T) {
 			case err != nil:
 				t.Errorf("%v\n%s", err, out)
 			default:
-				if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || log != "private\n" {
+				if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || !strings.HasSuffix(log, "private\n") {
 					t.Errorf("the image says %q, %v", log, err)
 				}
 			}
@@ -113,7 +113,7 @@ func TestInsecureRegistries(t *testing.T) {
 			case err != nil:
 				t.Errorf("%v\n%s", err, out)
 			default:
-				if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || log != "pulled\n" {
+				if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || !strings.HasSuffix(log, "pulled\n") {
 					t.Errorf("the image says %q, %v", log, err)
 				}
 			}
@@ -164,7 +164,7 @@ func TestImageThroughAMirror(t *testing.T) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || log != "mirrored\n" {
+	if log, err := w.run(t, "step_script", "cat /etc/motd"); err != nil || !strings.HasSuffix(log, "mirrored\n") {
 		t.Errorf("the image says %q, %v", log, err)
 	}
 	if err := w.cleanup(t); err != nil {
