@@ -281,7 +281,7 @@ func lastWarning(group *eci.Group) string {
 func harmless(e eci.Event) bool { return e.Reason == "ImageCacheMissed" || e.Reason == "SpotDegraded" }
 
 // raw is an event in ECI's own words.
-func raw(e eci.Event) string { return eci.OneLine(e.Reason + ": " + e.Message) }
+func raw(e eci.Event) string { return eci.OneLine(strings.TrimSuffix(e.Reason+": "+e.Message, ": ")) }
 
 func running(group *eci.Group, name string) bool {
 	c := group.Container(name)

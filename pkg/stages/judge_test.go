@@ -271,6 +271,7 @@ func TestHarmlessWarnings(t *testing.T) {
 	}{
 		{"nothing else", "Terminating", []eci.Event{missed, degraded}, ""},
 		{"before it", "Terminating", []eci.Event{odd, missed, degraded}, "ECI says: MeteorStrike: the zone is gone"},
+		{"without words", "ScheduleFailed", []eci.Event{{Type: "Warning", Reason: "MeteorStrike"}}, "ECI says: MeteorStrike\n"},
 		{"without a place", "ScheduleFailed", []eci.Event{odd, missed}, "ECI says: MeteorStrike: the zone is gone"},
 	}
 	for _, tt := range tests {

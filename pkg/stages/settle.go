@@ -71,7 +71,7 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 	_, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	switch {
 	case err != nil:
-		return fmt.Errorf("its cleanup is not finished: %w", err)
+		return withAdvice(fmt.Errorf("its cleanup is not finished: %w", err))
 	case !known && record.GroupID == "" && !record.looked(s.Clock.Now()):
 		last := looks()[len(looks())-1]
 		return fmt.Errorf("an earlier create call of it got no answer, and its group may still appear until %s; take another attempt id (%s) or wait",
