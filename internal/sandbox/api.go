@@ -28,6 +28,7 @@ type ContainerConfig struct {
 	Capabilities           []string // beside ECI's default ones: NET_ADMIN, SYS_PTRACE; any other name adds nothing
 	Privileged             bool     // every capability of this process, mounts too; devices and /proc stay as they are
 	Mounts                 []Mount
+	Stdin                  bool      // open, and nothing ever comes; false = /dev/null
 	Log                    io.Writer `json:"-"` // what PID 1 and its children write to stdout and stderr
 	TerminationMessagePath string    // "" = /dev/termination-log; a 0666 file whose first 4 KiB become Status.Message
 	CPU                    float64

@@ -38,6 +38,7 @@ type Container struct {
 	cgroup  cgroup
 	process *os.Process
 	pidfd   *os.File
+	input   *os.File   // the other end of cfg.Stdin, nil without
 	started initReport // what init resolved: ids, environment
 
 	logged chan struct{} // closed when all output has reached cfg.Log
@@ -127,20 +128,20 @@ func (c *Container) startInit(pipes *initPipes) error {
 		return fmt.Errorf("log pipe: %w", err)
 	}
 	defer logW.Close()
-	null, err := os.Open(os.DevNull)
+	stdin, err := c.stdin()
 	if err != nil {
 		return errors.Join(err, logR.Close())
 	}
-	defer null.Close()
+	defer stdin.Close()
 	pidfd := -1
 	c.group.onThread(func() {
 		c.process, err = os.StartProcess("/proc/self/exe", []string{initName}, &os.ProcAttr{
-			Dir: "/", Env: []string{}, Files: []*os.File{null, logW, logW, pipes.childSpec, pipes.childReport},
+			Dir: "/", Env: []string{}, Files: []*os.File{stdin, logW, logW, pipes.childSpec, pipes.childReport},
 			Sys: &syscall.SysProcAttr{Cloneflags: containerFlags, Pdeathsig: unix.SIGKILL, Setsid: true, PidFD: &pidfd},
 		})
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("fork: %w", err), logR.Close())
+		return errors.Join(fmt.Errorf("fork: %w", err), logR.Close(), c.closeInput())
 	}
 	pipes.closeChild()
 	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil { // for the poller, see awaitEnd
@@ -221,7 +222,25 @@ func (c *Container) wait(logR *os.File) {
 		_ = c.pidfd.Close()
 	}
 	c.mu.Unlock()
+	_ = c.closeInput()
 	close(c.done)
+}
+
+// stdin is what PID 1 reads.
+func (c *Container) stdin() (*os.File, error) {
+	if !c.cfg.Stdin {
+		return os.Open(os.DevNull)
+	}
+	read, write, err := os.Pipe()
+	c.input = write
+	return read, err
+}
+
+func (c *Container) closeInput() error {
+	if c.input == nil {
+		return nil
+	}
+	return c.input.Close()
 }
 
 // awaitEnd returns when the process of a pidfd has ended, or at once where that

@@ -152,6 +152,7 @@ func (c Container) params(p Params, prefix string) {
 	p.integer(prefix+"Gpu", int64(c.GPU))
 	p.list(prefix+"SecurityContext.Capability.Add", c.Capabilities)
 	p.flag(prefix+"SecurityContextPrivileged", c.Privileged)
+	p.flag(prefix+"Stdin", c.Stdin)
 	if c.RunAsUser != nil {
 		p[prefix+"SecurityContext.RunAsUser"] = strconv.FormatInt(*c.RunAsUser, 10)
 	}

@@ -51,7 +51,7 @@ func fullSpec() GroupSpec {
 				Name: "build", Image: "maven:3.9", PullPolicy: "IfNotPresent", WorkingDir: "/builds",
 				Command: []string{"/bin/sh", "-c"}, Args: []string{"echo $A & exit"},
 				Env:     []EnvVar{{"A", "job-secret"}, {"EMPTY", ""}, {"B", "line 1\nline 2"}},
-				HideEnv: true, CPU: 2, MemoryGiB: 3.5, GPU: 2, RunAsUser: &root, RunAsGroup: &group,
+				HideEnv: true, CPU: 2, MemoryGiB: 3.5, GPU: 2, Stdin: true, RunAsUser: &root, RunAsGroup: &group,
 				Capabilities: []string{"NET_ADMIN", "SYS_PTRACE"}, TerminationMessagePath: "/dev/termination-log",
 				VolumeMounts: []VolumeMount{{"nas", "/cache", "p1", false}, {"boot", "/eci", "", true}},
 			},

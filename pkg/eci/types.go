@@ -71,6 +71,7 @@ type Container struct {
 	CPU                    float64
 	MemoryGiB              float64
 	GPU                    int
+	Stdin                  bool // open; else a read ends at once
 	VolumeMounts           []VolumeMount
 	RunAsUser              *int64
 	RunAsGroup             *int64

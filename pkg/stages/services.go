@@ -88,7 +88,8 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 	return eci.Container{
 		Image: s.Name, PullPolicy: policies[0],
 		Command: command, Args: args,
-		Env: serviceEnv(job, s), HideEnv: true,
+		Stdin: true, // as on Kubernetes: a shell without a command waits instead of ending
+		Env:   serviceEnv(job, s), HideEnv: true,
 		CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
 		RunAsUser: uid, RunAsGroup: gid, Privileged: allowed(cfg.Allow.PrivilegedServices, s.Name),
 	}, nil

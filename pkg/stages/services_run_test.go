@@ -184,3 +184,19 @@ func TestServicesThatCannotWorkAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The stdin of a service is open, as on Kubernetes: what reads it waits.
+func TestServiceReadsStdin(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.job(t, map[string]any{"services": []map[string]any{
+		service("open", `[ -p /dev/stdin ] && echo piped; read line; echo ended`, nil)}})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if log := w.serviceLog(t, "open", "piped"); strings.Contains(log, "ended") {
+		t.Errorf("stdin has ended: %q", log)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}

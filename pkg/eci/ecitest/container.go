@@ -116,7 +116,7 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	cfg := sandbox.ContainerConfig{
 		Name: c.spec.Name, Layers: image.Layers, Args: c.argv(image), Env: c.env(image),
 		Dir: image.WorkingDir, User: c.user(image), Capabilities: c.spec.Capabilities, Privileged: c.spec.Privileged, Mounts: mounts,
-		Log:                    c.openLog(),
+		Stdin: c.spec.Stdin, Log: c.openLog(),
 		TerminationMessagePath: c.spec.TerminationMessagePath,
 		CPU:                    c.spec.CPU, MemoryBytes: int64(c.spec.MemoryGiB * (1 << 30)),
 		Rootless: g.s.opts.Switches.RootlessBuilds,

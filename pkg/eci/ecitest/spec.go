@@ -63,7 +63,7 @@ type containerSpec struct {
 	User, Group            string // uid, "" = the image's; gid, "" = the user's
 	Capabilities           []string
 	Privileged             bool
-	Stdin, StdinOnce, TTY  bool // shown alone
+	Stdin, StdinOnce, TTY  bool // but for Stdin shown alone
 	TerminationMessagePath string
 	MessageFromLog         bool // FallbackToLogsOnError
 	Mounts                 []mountSpec
