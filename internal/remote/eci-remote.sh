@@ -37,6 +37,26 @@
 # A job may fill the control volume. What must still be written then has its page from
 # before, in a line that is only ever written over, by 1<>; claims need none.
 
+# The environment of the image and of [build] environment is the script's. What has a name
+# of ours there waits under another one: what we assign would be the script's instead.
+eci_ours="answer answered before born cat claimed count ctl dir eci events evict exec fifo file
+	full gone grace id idle keep keeper key killer known last latest left length line lines
+	logs name nonce now oom others own owner parent ping ponged ppid proc q reader role run
+	script seat self seq setsid shell signal since sleep state status tool top tries uid
+	value verb version waits"
+eci_aside=''
+case $1 in build | helper | warm)
+	for eci_our in $eci_ours; do
+		eval "[ -n \"\${$eci_our+set}\" ]" && eval "eci_was_$eci_our=\$$eci_our" && unset "$eci_our" && eci_aside="$eci_aside $eci_our"
+	done
+	;;
+esac
+
+# restore: gives the script back what waits; then no variable of ours is to be relied on.
+restore() {
+	for eci_our in $eci_aside; do eval "export $eci_our=\"\$eci_was_$eci_our\""; done
+}
+
 eci=${0%/*/*}
 ctl=$eci/control
 gone="the job deleted the control volume of its container group"
@@ -212,7 +232,9 @@ warm() {
 			echo "$role.$seat" 1<>"$ctl/$run.seat"
 			[ "$shell" = bash ] && command -v bash >/dev/null || quoting "$ctl/$run.$exec.script"
 			[ "$role" = helper ] && notes
-			exec "$shell" "$ctl/$run.$exec.script" 2>&1 3>&-
+			set -- "$shell" "$ctl/$run.$exec.script"
+			restore
+			exec "$@" 2>&1 3>&-
 		done
 		hear
 	done
@@ -223,7 +245,7 @@ supervise() {
 	ooms
 	before=$oom
 	if [ -n "$setsid" ]; then
-		(exec setsid sh "$0" warm "$role" "$seat" </dev/null 3>&- 8>&-)
+		(set -- "$role" "$seat" && restore && exec setsid sh "$0" warm "$@" </dev/null 3>&- 8>&-)
 	else
 		(warm) </dev/null 8>&-
 	fi

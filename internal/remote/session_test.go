@@ -8,7 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +69,54 @@ func TestHelperUmaskLetsBuildWrite(t *testing.T) {
 	result, log, err := g.run(t, Build, "id -u; umask; echo y >>/builds/a/f; echo z >/builds/a/g; cat /builds/a/f")
 	if want := "1000\n0022\nx\ny\n"; err != nil || log != want || result.Status != 0 {
 		t.Fatalf("build: status %d, log %q, error %v, want log %q", result.Status, log, err, want)
+	}
+}
+
+// assigned are the names of variables that a script of ours assigns, but for those with
+// the prefix eci_, which are for itself.
+func assigned(script string) []string {
+	script = regexp.MustCompile(`(?m)^\s*#.*`).ReplaceAllString(script, "")
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)(?:^|["\s;({&|!])([a-z_]+)=|\bfor ([a-z_]+)\b`).FindAllStringSubmatch(script, -1) {
+		names = append(names, m[1]+m[2])
+	}
+	for _, m := range regexp.MustCompile(`\bread -r((?: +[a-z_]+)+)`).FindAllStringSubmatch(script, -1) {
+		names = append(names, strings.Fields(m[1])...)
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == "_" || strings.HasPrefix(name, "eci_") })
+}
+
+// TestEnvironmentReachesTheScript: whatever an image calls its variables, what PID 1 and
+// the warm shell call theirs changes nothing of them.
+func TestEnvironmentReachesTheScript(t *testing.T) {
+	t.Parallel()
+	names := append(assigned(string(script)), "other")
+	for _, shell := range []string{"dash", "bash", "busybox"} {
+		t.Run(shell, func(t *testing.T) {
+			t.Parallel()
+			path, err := exec.LookPath(shell)
+			testneed.Need(t, err)
+			use := shellIsh(t, path)
+			g := newGroup(t, func(c *sandbox.ContainerConfig) {
+				use(c)
+				for _, name := range names {
+					c.Env = append(c.Env, name+"=the image's $"+name)
+				}
+			})
+			for _, role := range []Role{Helper, Build} {
+				result, log, err := g.run(t, role, "env")
+				if err != nil || result.Status != 0 {
+					t.Fatalf("%s: status %d, error %v\n%s", role, result.Status, err, log)
+				}
+				got := strings.Split(log, "\n")
+				for _, name := range names {
+					if line := name + "=the image's $" + name; !slices.Contains(got, line) {
+						t.Errorf("%s: no line %q", role, line)
+					}
+				}
+			}
+		})
 	}
 }
 
