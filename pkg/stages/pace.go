@@ -8,7 +8,7 @@ import (
 
 const (
 	firstPause = 250 * time.Millisecond // the shortest one, where nothing is known of a group
-	duePause   = 250 * time.Millisecond // between looks when a group is due
+	duePause   = 200 * time.Millisecond // between looks when a group is due
 	seekPause  = 800 * time.Millisecond // between looks at a placed group that may run at any moment
 	slowPause  = 3 * time.Second
 

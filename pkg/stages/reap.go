@@ -38,6 +38,7 @@ func (r *Reaper) Reap(ctx context.Context, o ReapOptions) error {
 	run := &reaping{Reaper: r, options: o, runners: scope{told: o.Runner, name: r.Config.RunnerName}, started: r.Clock.Now()}
 	var err error
 	if run.runners.known, err = run.store().runners(); err != nil {
+		run.unread = true
 		run.failed(err)
 	}
 	records, err := run.store().records()
@@ -93,6 +94,7 @@ type reaping struct {
 	*Reaper
 	options ReapOptions
 	runners scope
+	unread  bool      // whose groups this host has made is not known
 	started time.Time // by this host's clock
 	date    time.Time // by the server's clock, zero when it tells none
 	groups  []reaped

@@ -98,8 +98,8 @@ func (r *reaping) file(path, action, why string) {
 	r.files = append(r.files, fileRow{filepath.Base(path), action, why})
 }
 
-// print writes the tables. The count is of what may still run, in scope or with
-// tags that say nothing.
+// print writes the tables. The count is of what may still run, in scope, or with tags
+// that say nothing or nothing to hold them against.
 func (r *reaping) print() error {
 	left := 0
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
@@ -113,7 +113,7 @@ func (r *reaping) print() error {
 			expires = at.UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.Name, g.Status, expires, g.action, g.why) //nolint:errcheck // Flush tells
-		if runner := runnerOf(g.Tags); g.left() && !g.Terminal() && (r.runners.has(runner) || runner.Runner == "" || runner.Instance == "") {
+		if runner := runnerOf(g.Tags); g.left() && !g.Terminal() && (r.unread || r.runners.has(runner) || runner.Runner == "" || runner.Instance == "") {
 			left++
 		}
 	}

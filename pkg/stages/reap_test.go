@@ -251,6 +251,21 @@ func TestReapFailsAloud(t *testing.T) {
 	w.deleteAll(t)
 }
 
+// TestReapThatKnowsNoRunner: what it can't tell from its own it does not call gone.
+func TestReapThatKnowsNoRunner(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	id := w.group(t, "ci-1", tagsOf(map[string]string{"expires-at": "1"}), "sleep", "600")
+	if err := os.MkdirAll(w.config.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(w.config.StateDir, "runners.json"), "damaged")
+	out, err := w.reap(t, reaping{})
+	wantError(t, err, "runners.json is damaged")
+	row(t, out, id, "kept")
+	row(t, out, "1 container groups left")
+	w.deleteAll(t)
+}
+
 func TestReapInterrupted(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
 	w.config.RunnerName = "12"
