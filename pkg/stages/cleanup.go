@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/relay"
@@ -23,10 +24,13 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	path := s.store().recordPath(s.Job)
 	release, _ := s.store().hold(path) // who claims an attempt does what is to be done here
 	defer release()
-	defer relay.Quit(s.relaySocket(), handOver)
 	if s.keeps(ctx) {
+		relay.Quit(s.relaySocket(), handOver)
 		return nil
 	}
+	var quit sync.WaitGroup // the relay serves nobody any more, and takes its time to end
+	quit.Go(func() { relay.Quit(s.relaySocket(), handOver) })
+	defer quit.Wait()
 	doubt := s.createdUnknown()
 	// Where the state can't be written, the groups go all the same.
 	first := false // cleanup of the attempt
