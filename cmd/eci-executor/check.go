@@ -24,14 +24,12 @@ func (c commands) check() *cli.Command {
 			&cli.StringFlag{Name: "runner-config", Usage: "the runner's `FILE`", DefaultText: check.DefaultRunnerFile},
 			&cli.StringFlag{Name: "runner-version", Usage: "`VERSION` of the runner, where there is no gitlab-runner on PATH", DefaultText: "that of gitlab-runner"},
 		},
+		Before: noArguments,
 		Action: c.runCheck,
 	}
 }
 
 func (c commands) runCheck(ctx *cli.Context) error {
-	if err := noArguments(ctx); err != nil {
-		return err
-	}
 	file, err := filepath.Abs(ctx.String("config")) // to be found in the runner's arguments
 	if err != nil {
 		return err

@@ -25,11 +25,9 @@ func (c commands) demo() *cli.Command {
 		Usage: "run a three-job pipeline on a local ECI, with containers that really run",
 		Description: "Needs Linux, git, and root or unprivileged user namespaces; no account and no network. " +
 			"It starts a local ECI and a git server in this process and calls the four stages as a runner does, with scripts that a real runner generated.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "leave the local ECI running, with commands to try by hand"}},
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "leave the local ECI running, with commands to try by hand"}},
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			return withContainers(ctx.Context, "demo", func(run context.Context) error { return c.runDemo(run, ctx.Bool("keep")) })
 		},
 	}

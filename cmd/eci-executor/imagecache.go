@@ -29,13 +29,11 @@ func (c commands) imageCache() *cli.Command {
 
 func (c commands) cacheList() *cli.Command {
 	return &cli.Command{
-		Name:  "list",
-		Usage: "list the image caches of the region, and which are ours",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "a JSON array instead of a table"}},
+		Name:   "list",
+		Usage:  "list the image caches of the region, and which are ours",
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "a JSON array instead of a table"}},
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			k, err := c.imageCaches(ctx)
 			if err != nil {
 				return err
@@ -69,11 +67,9 @@ func (c commands) cacheRefresh() *cli.Command {
 		Usage: "build the driver's image cache anew if its images have changed",
 		Description: "Asks the registries, from this host, what the tags of images in [image_cache] and of the helper's image stand for, and builds a new cache where that is not what the newest of ours holds. " +
 			"When it is Ready, the older ones are deleted. Caches of images that were given to create are left alone.",
-		Flags: append(buildFlags(), &cli.BoolFlag{Name: "force", Usage: "build in any case"}),
+		Flags:  append(buildFlags(), &cli.BoolFlag{Name: "force", Usage: "build in any case"}),
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			k, err := c.imageCaches(ctx)
 			if err != nil {
 				return err

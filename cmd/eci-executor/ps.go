@@ -16,11 +16,9 @@ func (c commands) ps() *cli.Command {
 		Usage: "list the container groups of the region that jobs run in",
 		Description: "Shows every group of the region that carries the driver's tags, whichever runner and host made it, for as long as ECI lists it. " +
 			"The stage is known of this host's jobs alone, the cost where ECI tells a price. Ages are by the server's clock.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "a JSON array instead of a table"}},
+		Flags:  []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "a JSON array instead of a table"}},
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			o, err := c.operator(ctx)
 			if err != nil {
 				return err

@@ -21,10 +21,8 @@ func (c commands) reap() *cli.Command {
 			&cli.DurationFlag{Name: "older-than", Usage: "of these, only groups that were created at least `D` ago, e.g. 2h"},
 			&cli.StringFlag{Name: "runner", Usage: "the groups of runner `NAME` (their tag runner) instead of those of this host's runners"},
 		},
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			if d := ctx.Duration("older-than"); d < 0 {
 				return fmt.Errorf("--older-than %s: must not be negative", d)
 			}

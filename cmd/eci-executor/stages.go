@@ -33,10 +33,8 @@ func (c commands) config() *cli.Command {
 		Name:        "config",
 		Usage:       "stage 1: tell the runner how jobs run here (JSON on stdout)",
 		Description: stageDoc + "Makes no API call.",
+		Before:      noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			outlastQuit()
 			cfg, err := config.Load(ctx.String("config"))
 			if err != nil {
@@ -54,10 +52,8 @@ func (c commands) prepare() *cli.Command {
 		Description: stageDoc,
 		Flags: []cli.Flag{jobFlag(),
 			&cli.BoolFlag{Name: "dry-run", Usage: "only print the request that would be sent, secrets masked; no call is made, no state is kept"}},
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			if ctx.Bool("dry-run") {
 				return c.dryRun(ctx)
 			}
@@ -98,10 +94,8 @@ func (c commands) cleanup() *cli.Command {
 		Usage:       "stage 4: delete the job's container group",
 		Description: stageDoc + "Deletes every group of the attempt; nothing to delete is a success.",
 		Flags:       []cli.Flag{jobFlag()},
+		Before:      noArguments,
 		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
 			return c.staged(ctx, "cleanup", func(ctx context.Context, s *stages.Stage) error { return s.Cleanup(ctx) })
 		},
 	}

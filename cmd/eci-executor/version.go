@@ -37,12 +37,10 @@ func builtFrom(info *debug.BuildInfo) string {
 
 func (c commands) version() *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version, its commit and date",
-		Action: func(ctx *cli.Context) error {
-			if err := noArguments(ctx); err != nil {
-				return err
-			}
+		Name:   "version",
+		Usage:  "print the version, its commit and date",
+		Before: noArguments,
+		Action: func(*cli.Context) error {
 			info, ok := debug.ReadBuildInfo()
 			if !ok { // built without modules
 				info = &debug.BuildInfo{GoVersion: runtime.Version()}
