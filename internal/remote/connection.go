@@ -72,9 +72,13 @@ func (l *listener) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// silence is for how long nothing has come.
-func (c *connection) silence() time.Duration {
-	return time.Since(time.Unix(0, c.heard.Load()))
+// idle is how long it is yet until nothing has come for the limit; after that the
+// connection is lost.
+func (c *connection) idle(limit time.Duration) (left time.Duration, err error) {
+	if left = limit - time.Since(time.Unix(0, c.heard.Load())); left > 0 {
+		return left, nil
+	}
+	return 0, &lostError{fmt.Errorf("nothing came for %s", limit)}
 }
 
 func (c *connection) send() {

@@ -106,11 +106,11 @@ func (r *reading) attempt(ctx context.Context) (over bool, err error) {
 		case <-ctx.Done():
 			return false, nil
 		case <-idle.C:
-			if left := r.Settings.Idle - conn.silence(); left > 0 {
-				idle.Reset(left)
-				continue
+			left, err := conn.idle(r.Settings.Idle)
+			if err != nil {
+				return false, err
 			}
-			return false, &lostError{fmt.Errorf("nothing came for %s", r.Settings.Idle)}
+			idle.Reset(left)
 		case rec, open := <-conn.records:
 			if !open {
 				return false, &lostError{conn.failure()}

@@ -190,12 +190,11 @@ func (r *run) follow(ctx context.Context, conn *connection) (Result, error) {
 		case <-ctx.Done():
 			return Result{}, r.stop(conn)
 		case <-idle.C:
-			limit := conn.patience(r.Settings)
-			if left := limit - conn.silence(); left > 0 {
-				idle.Reset(left)
-				continue
+			left, err := conn.idle(conn.patience(r.Settings))
+			if err != nil {
+				return Result{}, err
 			}
-			return Result{}, &lostError{fmt.Errorf("nothing came for %s", limit)}
+			idle.Reset(left)
 		case <-diagnose.C:
 			if err := r.diagnose(ctx); err != nil {
 				return Result{}, err
