@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // What an exec has read of the log and could not deliver, the next one tells at once,
@@ -71,38 +67,32 @@ func TestNextExecTellsWhatWasLost(t *testing.T) {
 // A driver that is killed leaves an exec that follows its script. One for a script in the
 // other container is not kept from hearing of its own.
 func TestExecThatAKilledDriverLeft(t *testing.T) {
-	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
-		t.Run(filepath.Base(shell), func(t *testing.T) {
-			t.Parallel()
-			_, err := os.Stat(shell)
-			testneed.Need(t, err)
-			g := newGroup(t, shellIsh(t, shell))
-			stream, err := g.open(t.Context(), Helper, []string{"sh", scriptPath, "attach", "0123456789abcdef", "first", "build", "bash", "23", "0", "nonce", "15000"})
-			if err != nil {
-				t.Fatal(err)
+	inShells(t, nil, func(t *testing.T, g *group) {
+		stream, err := g.open(t.Context(), Helper, []string{"sh", scriptPath, "attach", "0123456789abcdef", "first", "build", "bash", "23", "0", "nonce", "15000"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stream.Close()
+		if _, err := io.WriteString(stream, "echo ready; sleep 86400nonce\n"); err != nil {
+			t.Fatal(err)
+		}
+		var heard strings.Builder
+		for buffer := make([]byte, 4096); !strings.Contains(heard.String(), "#ok"); {
+			n, err := stream.Read(buffer)
+			if heard.Write(buffer[:n]); err != nil {
+				t.Fatalf("%q, %v", heard.String(), err)
 			}
-			defer stream.Close()
-			if _, err := io.WriteString(stream, "echo ready; sleep 86400nonce\n"); err != nil {
-				t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for range 10 {
+			var log bytes.Buffer
+			session := g.session(t, &log)
+			session.Settings = DefaultSettings()
+			result, err := session.Run(ctx, Job{Role: Helper, Shell: "sh", Body: []byte("echo a; sleep 0.2; echo b; exit 3")})
+			if err != nil || result.Status != 3 || result.Execs != 1 || log.String() != "a\nb\n" {
+				t.Fatalf("status %d, log %q, %d execs, error %v", result.Status, log.String(), result.Execs, err)
 			}
-			var heard strings.Builder
-			for buffer := make([]byte, 4096); !strings.Contains(heard.String(), "#ok"); {
-				n, err := stream.Read(buffer)
-				if heard.Write(buffer[:n]); err != nil {
-					t.Fatalf("%q, %v", heard.String(), err)
-				}
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			for range 10 {
-				var log bytes.Buffer
-				session := g.session(t, &log)
-				session.Settings = DefaultSettings()
-				result, err := session.Run(ctx, Job{Role: Helper, Shell: "sh", Body: []byte("echo a; sleep 0.2; echo b; exit 3")})
-				if err != nil || result.Status != 3 || result.Execs != 1 || log.String() != "a\nb\n" {
-					t.Fatalf("status %d, log %q, %d execs, error %v", result.Status, log.String(), result.Execs, err)
-				}
-			}
-		})
-	}
+		}
+	})
 }

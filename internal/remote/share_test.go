@@ -132,39 +132,35 @@ func (l *lender) run(t testing.TB, role Role, script string) (Result, string, er
 
 // One exec carries a job's scripts, whatever they do.
 func TestSharedExecCarriesRunAfterRun(t *testing.T) {
-	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
-		t.Run(filepath.Base(shell), func(t *testing.T) {
-			t.Parallel()
-			g := newGroup(t, shellIsh(t, shell))
-			l := &lender{g: g}
-			large := strings.Repeat("a line of a long log\n", 100_000)
-			for i, tt := range []struct {
-				script, log string
-				status      int
-			}{
-				{"echo hello", "hello\n", 0},
-				{"exit 7", "", 7},
-				{"yes a line of a long log | head -n 100000; exit 3", large, 3},
-				{": " + strings.Repeat("stop bye ", 30_000) + "\necho read", "read\n", 0},
-				{"sleep 300 & echo left; exit 2", "left\n", 2},
-				{"printf '#end a 0 0\\n#ok 3\\n'", "#end a 0 0\n#ok 3\n", 0},
-				{"cat; printf 'no newline'", "no newline", 0},
-				{"(sleep 0.3; echo late) & echo early", "early\n", 0},
-				{"sleep 1; echo slow; kill -9 $$", "slow\n", 137},
-				{"echo last", "last\n", 0},
-			} {
-				for _, role := range []Role{Helper, Build} {
-					result, log, err := l.run(t, role, tt.script)
-					if err != nil || result.Status != tt.status || log != tt.log || result.Execs != 0 {
-						t.Fatalf("%d in %s: status %d, %d bytes of log, %d execs, error %v", i, role, result.Status, len(log), result.Execs, err)
-					}
+	inShells(t, nil, func(t *testing.T, g *group) {
+		l := &lender{g: g}
+		large := strings.Repeat("a line of a long log\n", 100_000)
+		for i, tt := range []struct {
+			script, log string
+			status      int
+		}{
+			{"echo hello", "hello\n", 0},
+			{"exit 7", "", 7},
+			{"yes a line of a long log | head -n 100000; exit 3", large, 3},
+			{": " + strings.Repeat("stop bye ", 30_000) + "\necho read", "read\n", 0},
+			{"sleep 300 & echo left; exit 2", "left\n", 2},
+			{"printf '#end a 0 0\\n#ok 3\\n'", "#end a 0 0\n#ok 3\n", 0},
+			{"cat; printf 'no newline'", "no newline", 0},
+			{"(sleep 0.3; echo late) & echo early", "early\n", 0},
+			{"sleep 1; echo slow; kill -9 $$", "slow\n", 137},
+			{"echo last", "last\n", 0},
+		} {
+			for _, role := range []Role{Helper, Build} {
+				result, log, err := l.run(t, role, tt.script)
+				if err != nil || result.Status != tt.status || log != tt.log || result.Execs != 0 {
+					t.Fatalf("%d in %s: status %d, %d bytes of log, %d execs, error %v", i, role, result.Status, len(log), result.Execs, err)
 				}
 			}
-			if l.opened != 1 || g.execs != 1 {
-				t.Errorf("%d shared execs of %d, want 1 of 1", l.opened, g.execs)
-			}
-		})
-	}
+		}
+		if l.opened != 1 || g.execs != 1 {
+			t.Errorf("%d shared execs of %d, want 1 of 1", l.opened, g.execs)
+		}
+	})
 }
 
 // damaged loses or doubles the n-th byte that is written to the exec.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +17,6 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
-	"github.com/eci-executor/eci-executor/internal/testneed"
 )
 
 // noise is text that no compression makes much smaller.
@@ -298,23 +296,17 @@ func TestSyncStopEmptiesTheContainer(t *testing.T) {
 
 // The shells that images bring as sh all have to do.
 func TestSyncShells(t *testing.T) {
-	for _, shell := range []string{"/usr/bin/dash", "/usr/bin/bash", "/usr/bin/busybox"} {
-		t.Run(filepath.Base(shell), func(t *testing.T) {
-			t.Parallel()
-			_, err := os.Stat(shell)
-			testneed.Need(t, err)
-			g := newGroup(t, shellIsh(t, shell))
-			g.answered = whole
-			for _, role := range []Role{Helper, Build} {
-				result, log, err := g.run(t, role, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; sleep 0.2; echo x >/dev/stderr; exit 3")
-				if err != nil || result.Status != 3 || strings.Count(log, "\n") != 301 || !strings.HasSuffix(log, "299\nx\n") {
-					t.Errorf("%s: status %d, %d lines, error %v", role, result.Status, strings.Count(log, "\n"), err)
-				}
-				stopMidwayOf(t, g, role, "sleep 300 & echo ready; sleep 300")
-				g.run(t, role, "true")
+	inShells(t, nil, func(t *testing.T, g *group) {
+		g.answered = whole
+		for _, role := range []Role{Helper, Build} {
+			result, log, err := g.run(t, role, "i=0; while [ $i -lt 300 ]; do echo $i; i=$((i+1)); done; sleep 0.2; echo x >/dev/stderr; exit 3")
+			if err != nil || result.Status != 3 || strings.Count(log, "\n") != 301 || !strings.HasSuffix(log, "299\nx\n") {
+				t.Errorf("%s: status %d, %d lines, error %v", role, result.Status, strings.Count(log, "\n"), err)
 			}
-		})
-	}
+			stopMidwayOf(t, g, role, "sleep 300 & echo ready; sleep 300")
+			g.run(t, role, "true")
+		}
+	})
 }
 
 // A stop in an image whose only executable is dash takes builtins alone.
