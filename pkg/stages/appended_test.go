@@ -16,6 +16,7 @@ func TestAppended(t *testing.T) {
 		{"the oldest line is gone", "a\nb\n", "b\nc\n", "c\n", true},
 		{"a line without its end", "a\nb", "a\nbc\n", "c\n", true},
 		{"an empty log stays one", "", "", "", true},
+		{"told as empty", "a\nb\n", "", "", true},
 		{"they don't join", "a\nb\n", "x\ny\n", "x\ny\n", false},
 	}
 	for _, tt := range tests {

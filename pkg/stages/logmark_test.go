@@ -31,9 +31,17 @@ func TestLogMark(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if added, whole := markOf(tt.shown).after(tt.text); added != tt.added || whole != tt.whole {
+			if added, whole := (logMark{}).next(tt.shown).after(tt.text); added != tt.added || whole != tt.whole {
 				t.Errorf("%q, whole %v, want %q and %v", added, whole, tt.added, tt.whole)
 			}
 		})
+	}
+}
+
+// A log that is told as empty once goes on after that where it was.
+func TestLogMarkOfALogToldAsEmpty(t *testing.T) {
+	mark := (logMark{}).next("a\nb\n").next("")
+	if added, whole := mark.after("a\nb\nc\n"); added != "c\n" || !whole {
+		t.Errorf("%q, whole %v, want the third line alone", added, whole)
 	}
 }

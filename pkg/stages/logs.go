@@ -110,8 +110,11 @@ func (o *Operator) containerLog(ctx context.Context, id string, options LogOptio
 		if _, err := io.WriteString(o.Stdout, added); err != nil {
 			return fmt.Errorf("writing the log: %w", err)
 		}
-		if last = text; !options.Follow || ended != nil {
+		if !options.Follow || ended != nil {
 			return nil
+		}
+		if text != "" { // an empty answer does not undo what was shown
+			last = text
 		}
 		select {
 		case <-ctx.Done():
@@ -143,5 +146,5 @@ func appended(last, text string) (added string, whole bool) {
 		}
 		_, rest, _ = strings.Cut(rest, "\n")
 	}
-	return text, last == ""
+	return text, last == "" || text == ""
 }

@@ -124,7 +124,7 @@ func (s *Stage) showServiceLog(ctx context.Context, group string, c *eci.Contain
 		s.printServiceLines(c.Name, "(more was written than ECI tells at once: lines are missing here)")
 	}
 	s.printServiceLines(c.Name, added)
-	return markOf(text)
+	return before.next(text)
 }
 
 // printServiceLines prints lines as the runner's own executors print a service's.
@@ -150,9 +150,6 @@ type logMark struct {
 const markLines = 20
 
 func markOf(text string) logMark {
-	if text == "" {
-		return logMark{}
-	}
 	lines := linesOf(text)
 	tail := lines[max(0, len(lines)-markLines):]
 	return logMark{len(text), digest(text), len(tail), digest(strings.Join(tail, ""))}
@@ -171,6 +168,15 @@ func (m logMark) after(text string) (added string, whole bool) {
 		}
 	}
 	return text, text == ""
+}
+
+// next is the mark once text was shown. What was shown stays shown where ECI tells a
+// log as empty, as it may once for one that is there.
+func (m logMark) next(text string) logMark {
+	if text == "" {
+		return m
+	}
+	return markOf(text)
 }
 
 func linesOf(text string) []string {
