@@ -101,7 +101,7 @@ func (c *chaos) reap(others []string) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	var live []string
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		live = c.server.Live()
 		slices.Sort(live)
 		if len(live) <= len(others) {

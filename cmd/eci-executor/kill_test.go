@@ -116,7 +116,7 @@ func (d *driver) kill(t *testing.T, signal syscall.Signal) {
 	}
 	select {
 	case <-d.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("%v does not end the process", signal)
 		d.cmd.Process.Kill() //nolint:errcheck // the test has failed
 		<-d.ended
@@ -148,7 +148,7 @@ func (w *killWorld) killedAt(t *testing.T, signal syscall.Signal, action string,
 	started <- d
 	<-d.ended
 	// The call's effect may come after the process's end.
-	for until := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if calls := w.server.Calls(); len(calls) > 0 {
 			if last := calls[len(calls)-1]; last.Action == action && (last.Code == "cut" || last.Code == "left") {
 				break
@@ -177,7 +177,7 @@ func (w *killWorld) reaped(t *testing.T, args ...string) {
 
 func (w *killWorld) noGroups(t *testing.T) {
 	t.Helper()
-	for until := time.Now().Add(10 * time.Second); len(w.server.Live()) > 0; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); len(w.server.Live()) > 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("%d container groups left: %v", len(w.server.Live()), w.server.Live())
 		}

@@ -178,7 +178,7 @@ func startECIAs(dir string, switches ecitest.Switches) (*ecitest.Server, error) 
 
 // finish is the leak check.
 func finish(t *testing.T, server *ecitest.Server) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if live := server.AwaitNone(ctx); len(live) > 0 {
 		t.Errorf("%d container groups left: %v", len(live), live)

@@ -86,11 +86,11 @@ func (p *person) types(text string) {
 func (p *person) sees(pattern string) string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
-	late := time.AfterFunc(20*time.Second, p.more.Broadcast)
+	late := time.AfterFunc(time.Minute, p.more.Broadcast)
 	defer late.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for until := time.Now().Add(20 * time.Second); ; p.more.Wait() {
+	for until := time.Now().Add(time.Minute); ; p.more.Wait() {
 		if at := re.FindIndex(p.shown.Bytes()); at != nil {
 			seen := string(p.shown.Next(at[1])[at[0]:])
 			return seen

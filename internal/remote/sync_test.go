@@ -372,7 +372,7 @@ func TestSyncTurnIsWaitedFor(t *testing.T) {
 	g.answered = whole
 	var log bytes.Buffer
 	session := g.session(t, &log)
-	session.Settings.Idle, session.Settings.Heartbeat = time.Second, 100*time.Millisecond
+	session.Settings.Idle, session.Settings.Heartbeat = 3*time.Second, 100*time.Millisecond
 	s := g.sync(session.Settings)
 	s.Turn = func(ctx context.Context, urgent bool) error {
 		select {

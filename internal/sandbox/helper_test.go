@@ -15,7 +15,7 @@ import (
 const testPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // waitLimit is far above what any awaited event takes; it only ends a hung test.
-const waitLimit = 20 * time.Second
+const waitLimit = time.Minute
 
 // needSandbox skips where containers can't run, except in CI, where it fails.
 func needSandbox(t testing.TB) {

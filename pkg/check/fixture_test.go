@@ -109,7 +109,7 @@ func newWorld(t testing.TB, o ecitest.Options) *world {
 			t.Error(err)
 		}
 	})
-	ecitest.LeakCheck(t, w.server, 10*time.Second)
+	ecitest.LeakCheck(t, w.server, time.Minute)
 	w.driver = strings.NewReplacer("ENDPOINT", w.server.URL(), "STATE", filepath.Join(w.dir, "state"), "REGISTRY", w.registry.host).Replace(driverTemplate)
 	example, err := os.ReadFile("../../config.toml.example")
 	if err != nil {

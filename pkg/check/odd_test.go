@@ -75,7 +75,7 @@ func TestLimit(t *testing.T) {
 	}
 	defer silent.Close()
 	w.options.WebSocket = "http://" + silent.Addr().String()
-	w.options.Limit = 5 * time.Second
+	w.options.Limit = 15 * time.Second
 	w.options.Prober.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -87,7 +87,7 @@ func TestLimit(t *testing.T) {
 			t.Error(l)
 		}
 	}
-	if l := lineOf(t, report, "websocket"); !strings.Contains(l.Text, "no answer within 5s") {
+	if l := lineOf(t, report, "websocket"); !strings.Contains(l.Text, "no answer within 15s") {
 		t.Error(l)
 	}
 }

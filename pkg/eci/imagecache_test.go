@@ -23,7 +23,7 @@ func startCaches(t *testing.T, o ecitest.Options) *eci.Client {
 			t.Error(err)
 		}
 	})
-	ecitest.LeakCheck(t, server, 10*time.Second)
+	ecitest.LeakCheck(t, server, time.Minute)
 	client, err := eci.New(eci.Options{Region: "ap-northeast-1", Endpoint: server.URL(),
 		Credentials: eci.Credentials{AccessKeyID: "local", AccessKeySecret: "local-secret"}})
 	if err != nil {

@@ -77,7 +77,7 @@ func TestCleanupDuringCreate(t *testing.T) {
 	}})
 	_, err := w.prepare(t)
 	wantError(t, err, "was cleaned up while its container group eci-")
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // A stage that works on an attempt is in nobody's way, and nobody in its.
@@ -114,7 +114,7 @@ func TestCleanupWithADamagedRecord(t *testing.T) {
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 	if left := w.stateFiles(t, "*.attempt.json"); len(left) > 0 {
 		t.Errorf("state left: %v", left)
 	}
@@ -133,7 +133,7 @@ func TestCleanupWithoutStateDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, w.cleanup(t), "state_dir")
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // The tags are a filter of the server's; one that ignores them costs nobody's

@@ -112,7 +112,7 @@ func TestFiftyJobsWithinTheLimits(t *testing.T) {
 	if n := polls["together"] + polls["alone"]; n > 5*jobs {
 		t.Errorf("%d polls for %d jobs, want at most 5 each: %v", n, jobs, polls)
 	}
-	w.awaitNoGroups(t, time.Minute)
+	w.awaitNoGroups(t)
 }
 
 // 50 prepares at once, against an API that throttles each action, settle without
@@ -150,5 +150,5 @@ func TestFiftyPreparesUnderThrottling(t *testing.T) {
 	if markers, err := filepath.Glob(filepath.Join(w.config.StateDir, "*.waiting")); err != nil || len(markers) > 0 {
 		t.Errorf("markers are left: %v, %v", markers, err)
 	}
-	w.awaitNoGroups(t, time.Minute)
+	w.awaitNoGroups(t)
 }

@@ -26,10 +26,10 @@ func TestDeadlineEitherWay(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, ecitest.Options{Switches: tt.switches})
-			w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 4}})
+			w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 9}})
 			w.config.Timeouts.DeadlineExtra = time.Second
 			wantError(t, endedFromOutside(t, w), "group")
-			w.awaitNoGroups(t, 10*time.Second)
+			w.awaitNoGroups(t)
 		})
 	}
 }

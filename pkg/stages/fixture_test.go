@@ -152,7 +152,7 @@ func newWorld(t testing.TB, options ecitest.Options) *world {
 			t.Error(err)
 		}
 	})
-	ecitest.LeakCheck(t, w.server, 10*time.Second)
+	ecitest.LeakCheck(t, w.server, time.Minute)
 	if w.config, err = config.Parse("test.toml", fmt.Appendf(nil, driverFile, w.server.URL(), filepath.Join(w.dir, "state"))); err != nil {
 		t.Fatal(err)
 	}
@@ -249,12 +249,12 @@ func (w *world) cleanup(t testing.TB) error {
 }
 
 // awaitNoGroups waits for the deletes that cleanup asked for and did not wait for.
-func (w *world) awaitNoGroups(t testing.TB, limit time.Duration) {
+func (w *world) awaitNoGroups(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if live := w.server.AwaitNone(ctx); len(live) > 0 {
-		t.Errorf("%d container groups left after %s: %v", len(live), limit, live)
+		t.Errorf("%d container groups left: %v", len(live), live)
 	}
 }
 

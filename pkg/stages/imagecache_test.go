@@ -160,7 +160,7 @@ func TestImageCacheCreate(t *testing.T) {
 	if err := w.cleanup(t); err != nil {
 		t.Error(err)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // TestImageCachePlan: what can't be built costs no call.
@@ -268,7 +268,7 @@ func TestImageCacheInterrupted(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // TestImageCacheInterruptedEarly: before the create call nothing is made, and during it

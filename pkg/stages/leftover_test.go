@@ -114,12 +114,12 @@ func TestNothingIsLeft(t *testing.T) {
 				if live := w.server.Live(); tt.alive > 0 && len(live) != tt.alive {
 					t.Fatalf("%d groups are alive, want %d: the test shows nothing", len(live), tt.alive)
 				} else if tt.alive == 0 {
-					w.awaitNoGroups(t, 10*time.Second)
+					w.awaitNoGroups(t)
 				}
 				w.server.SetFaults(ecitest.Faults{})
 				w.config.Timeouts.Delete = 30 * time.Second
 				w.finish(t, tt, finisher)
-				w.awaitNoGroups(t, 10*time.Second)
+				w.awaitNoGroups(t)
 				w.oneCreate(t, tt.refused)
 				w.forgotten(t)
 			})
@@ -164,7 +164,7 @@ func (w *world) faulty(t *testing.T, fault func(string, int) (ecitest.CallFault,
 		return f
 	}})
 	err := stage(ctx)
-	for until := time.Now().Add(10 * time.Second); int64(len(w.server.Calls())) < calls.Load(); time.Sleep(time.Millisecond) {
+	for until := time.Now().Add(time.Minute); int64(len(w.server.Calls())) < calls.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatal("a call never ends")
 		}
@@ -209,7 +209,7 @@ func (w *world) finish(t *testing.T, l leftover, finisher string) {
 // awaitLive waits for the deletes that were asked for, of which no event tells.
 func (w *world) awaitLive(t *testing.T, n int) {
 	t.Helper()
-	for until := time.Now().Add(10 * time.Second); len(w.server.Live()) != n; time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); len(w.server.Live()) != n; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("%d groups are alive, want %d", len(w.server.Live()), n)
 		}
@@ -259,5 +259,5 @@ func TestDeadlineIsTheLastLine(t *testing.T) {
 	if err := os.RemoveAll(w.config.StateDir); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }

@@ -23,7 +23,7 @@ func TestJobByHand(t *testing.T) {
 	if calls := len(w.server.Calls()) - before; calls != 2 {
 		t.Errorf("cleanup took %d calls, want a delete and a look", calls)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 	if calls := w.calls(); calls["CreateContainerGroup"] != 1 || calls["ExecContainerCommand"] != execs || calls["DeleteContainerGroup"] != 1 {
 		t.Errorf("calls %v", calls)
 	}

@@ -3,7 +3,6 @@ package stages_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
@@ -30,7 +29,7 @@ func TestLogService(t *testing.T) {
 			}
 			w.serviceLog(t, "db", "the service speaks\n")
 			w.mustCleanup(t)
-			w.awaitNoGroups(t, time.Minute)
+			w.awaitNoGroups(t)
 			got := map[string]string{}
 			for _, c := range w.server.Collected("ci", "jobs") {
 				got[c.Container] += c.Text

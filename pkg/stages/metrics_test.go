@@ -88,7 +88,7 @@ func TestMetricsOfAJob(t *testing.T) {
 		if err := w.counted(t, "cleanup", cleanupStage); err != nil {
 			t.Fatal(err)
 		}
-		w.awaitNoGroups(t, time.Minute)
+		w.awaitNoGroups(t)
 	}
 	wantLines(t, w.textfile(t),
 		`eci_executor_container_groups_total\{spot="false"\} 2`, `eci_executor_container_group_seconds_total\{spot="false"\} [0-9.]+`,
@@ -124,7 +124,7 @@ func TestMetricsOfReconnects(t *testing.T) {
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitNoGroups(t, time.Minute)
+	w.awaitNoGroups(t)
 }
 
 // How a job ended, as the stages tell it.
@@ -197,7 +197,7 @@ func TestMetricsOfReap(t *testing.T) {
 		}
 	}
 	wantLines(t, w.textfile(t), `eci_executor_container_groups_reaped_total 1`, `eci_executor_reap_last_success_timestamp_seconds 1.\d+e\+09`)
-	w.awaitNoGroups(t, time.Minute)
+	w.awaitNoGroups(t)
 }
 
 // No job fails by its metrics.
@@ -212,7 +212,7 @@ func TestMetricsThatCannotBeWritten(t *testing.T) {
 	if err := w.counted(t, "cleanup", cleanupStage); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitNoGroups(t, time.Minute)
+	w.awaitNoGroups(t)
 	w.config.Metrics.Textfile = filepath.Join(t.TempDir(), "eci-executor.prom")
 	if err := w.counted(t, "cleanup", cleanupStage); err != nil {
 		t.Fatal(err)

@@ -109,7 +109,7 @@ func TestBill(t *testing.T) {
 			if err := w.counted(t, "cleanup", cleanupStage); err != nil {
 				t.Fatal(err)
 			}
-			w.awaitNoGroups(t, time.Minute)
+			w.awaitNoGroups(t)
 			bills := w.server.Bills()
 			if len(bills) != 1 {
 				t.Fatalf("bills %v", bills)

@@ -140,7 +140,7 @@ func (w *world) group(t *testing.T, name string, tags map[string]string, command
 func (w *world) awaitStatus(t *testing.T, id, want string) {
 	t.Helper()
 	client := w.client(t, w.server.URL())
-	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(5 * time.Millisecond) {
 		groups, err := client.DescribeContainerGroups(w.context(t), eci.Query{IDs: []string{id}})
 		if err == nil && len(groups) == 1 && groups[0].Status == want {
 			return

@@ -165,7 +165,7 @@ func TestReapOnTwoHostsAtOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // What the listing said may be old by the time of the delete.
@@ -176,7 +176,7 @@ func TestReapReadsAgainBeforeItDeletes(t *testing.T) {
 		action string
 		left   int
 	}{
-		{"deleted by another host", func(t *testing.T, w *world, _ *front) { w.deleteAll(t); w.awaitNoGroups(t, time.Second) }, "gone", 0},
+		{"deleted by another host", func(t *testing.T, w *world, _ *front) { w.deleteAll(t); w.awaitNoGroups(t) }, "gone", 0},
 		{"not expired after all", func(_ *testing.T, _ *world, f *front) { f.date = in(-2 * time.Hour) }, "kept", 1},
 	}
 	for _, tt := range tests {
@@ -350,7 +350,7 @@ func TestReapStateFiles(t *testing.T) {
 					t.Errorf("%s was changed by a dry run: %s", tt.name, text)
 				}
 			}
-			w.awaitNoGroups(t, 0)
+			w.awaitNoGroups(t)
 		})
 	}
 }

@@ -68,7 +68,7 @@ func TestSharedConnection(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(w.config.StateDir, "relay", "*")); len(left) > 0 {
 		t.Errorf("cleanup left %v", left)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // relayIsAlone: it has nothing of the stage that has started it, and lets nobody else in.

@@ -107,7 +107,7 @@ func newDriverEnv(t *testing.T, setup driverSetup) *env {
 		t.Fatal(err)
 	}
 	e.diagnose = append(e.diagnose, func() string { return "API calls:\n" + calls(e.server) })
-	ecitest.LeakCheck(t, e.server, 10*time.Second) // after the runner's end, which comes first
+	ecitest.LeakCheck(t, e.server, time.Minute) // after the runner's end, which comes first
 	witness, err := filepath.Abs(filepath.Join("testdata", "witness.sh"))
 	if err != nil {
 		t.Fatal(err)

@@ -41,7 +41,7 @@ func execParams(id string, more map[string]string, args ...string) map[string]st
 // stream dials, sends stdin and reads to the end; by channel what came, and the close status (-1 = cut).
 func stream(t *testing.T, uri, stdin string) (out map[byte]string, messages int, closed websocket.StatusCode) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, uri, nil)
 	if err != nil {
@@ -106,13 +106,13 @@ func TestExec(t *testing.T) {
 }
 
 func TestExecIdleAndPing(t *testing.T) {
-	s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecIdle: 150 * time.Millisecond}})
+	s := start(t, ecitest.Options{Switches: ecitest.Switches{ExecIdle: time.Second}})
 	id := running(t, s)
-	uri := execURI(t, s, id, nil, "sleep", "0.5")["WebSocketUri"].(string)
+	uri := execURI(t, s, id, nil, "sleep", "2.5")["WebSocketUri"].(string)
 	if _, _, closed := stream(t, uri, ""); closed != -1 {
 		t.Errorf("a silent socket: closed %d, want a lost connection", closed)
 	}
-	uri = execURI(t, s, id, nil, "sleep", "0.5")["WebSocketUri"].(string)
+	uri = execURI(t, s, id, nil, "sleep", "2.5")["WebSocketUri"].(string)
 	conn, _, err := websocket.Dial(t.Context(), uri, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func dial(t *testing.T, uri, stdin string) *websocket.Conn {
 // frames reads to the end; each message comes as b (binary) or t (text) and what it holds.
 func frames(t *testing.T, conn *websocket.Conn) (all []string, closed websocket.StatusCode) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		kind, b, err := conn.Read(ctx)

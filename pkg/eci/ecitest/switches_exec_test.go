@@ -158,10 +158,10 @@ func execSwitchTests() []switchTest {
 		},
 		{thrown: ecitest.Switches{ExecIdle: 100 * time.Millisecond}, look: afterSilence, off: echoed, on: silent},
 		{
-			thrown: ecitest.Switches{ExecPingsIgnored: true}, also: ecitest.Switches{ExecIdle: 300 * time.Millisecond}, off: echoed, on: silent,
+			thrown: ecitest.Switches{ExecPingsIgnored: true}, also: ecitest.Switches{ExecIdle: time.Second}, off: echoed, on: silent,
 			look: func(t *testing.T, s *ecitest.Server) string {
 				_, conn := open(t, s, "read x; echo $x")
-				return pinged(t, conn, 700*time.Millisecond)
+				return pinged(t, conn, 2*time.Second)
 			},
 		},
 		{thrown: ecitest.Switches{ExecLifetime: 100 * time.Millisecond}, look: afterSilence, off: echoed, on: "[] 1000"},

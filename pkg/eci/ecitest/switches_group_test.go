@@ -43,7 +43,7 @@ func shown(t *testing.T, s *ecitest.Server, id string) string {
 // gone waits until nothing of a group runs any more.
 func gone(t *testing.T, s *ecitest.Server, id string) {
 	t.Helper()
-	for until := time.Now().Add(10 * time.Second); slices.Contains(s.Live(), id); time.Sleep(5 * time.Millisecond) {
+	for until := time.Now().Add(time.Minute); slices.Contains(s.Live(), id); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("%s is still live", id)
 		}

@@ -52,7 +52,7 @@ func start(t *testing.T) *ecitest.Server {
 			t.Error(err)
 		}
 	})
-	ecitest.LeakCheck(t, s, 10*time.Second)
+	ecitest.LeakCheck(t, s, time.Minute)
 	return s
 }
 
