@@ -48,14 +48,21 @@ func HostRate(action string) Rate {
 
 const longestQueue = 10 * time.Minute // a later turn was written under another clock
 
-// turns is when the next call is due if each were made at its turn.
+// clockBack is by how much the last turn may seem to have been taken later than this
+// one: a process asks for the time before it waits for the file. More than that tells of
+// a clock that was set back, as by NTP.
+const clockBack = 2 * time.Second
+
+// turns is when the next call is due if each were made at its turn, and when that was
+// reckoned.
 type turns struct {
 	Next time.Time `json:"next"`
+	At   time.Time `json:"at"`
 }
 
 // turnsSize is the size of its file, padded, so that one write leaves nothing of the old
 // content behind it.
-const turnsSize = 64
+const turnsSize = 128
 
 func (s store) turnsPath(action string) string { return filepath.Join(s.dir, "calls-"+action+".json") }
 
@@ -97,8 +104,11 @@ func (s store) takeTurn(action string, r Rate, now time.Time) time.Duration {
 	if json.NewDecoder(f).Decode(&t) != nil || t.Next.Before(now) || t.Next.After(now.Add(longestQueue)) {
 		t.Next = now
 	}
+	if ahead := t.At.Sub(now); ahead > clockBack && t.Next.After(now) {
+		t.Next = t.Next.Add(-ahead) // the queue is as long as it was
+	}
 	wait := t.Next.Sub(now) - time.Duration(r.Burst-1)*r.every()
-	t.Next = t.Next.Add(r.every())
+	t.Next, t.At = t.Next.Add(r.every()), now
 	// In place: each call waits for this, and to replace a file by rename has ext4 find
 	// room on the disk for the new one at once (ext4(5), auto_da_alloc): milliseconds.
 	if text, err := json.Marshal(t); err == nil {

@@ -115,6 +115,27 @@ func TestTurnsUnderAnotherClock(t *testing.T) {
 	}
 }
 
+// A clock that is set back by less than the longest queue makes nobody wait for that:
+// the queue is as long as it was.
+func TestTurnsAfterTheClockWasSetBack(t *testing.T) {
+	for _, back := range []time.Duration{10 * time.Second, 5 * time.Minute} {
+		for _, queued := range []int{1, 60} {
+			t.Run(fmt.Sprintf("%s, %d calls", back, queued), func(t *testing.T) {
+				s := store{t.TempDir()}
+				for range queued {
+					s.takeTurn(actionExec, execRate, turnsBegin.Add(back))
+				}
+				for i := range 3 {
+					want := time.Duration(queued+i-(execRate.Burst-1)) * execRate.every()
+					if wait := s.takeTurn(actionExec, execRate, turnsBegin); wait != want {
+						t.Errorf("call %d after it comes after %s, want %s", i, wait, want)
+					}
+				}
+			})
+		}
+	}
+}
+
 // waitingClock goes on only when somebody waits, and tells for how long.
 type waitingClock struct {
 	now    time.Time
