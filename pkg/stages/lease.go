@@ -45,8 +45,9 @@ func (s *Stage) leaseSlot(ctx context.Context) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	silent := false
 	for n := range mostSlots {
-		f, err := s.takeSlot(ctx, n)
+		f, err := s.takeSlot(ctx, n, &silent)
 		if err != nil {
 			return nil, fmt.Errorf("leasing slot %d for {concurrent_id}: %w", n, err)
 		}
@@ -59,12 +60,12 @@ func (s *Stage) leaseSlot(ctx context.Context) (release func(), err error) {
 }
 
 // takeSlot returns the locked file of slot n, nil when another attempt has it.
-func (s *Stage) takeSlot(ctx context.Context, n int) (*os.File, error) {
+func (s *Stage) takeSlot(ctx context.Context, n int, silent *bool) (*os.File, error) {
 	f, err := s.store().lockSlot(n)
 	if f == nil || err != nil {
 		return nil, err
 	}
-	taken, err := s.taken(ctx, f)
+	taken, err := s.taken(ctx, f, silent)
 	if err == nil && !taken {
 		err = s.writeLease(f)
 	}
@@ -97,8 +98,10 @@ func (s store) lockSlot(n int) (*os.File, error) {
 	return f, nil
 }
 
-// taken tells whether the attempt that f names may still have a group.
-func (s *Stage) taken(ctx context.Context, f *os.File) (bool, error) {
+// taken tells whether the attempt that f names may still have a group. silent is set
+// once ECI has not told: a slot that nobody has had does as well, and a host may have
+// hundreds of others to ask for.
+func (s *Stage) taken(ctx context.Context, f *os.File, silent *bool) (bool, error) {
 	data, err := io.ReadAll(f)
 	if err != nil {
 		return false, err
@@ -114,11 +117,15 @@ func (s *Stage) taken(ctx context.Context, f *os.File) (bool, error) {
 	if s.Clock.Now().After(l.Ends) {
 		return false, nil
 	}
+	if *silent {
+		return true, nil
+	}
 	// A delete that was accepted is not yet done: the group may still write.
 	groups, err := s.API.DescribeContainerGroups(ctx, eci.Query{Tags: l.Tags})
 	if err != nil {
 		s.Logger.WithError(err).Warn("asking whether the last group of a slot is gone")
-		return true, nil // the next slot does as well
+		*silent = true
+		return true, nil
 	}
 	for i := range groups {
 		// Tags are a filter of the server's; what counts is checked here.
@@ -153,6 +160,19 @@ type identity struct {
 	Name string `json:"name"` // host name; another one means that state_dir was copied
 }
 
+// readIdentity returns none where there is none, and where the file is damaged: with
+// another id jobs begin with empty directories, without one they don't begin.
+func readIdentity(path string) (found identity, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return found, fmt.Errorf("reading the driver's state: %w", err)
+	}
+	if json.Unmarshal(data, &found) != nil {
+		return identity{}, nil
+	}
+	return found, nil
+}
+
 // hostID is drawn once for a state_dir, and again where that was copied to another
 // host, as with an image of the machine.
 func (s store) hostID(hostname func() (string, error)) (string, error) {
@@ -161,8 +181,7 @@ func (s store) hostID(hostname func() (string, error)) (string, error) {
 		return "", fmt.Errorf("asking for the name of this host: %w", err)
 	}
 	path := filepath.Join(s.dir, "host.json")
-	var found identity
-	if ok, err := load(path, &found); err != nil || (ok && found.ID != "" && found.Name == name) {
+	if found, err := readIdentity(path); err != nil || found.ID != "" && found.Name == name {
 		return found.ID, err
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -177,7 +196,7 @@ func (s store) hostID(hostname func() (string, error)) (string, error) {
 		return "", fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}
 	// Another process may have drawn meanwhile.
-	if ok, err := load(path, &found); err != nil || (ok && found.ID != "" && found.Name == name) {
+	if found, err := readIdentity(path); err != nil || found.ID != "" && found.Name == name {
 		return found.ID, err
 	}
 	drawn := identity{ID: randomHex(6), Name: name}

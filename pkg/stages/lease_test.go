@@ -142,10 +142,13 @@ func TestHostID(t *testing.T) {
 	if other := id(copied, "runner-2"); other == first {
 		t.Error("a host made from the image of another has its id")
 	}
-	if err := os.WriteFile(filepath.Join(dir, "host.json"), []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := (store{dir}).hostID(os.Hostname); err == nil || !strings.Contains(err.Error(), "host.json is damaged") {
-		t.Errorf("error %v", err)
+	for _, damaged := range []string{"", "x", `{"id": 7}`, `{"id": "0123456789ab", "name": 7}`, "\x00\x00"} {
+		if err := os.WriteFile(filepath.Join(dir, "host.json"), []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		drawn := id(dir, "runner-1")
+		if again := id(dir, "runner-1"); drawn == first || again != drawn {
+			t.Errorf("after %q the id is %s, then %s", damaged, drawn, again)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -111,6 +112,26 @@ func TestSlots(t *testing.T) {
 	}
 	for _, other := range []*world{otherRunner, otherHost, later} {
 		other.mustCleanup(t)
+	}
+}
+
+// An API that does not answer is not asked about each slot of a host that has many.
+func TestSlotsWhileECIDoesNotAnswer(t *testing.T) {
+	w := withSlots(t, ecitest.Options{})
+	for n := range 20 {
+		w.writeState(t, fmt.Sprintf("slot-%d.lease.json", n), fmt.Sprintf(`{"record": "gone-%d.attempt.json", "tags": {"attempt": "%08x"}, "ends": %q}`,
+			n, n, time.Now().Add(time.Hour).Format(time.RFC3339)))
+	}
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action == "DescribeContainerGroups" {
+			return ecitest.CallFault{Status: 503, Code: "ServiceUnavailable", Message: "busy"}
+		}
+		return ecitest.CallFault{Status: 403, Code: "QuotaExceeded", Message: "no"}
+	}})
+	_, err := w.prepare(t)
+	wantError(t, err, "QuotaExceeded")
+	if n := w.calls()["DescribeContainerGroups"]; n != 1 {
+		t.Errorf("%d questions about slots, want 1", n)
 	}
 }
 
