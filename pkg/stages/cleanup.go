@@ -72,8 +72,8 @@ func (s *Stage) createdUnknown() bool {
 
 // deleteAttempt deletes the groups of a record and returns the ids of those whose
 // delete was accepted. known tells whether there was any, be it one that somebody
-// else deletes. An id that is recorded and unknown to the API is none: it may be
-// too new.
+// else deletes, and none is left to look for. An id that is unknown to the API proves
+// nothing, recorded or listed: it may be too new.
 func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, known bool, err error) {
 	var errs []error
 	settled := map[string]bool{} // what needs no second call
@@ -100,17 +100,20 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 	if err != nil {
 		errs = append(errs, fmt.Errorf("looking for other groups of the attempt: %w", err))
 	}
+	unknown := false // a group that is listed
 	for _, g := range groups {
 		// Tags are a filter of the server's; what is deleted is checked here.
 		if settled[g.ID] || !hasTags(&g, record.Tags) {
 			continue
 		}
-		known = true
-		if g.Status != statusTerminating {
-			remove(g.ID)
+		if g.Status == statusTerminating {
+			known = true
+			continue
 		}
+		remove(g.ID)
+		unknown = unknown || !settled[g.ID]
 	}
-	return deleted, known || len(deleted) > 0, errors.Join(errs...)
+	return deleted, !unknown && (known || len(deleted) > 0), errors.Join(errs...)
 }
 
 // statusTerminating is that of a group whose delete was accepted.

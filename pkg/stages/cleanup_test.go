@@ -3,8 +3,10 @@ package stages_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +135,28 @@ func TestCleanupWithoutStateDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantError(t, w.cleanup(t), "state_dir")
+	w.awaitNoGroups(t)
+}
+
+// Where the id of a new group can't be recorded, prepare deletes it: cleanup would have
+// to find it in a list that need not have it yet.
+func TestGroupWhoseIDCantBeRecorded(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	front := w.front(t, in(0))
+	w.config.Endpoint = front.url
+	front.hidden.Store(true)
+	lock := filepath.Join(w.config.StateDir, ".lock")
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action == "CreateContainerGroup" { // a directory can't be opened for writing, as nothing on a read-only disk can
+			if err := errors.Join(os.Remove(lock), os.Mkdir(lock, 0o700)); err != nil {
+				t.Error(err)
+			}
+		}
+		return ecitest.CallFault{}
+	}})
+	_, err := w.prepare(t)
+	wantError(t, err, "locking state_dir")
+	wantError(t, w.cleanup(t), "locking state_dir")
 	w.awaitNoGroups(t)
 }
 

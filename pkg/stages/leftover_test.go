@@ -75,6 +75,7 @@ func leftovers() []leftover {
 		{name: "delete is busy for a while", cleanup: onCall(remove, 0, ecitest.CallFault{Status: 400, Code: "OperationConflict", Message: "wait"}, false)},
 		{name: "delete is not possible for a while", cleanup: onCall(remove, 0, ecitest.CallFault{Status: 400, Code: "IncorrectStatus", Message: "wait"}, false)},
 		{name: "delete does not know at first what is listed", cleanup: onCall(remove, 0, ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}, false)},
+		{name: "delete does not know for longer than cleanup has what is listed", cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}), alive: 1},
 		{name: "delete fails for longer than cleanup has", cleanup: fromCall(remove, 0, busy), alive: 1},
 		{name: "delete fails for longer than cleanup has, and state_dir is lost", cleanup: fromCall(remove, 0, busy), lost: true, alive: 1},
 		{name: "delete is refused", cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "no"}), alive: 1},

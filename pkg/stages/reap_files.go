@@ -60,10 +60,11 @@ func (r *reaping) record(path string) {
 	}
 }
 
-// groupsOf counts the listed groups of a record and those of them that are left.
+// groupsOf counts the groups of a record whose end is sure or pending, and those of
+// them that are left. One that was listed and is not known by its id may be too new.
 func (r *reaping) groupsOf(record *Record) (found, left int) {
 	for i := range r.groups {
-		if !record.finds(&r.groups[i].Group) {
+		if !record.finds(&r.groups[i].Group) || r.groups[i].action == actionGone {
 			continue
 		}
 		found++

@@ -141,8 +141,9 @@ func (s *Stage) intend(record *Record) error {
 	return err
 }
 
-// created records the id that the create call gave, unless a cleanup went past
-// meanwhile: then nobody else will delete the group.
+// created records the id that the create call gave. Where a cleanup went past
+// meanwhile, nobody else will delete the group, and where the id can't be recorded,
+// perhaps nobody: it may not be listed when cleanup looks for it.
 func (s *Stage) created(ctx context.Context, record *Record) error {
 	id := record.GroupID
 	kept, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
@@ -153,9 +154,11 @@ func (s *Stage) created(ctx context.Context, record *Record) error {
 		r.GroupID, r.Params = id, nil // they served their purpose and hold secrets
 		return r
 	})
-	if kept.Over.IsZero() {
-		return err
+	switch {
+	case !kept.Over.IsZero():
+		err = errors.Join(fmt.Errorf("the attempt was cleaned up while its container group %s was being created", id), err)
+	case err == nil:
+		return nil
 	}
-	gone := fmt.Errorf("the attempt was cleaned up while its container group %s was being created", id)
-	return errors.Join(gone, err, deleteGroup(ctx, s.API, id, settlePersistence))
+	return errors.Join(err, deleteGroup(ctx, s.API, id, settlePersistence))
 }

@@ -155,8 +155,9 @@ func (s store) files(suffix string) ([]string, error) {
 }
 
 // update changes an attempt's record while no other process changes it: change
-// gets what is there, nil for nothing and for a damaged file, and returns what is
-// to be there, nil for nothing. That is returned even where it can't be written.
+// gets what is there, nil for nothing and for what can't be read, and returns what
+// is to be there, nil for nothing. That is returned even where it can't be written.
+// What can't be read is replaced, but not removed.
 func (s store) update(path string, change func(*Record) *Record) (*Record, error) {
 	release, lockErr := s.lockDir()
 	defer release()
@@ -170,6 +171,8 @@ func (s store) update(path string, change func(*Record) *Record) (*Record, error
 	switch {
 	case lockErr != nil:
 		return r, lockErr
+	case r == nil && err != nil:
+		return nil, err
 	case r == nil:
 		return nil, remove(path)
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -127,6 +128,21 @@ func TestUpdateWithoutADirectory(t *testing.T) {
 	r, err := s.update(filepath.Join(file, "gitlab-j1-a0123abcd.attempt.json"), func(*Record) *Record { return &Record{Attempt: "0123abcd"} })
 	if err == nil || r == nil || r.Attempt != "0123abcd" {
 		t.Errorf("record %+v, %v", r, err)
+	}
+}
+
+// A change of what is there takes nothing away that can't be read.
+func TestAmendOfADamagedRecord(t *testing.T) {
+	s := &Stage{Config: &config.Config{StateDir: t.TempDir()}, Job: &Job{ID: 1, Instance: "gitlab.com", Attempt: "0123abcd"}, Clock: SystemClock{}}
+	path := s.store().recordPath(s.Job)
+	if err := os.WriteFile(path, []byte(`{"job": `), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.amend(func(*Record) { t.Error("changed") }); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Errorf("error %v", err)
+	}
+	if text, err := os.ReadFile(path); string(text) != `{"job": ` {
+		t.Errorf("%q is left, %v", text, err)
 	}
 }
 
