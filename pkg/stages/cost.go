@@ -74,7 +74,7 @@ func (p *pricer) ask(ctx context.Context, spec eci.GroupSpec, cpu, memory float6
 		if q.SpotStrategy != "" || kept.Price.PerSecond == 0 {
 			good = spotPriceGood
 		}
-		if age := p.stage.Clock.Now().Sub(kept.Asked); age >= 0 && age < good {
+		if younger(p.stage.Clock.Now(), kept.Asked, good) {
 			p.known[q] = kept.Price
 			return
 		}

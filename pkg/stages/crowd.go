@@ -87,7 +87,7 @@ func (c *crowd) pause(d time.Duration) time.Duration {
 }
 
 // good tells whether the board is to be believed.
-func (c *crowd) good() bool { return c.stage.Clock.Now().Sub(c.board.At) <= boardGood }
+func (c *crowd) good() bool { return younger(c.stage.Clock.Now(), c.board.At, boardGood) }
 
 // silent tells that the board shows nothing about the group for which it would have to
 // be asked for, and its status there, if any.
@@ -157,7 +157,7 @@ type board struct {
 func (s *Stage) board(ctx context.Context, known board) board {
 	path := filepath.Join(s.Config.StateDir, "status-"+label(s.Config.Region+"-"+s.Job.Instance+"-"+runnerName(s.Config, s.Job))+".json")
 	b := known.again(path)
-	if s.Clock.Now().Sub(b.At) < boardEvery {
+	if younger(s.Clock.Now(), b.At, boardEvery) {
 		return b
 	}
 	lock, err := os.OpenFile(strings.TrimSuffix(path, ".json")+".lock", os.O_CREATE|os.O_RDWR, 0o600)
@@ -169,7 +169,7 @@ func (s *Stage) board(ctx context.Context, known board) board {
 		return b
 	}
 	b = b.again(path) // somebody may have renewed it in between
-	if s.Clock.Now().Sub(b.At) < boardEvery {
+	if younger(s.Clock.Now(), b.At, boardEvery) {
 		return b
 	}
 	tags := attemptTags(s.Config, s.Job)

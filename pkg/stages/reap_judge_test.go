@@ -99,7 +99,7 @@ func TestLooks(t *testing.T) {
 		last  bool // of them
 	}{
 		{"cleanup was killed", 0, time.Second, true, 1, false},
-		{"cleanup was killed, before the clock went back", 0, -time.Hour, true, 0, false},
+		{"cleanup was killed, before the clock went back", 0, -time.Hour, true, 1, false},
 		{"too early for the second", 1, 29 * time.Second, false, 1, false},
 		{"the second", 1, 30 * time.Second, true, 2, false},
 		{"the second, late", 1, 10 * time.Minute, true, 3, false},

@@ -36,7 +36,7 @@ func (s store) noExecsPath(region string) string {
 // execsWhilePending tells whether this host has not seen such an exec refused.
 func (s *Stage) execsWhilePending() bool {
 	var refused time.Time
-	return !loadCache(s.store().noExecsPath(s.Config.Region), &refused) || s.Clock.Now().Sub(refused) >= noExecsFor
+	return !loadCache(s.store().noExecsPath(s.Config.Region), &refused) || !younger(s.Clock.Now(), refused, noExecsFor)
 }
 
 func (s *Stage) noteNoExecs() {

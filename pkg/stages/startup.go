@@ -109,6 +109,13 @@ func recent(list []float64, d time.Duration) []float64 {
 	return list[max(0, len(list)-keptStartups):]
 }
 
+// younger tells whether something is from less than a while ago. What is from later
+// than now is from under another clock, and of no known age.
+func younger(now, then time.Time, life time.Duration) bool {
+	age := now.Sub(then)
+	return age >= 0 && age < life
+}
+
 // loadCache reads what was only kept to save a call: what is damaged is not there.
 func loadCache(path string, into any) bool {
 	data, err := os.ReadFile(path)

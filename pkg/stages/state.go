@@ -55,13 +55,18 @@ func (r *Record) isOver(now time.Time) bool {
 // prepares and reap have the others.
 func looks() []time.Duration { return []time.Duration{0, 30 * time.Second, 5 * time.Minute, time.Hour} }
 
-// due tells whether it is time to look for groups of an attempt that is over.
+// due tells whether it is time to look for groups of an attempt that is over. Whose
+// cleanup is still to come began under another clock.
 func (r *Record) due(now time.Time) bool {
-	return r.Looks == 0 || r.Looks >= len(looks()) || now.Sub(r.Over) >= looks()[r.Looks]
+	return r.Looks == 0 || r.Looks >= len(looks()) || now.Before(r.Over) || now.Sub(r.Over) >= looks()[r.Looks]
 }
 
-// looked counts a look that found nothing and tells whether it was the last.
+// looked counts a look that found nothing and tells whether it was the last. What is
+// left of them is reckoned by the clock as it is.
 func (r *Record) looked(at time.Time) bool {
+	if at.Before(r.Over) {
+		r.Over = at
+	}
 	for r.Looks < len(looks()) && at.Sub(r.Over) >= looks()[r.Looks] {
 		r.Looks++
 	}

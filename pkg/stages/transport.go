@@ -74,7 +74,7 @@ func (s *Stage) transport(record *Record, heard func(error)) *transport {
 	case record.Transport == transportSync:
 		t.useSync()
 	default:
-		if known := s.store().unreached(s.Config.Region); s.Clock.Now().Sub(known.At) < unreachedFor {
+		if known := s.store().unreached(s.Config.Region); younger(s.Clock.Now(), known.At, unreachedFor) {
 			t.giveUp(known)
 		}
 	}
