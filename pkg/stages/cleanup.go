@@ -58,6 +58,9 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		_, err = s.amend(func(r *Record) { r.looked(s.Clock.Now()) })
 		return errors.Join(stateErr, err)
 	}
+	if record.Cost != nil { // prepare has succeeded, so the runner makes no other attempt
+		s.store().endNote(s.Job, s.Clock.Now())
+	}
 	return errors.Join(stateErr, s.store().removeRecord(s.Job))
 }
 

@@ -138,6 +138,27 @@ func TestCleanupWithoutStateDir(t *testing.T) {
 	w.awaitNoGroups(t)
 }
 
+// Of a job that has run no file is left soon after: hosts run a hundred thousand a day,
+// and each prepare looks through state_dir.
+func TestNoFileOfAJobIsLeft(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if files := w.stateFiles(t, "*-j42*"); len(files) == 0 {
+		t.Error("no file of the job: the test shows nothing")
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.reap(t, reaping{host: 11 * time.Minute}); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if files := w.stateFiles(t, "*-j42*"); len(files) > 0 {
+		t.Errorf("files left: %v", files)
+	}
+}
+
 // Where the id of a new group can't be recorded, prepare deletes it: cleanup would have
 // to find it in a list that need not have it yet.
 func TestGroupWhoseIDCantBeRecorded(t *testing.T) {

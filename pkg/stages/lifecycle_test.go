@@ -230,14 +230,7 @@ func TestNoteOfAFailureGrowsOld(t *testing.T) {
 // An attempt for which nothing of the budget is left makes no call.
 func TestBudgetIsOneForAllAttempts(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
-	if out, err := w.prepare(t); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := w.cleanup(t); err != nil {
-		t.Fatal(err)
-	}
-	write(t, only(t, filepath.Join(w.config.StateDir, "*.job.json")), `{"first":"`+time.Now().Add(-w.config.Timeouts.Ready).Format(time.RFC3339)+`"}`)
-	w.env.Attempt = "0123abce"
+	w.writeState(t, "gitlab-example-com-j42.job.json", `{"first":"`+time.Now().Add(-w.config.Timeouts.Ready).Format(time.RFC3339)+`"}`)
 	before := len(w.server.Calls())
 	_, err := w.prepare(t)
 	wantError(t, err, "[timeouts] ready = 1m0s is for all attempts of a job together")

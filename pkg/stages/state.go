@@ -198,6 +198,15 @@ func (s *Stage) amend(change func(*Record)) (*Record, error) {
 // after its last one.
 const noteLife = 24 * time.Hour
 
+// noteEnd is after how long the note of a job that has run goes: a second cleanup knows
+// by it that nothing is left to look for. A busy host would have 100,000 of a day.
+const noteEnd = 10 * time.Minute
+
+// endNote has prune remove a job's note after noteEnd.
+func (s store) endNote(job *Job, now time.Time) {
+	os.Chtimes(s.notePath(job), now, now.Add(noteEnd-noteLife)) //nolint:errcheck // then it goes after noteLife
+}
+
 // prune removes notes of jobs that can't have an attempt any more and what a
 // killed process had begun to write, and returns the paths.
 func (s store) prune(now time.Time) (removed []string) {
