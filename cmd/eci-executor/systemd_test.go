@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,16 +38,22 @@ func readUnit(t *testing.T, name string) (text []byte, options map[string]string
 	return text, options
 }
 
-// What the timer calls is a command line that the program takes, and state_dir is
-// where the service may write.
+// What the timer calls is a command line that the program takes, and where it writes by
+// default and by the examples of the docs, the service may.
 func TestReapUnits(t *testing.T) {
 	_, service := readUnit(t, reapService)
 	command := strings.Fields(service["Service.ExecStart"])
 	if len(command) < 2 || command[0] != installed || service["Service.Type"] != "oneshot" {
 		t.Fatalf("the service does not call %s: %v", installed, service)
 	}
-	if path := service["Service.ReadWritePaths"]; path != "-"+config.Default().StateDir {
-		t.Errorf("the service may write to %q, and state_dir is %s", path, config.Default().StateDir)
+	writable := strings.Fields(service["Service.ReadWritePaths"])
+	for dir, page := range map[string]string{config.Default().StateDir: "configuration.md", "/var/lib/prometheus/node-exporter": "configuration.md", "/var/log/eci-executor": "operating.md"} {
+		if text, err := os.ReadFile(repository("docs/" + page)); err != nil || !strings.Contains(string(text), dir) {
+			t.Errorf("docs/%s has no %s: %v", page, dir, err)
+		}
+		if !slices.Contains(writable, "-"+dir) {
+			t.Errorf("the service may write to %v, not to %s", writable, dir)
+		}
 	}
 	w := newKillWorld(t)
 	if out, err := w.run(t, command[1:]...); err != nil || !strings.HasSuffix(out, "0 container groups left\n") {
