@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -46,6 +47,10 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		return r
 	})
 	s.group = record.GroupID
+	if record.elsewhere(s.Config.Region) {
+		return errors.Join(stateErr, fmt.Errorf("container group %s may still be running in %s, which the driver's file named when it was made: reap with that region in the driver's file",
+			cmp.Or(record.GroupID, record.Name), record.Region))
+	}
 	deleted, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)

@@ -181,6 +181,41 @@ func TestGroupWhoseIDCantBeRecorded(t *testing.T) {
 	w.awaitNoGroups(t)
 }
 
+// Two driver's files of two regions may have one state_dir: what a cleanup has left in
+// one is not looked for, and forgotten, in the other.
+func TestTwoRegionsWithOneStateDir(t *testing.T) {
+	t.Parallel()
+	here := newWorld(t, ecitest.Options{})
+	other := newWorld(t, ecitest.Options{})
+	there := other.another(t, 43)
+	there.config.Region, there.config.StateDir = "cn-hangzhou", here.config.StateDir
+	group := here.leftByCleanup(t)
+
+	stage := there.stage(t, new(bytes.Buffer))
+	stage.Clock = skewed{by: 2 * time.Hour}
+	if err := stage.Prepare(there.context(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := there.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	out, err := there.reap(t, reaping{host: 2 * time.Hour})
+	if err != nil {
+		t.Error(err)
+	}
+	row(t, out, "j42", "kept", "its container group is in ap-northeast-1")
+	moved := *here
+	config := *here.config
+	moved.config, config.Region = &config, "cn-hangzhou"
+	wantError(t, moved.cleanup(t), group+" may still be running in ap-northeast-1")
+	if out, err = here.reap(t, reaping{host: 2 * time.Hour}); err != nil {
+		t.Error(err)
+	}
+	row(t, out, group, "deleted", "its job is over")
+	here.awaitNoGroups(t)
+	there.awaitNoGroups(t)
+}
+
 // The tags are a filter of the server's; one that ignores them costs nobody's
 // group.
 func TestCleanupTrustsNoFilter(t *testing.T) {

@@ -138,10 +138,11 @@ func (r *reaping) overRecords(paths []string) map[string]*Record {
 	return over
 }
 
-// readOver returns nil where the attempt is not over, or the file damaged.
+// readOver returns nil where the attempt is not over, of another region, or the file
+// damaged.
 func (r *reaping) readOver(path string) *Record {
 	var record Record
-	if ok, err := load(path, &record); err != nil || !ok || !record.isOver(r.started) {
+	if ok, err := load(path, &record); err != nil || !ok || !record.isOver(r.started) || record.elsewhere(r.Config.Region) {
 		return nil
 	}
 	return &record

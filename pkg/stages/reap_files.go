@@ -37,6 +37,11 @@ func (r *reaping) record(path string) {
 		return
 	case !ok || !r.runners.hasRecord(&record):
 		return
+	case record.elsewhere(r.Config.Region):
+		if record.isOver(r.started) {
+			r.file(path, actionKept, "its container group is in "+record.Region+": reap with that region in the driver's file")
+		}
+		return
 	}
 	found, left := r.groupsOf(&record)
 	over := record.isOver(r.started)

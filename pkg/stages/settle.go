@@ -92,7 +92,7 @@ func (s *Stage) settleUnfinished(ctx context.Context) {
 	for _, path := range paths {
 		var r Record
 		// A damaged file is left for a person to see: reap names it.
-		if ok, err := load(path, &r); err != nil || !ok || !r.isOver(s.Clock.Now()) || !r.due(s.Clock.Now()) {
+		if ok, err := load(path, &r); err != nil || !ok || !r.isOver(s.Clock.Now()) || !r.due(s.Clock.Now()) || r.elsewhere(s.Config.Region) {
 			continue
 		}
 		if settled++; settled > mostSettled || ctx.Err() != nil {

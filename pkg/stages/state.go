@@ -22,8 +22,9 @@ type Record struct {
 	Instance string                 `json:"instance"`
 	Job      int64                  `json:"job"`
 	Attempt  string                 `json:"attempt"`
-	Name     string                 `json:"name"` // of the group
-	Tags     map[string]string      `json:"tags"` // those that find the attempt's groups
+	Name     string                 `json:"name"`             // of the group
+	Region   string                 `json:"region,omitempty"` // of the group
+	Tags     map[string]string      `json:"tags"`             // those that find the attempt's groups
 	Params   eci.Params             `json:"params,omitempty"`
 	GroupID  string                 `json:"group_id,omitempty"`
 	Cost     *Cost                  `json:"cost,omitempty"`     // of the group, once it runs
@@ -54,6 +55,10 @@ func (r *Record) isOver(now time.Time) bool {
 // and a new group may not be listed at once. The first is cleanup's own; later
 // prepares and reap have the others.
 func looks() []time.Duration { return []time.Duration{0, 30 * time.Second, 5 * time.Minute, time.Hour} }
+
+// elsewhere tells whether the attempt's group is in another region, by a driver's file
+// with the same state_dir: to ask this one for it tells nothing.
+func (r *Record) elsewhere(region string) bool { return r.Region != "" && r.Region != region }
 
 // due tells whether it is time to look for groups of an attempt that is over. Whose
 // cleanup is still to come began under another clock.
@@ -92,7 +97,7 @@ func hasTags(g *eci.Group, want map[string]string) bool {
 // newRecord is the record of the stage's attempt before anything has happened.
 func (s *Stage) newRecord() *Record {
 	return &Record{Instance: s.Job.Instance, Job: s.Job.ID, Attempt: s.Job.Attempt, Name: groupName(s.Config, s.Job),
-		Tags: attemptTags(s.Config, s.Job), Created: s.Clock.Now()}
+		Region: s.Config.Region, Tags: attemptTags(s.Config, s.Job), Created: s.Clock.Now()}
 }
 
 // Note is what the driver keeps of a job over its attempts.
