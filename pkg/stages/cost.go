@@ -43,14 +43,17 @@ type keptPrice struct {
 const (
 	priceGood     = 24 * time.Hour
 	spotPriceGood = time.Hour
+	priceLife     = 7 * 24 * time.Hour // after which its file goes: jobs may ask for thousands of sizes
 )
+
+const pricePrefix = "price-" // of the files' names
 
 func (s *Stage) newPricer() *pricer {
 	return &pricer{s, map[eci.PriceQuery]eci.Price{}, map[eci.PriceQuery]chan eci.Price{}}
 }
 
 func (p *pricer) path(q eci.PriceQuery) string {
-	name := fmt.Sprintf("price %s %g %g %d %s %g %d", p.stage.Config.Region, q.CPU, q.MemoryGiB,
+	name := fmt.Sprintf(pricePrefix+"%s %g %g %d %s %g %d", p.stage.Config.Region, q.CPU, q.MemoryGiB,
 		q.EphemeralStorageGiB, q.SpotStrategy, q.SpotPriceLimit, q.SpotDuration)
 	return filepath.Join(p.stage.Config.StateDir, label(strings.ReplaceAll(name, ".", "p"))+".json")
 }

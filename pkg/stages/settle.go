@@ -95,12 +95,16 @@ func (s *Stage) settleUnfinished(ctx context.Context) {
 		if ok, err := load(path, &r); err != nil || !ok || !r.isOver(s.Clock.Now()) || !r.due(s.Clock.Now()) || r.elsewhere(s.Config.Region) {
 			continue
 		}
-		if settled++; settled > mostSettled || ctx.Err() != nil {
+		if settled == mostSettled || ctx.Err() != nil {
 			return // for the next prepare
 		}
-		if err := s.settle(ctx, path); err != nil && !errors.Is(err, errLocked) {
+		switch err := s.settle(ctx, path); {
+		case errors.Is(err, errLocked):
+			continue // another process settles it; of many at once each has its own to do
+		case err != nil:
 			s.Logger.WithError(err).Warn("finishing an earlier job's cleanup")
 		}
+		settled++
 	}
 }
 

@@ -234,6 +234,8 @@ func (s store) stale(now time.Time) []string {
 			life = time.Minute // writing one takes milliseconds
 		case strings.HasSuffix(e.Name(), stageSuffix):
 			life = stageLife
+		case strings.HasPrefix(e.Name(), pricePrefix):
+			life = priceLife
 		case !strings.HasSuffix(e.Name(), ".job.json"):
 			continue
 		}
