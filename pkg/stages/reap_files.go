@@ -119,7 +119,7 @@ func (r *reaping) print() error {
 			expires = at.UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.Name, g.Status, expires, g.action, g.why) //nolint:errcheck // Flush tells
-		if runner := runnerOf(g.Tags); g.left() && !g.Terminal() && (r.unread || r.runners.has(runner) || runner.Runner == "" || runner.Instance == "") {
+		if runner := runnerOf(g.Tags); g.left() && !g.Terminal() && (r.unread || g.action == actionFailed || r.runners.has(runner) || runner.Runner == "" || runner.Instance == "") {
 			left++
 		}
 	}

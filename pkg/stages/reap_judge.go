@@ -38,7 +38,7 @@ func (r *reaping) judge(g *eci.Group, over bool, now time.Time) verdict {
 	switch {
 	case expires.IsZero():
 		return keep("its tag %s is unreadable: %.40q", tagExpiresAt, g.Tags[tagExpiresAt])
-	case !r.runners.has(runnerOf(g.Tags)):
+	case !over && !r.runners.has(runnerOf(g.Tags)): // a record of this host says more than the list of its runners
 		return keep("of another runner: %q of %q", g.Tags[tagRunner], g.Tags[tagInstance])
 	case !r.oldEnough(g, now):
 		return keep("not older than %s", r.options.OlderThan)

@@ -35,6 +35,7 @@ func TestReapVerdicts(t *testing.T) {
 		{name: "being deleted", change: func(g *eci.Group) { g.Status = statusTerminating }, over: true, why: "is being deleted"},
 		{name: "over by a record", over: true, remove: true, why: "its job is over"},
 		{name: "over by a record, at an unknown time", over: true, noDate: true, remove: true, why: "its job is over"},
+		{name: "over by a record, of a runner that is not known", over: true, scope: scope{known: []Runner{}}, remove: true, why: "its job is over"},
 		{name: "succeeded 10 minutes ago", change: func(g *eci.Group) { g.Status, g.SucceededTime = "Succeeded", ago(10*time.Minute) }, why: "ended 10m0s ago"},
 		{name: "succeeded", change: func(g *eci.Group) { g.Status, g.SucceededTime = "Succeeded", ago(601*time.Second) }, remove: true, why: "ended 10m1s ago"},
 		{name: "failed", change: func(g *eci.Group) { g.Status, g.FailedTime = "Failed", ago(time.Hour) }, remove: true, why: "ended 1h0m0s ago"},

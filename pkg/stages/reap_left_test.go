@@ -3,6 +3,8 @@ package stages_test
 import (
 	"bytes"
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -24,4 +26,44 @@ func (w *world) leftByCleanup(t *testing.T) (group string) {
 	w.server.SetFaults(ecitest.Faults{})
 	w.config.Timeouts.Delete = limit
 	return group
+}
+
+// What a record says is over is this host's, though the list of its runners is lost.
+func TestReapWithoutTheListOfRunners(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	group := w.leftByCleanup(t)
+	if err := os.Remove(filepath.Join(w.config.StateDir, "runners.json")); err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.reap(t, reaping{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	row(t, out, group, "deleted", "its job is over")
+	w.awaitNoGroups(t)
+}
+
+// A group that is listed and that delete does not know may be too new: its record stays,
+// and the next reap ends it.
+func TestReapOfAGroupThatDeleteDoesNotKnow(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	group := w.leftByCleanup(t)
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action != "DeleteContainerGroup" {
+			return ecitest.CallFault{}
+		}
+		return ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}
+	}})
+	out, err := w.reap(t, reaping{host: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	row(t, out, group, "gone")
+	row(t, out, "a0123abcd.attempt.json", "kept", "may still come to light")
+	w.server.SetFaults(ecitest.Faults{})
+	if out, err = w.reap(t, reaping{host: 2 * time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	row(t, out, group, "deleted", "its job is over")
+	w.awaitNoGroups(t)
 }
