@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -42,8 +41,7 @@ func Start(program, socket string, until time.Time) error {
 		return fmt.Errorf("the relay's socket: %w", err)
 	}
 	defer file.Close()
-	// What we were started with, our runner may not have closed for our children.
-	if err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	if err := keepDescriptors(); err != nil {
 		return fmt.Errorf("keeping descriptors from the relay: %w", err)
 	}
 	cmd := &exec.Cmd{
@@ -56,6 +54,19 @@ func Start(program, socket string, until time.Time) error {
 	}
 	go cmd.Wait() //nolint:errcheck // it outlives us, or is of no use any more
 	return nil
+}
+
+// keepDescriptors keeps from our children what we were started with, which our runner may
+// not have closed for them. One by one, because the one call for it, close_range, marks
+// descriptors since Linux 5.11 alone, and Alibaba Cloud Linux 3 has 5.10.
+func keepDescriptors() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= listener {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return err
 }
 
 // environment is the relay's. It has little to do, and should cost little. A limit of
