@@ -35,6 +35,7 @@ func (s *Stage) shares() bool { return s.Relay != "" && s.Config.Exec.SharedConn
 
 // startRelay starts one for the attempt, in place of one that may run.
 func (s *Stage) startRelay(record *Record) {
+	relay.Quit(s.relaySocket(), handOver)
 	until := record.Expires
 	if until.IsZero() {
 		until = s.Clock.Now().Add(s.deadline())
@@ -147,10 +148,11 @@ func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
 func (t *transport) replaceRelay() {
 	if t.late != nil {
 		select {
-		case a := <-t.late: // the machine was only busy
-			if a.err == nil {
+		case a := <-t.late:
+			if a.err == nil { // the machine was only busy
 				a.loan.Return()
 			}
+			t.gone = a.err != nil && !errors.Is(a.err, relay.ErrNone)
 		default:
 			t.gone = true
 		}

@@ -205,3 +205,30 @@ func (w *world) runMeanwhile(t *testing.T, script string, do func()) (string, er
 	err := <-ended
 	return out.String(), err
 }
+
+// A prepare that comes again to an attempt ends the relay of the one before, be it stopped.
+func TestSharedConnectionOfAnAttemptPreparedAgain(t *testing.T) {
+	t.Parallel()
+	w := shared(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	first := w.theRelay(t)
+	if err := syscall.Kill(first, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if second := w.theRelay(t); second == first {
+		t.Error("the stopped relay is still the attempt's")
+	}
+	if log, err := w.run(t, "build_script", "echo more"); err != nil || log != "more\n" {
+		t.Errorf("log %q, error %v", log, err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Error(err)
+	}
+	w.awaitNoRelay(t)
+	w.awaitNoGroups(t, 10*time.Second)
+}
