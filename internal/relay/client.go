@@ -18,6 +18,9 @@ var ErrWedged = errors.New("the relay does not answer")
 // ErrNone is that a relay has no exec.
 var ErrNone = errors.New("the relay has no exec")
 
+// ErrBusy is that another stage has the relay's exec, or opens one.
+var ErrBusy = errors.New("another stage has the relay's exec")
+
 // silence is how long a relay that has lent its exec may say nothing at all: Alive
 // makes it speak five times as often.
 const silence = 5 * time.Second
@@ -38,7 +41,7 @@ type Loan struct {
 }
 
 // Take asks for the exec that the relay has. limit is how long it may take to answer;
-// then ErrWedged, else ErrGone or ErrNone. A relay that still dials it says so, which
+// then ErrWedged, else ErrGone, ErrNone or ErrBusy. A relay that still dials it says so, which
 // calls dials, and has the limit once more.
 func Take(socket string, limit time.Duration, dials func()) (*Loan, error) {
 	return ask(socket, kindTake, nil, limit, dials)
@@ -101,6 +104,8 @@ func ask(socket string, k kind, words []byte, limit time.Duration, dials func())
 		return nil, ErrGone // in the middle of a word
 	case k == kindDone:
 		return nil, nil
+	case k == kindBusy:
+		return nil, ErrBusy
 	case k == kindNone && len(answer) > 0:
 		return nil, fmt.Errorf("%w: %s", ErrNone, answer)
 	}

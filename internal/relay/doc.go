@@ -35,6 +35,7 @@ const (
 	kindLent kind = 'l' // its ID
 	kindDone kind = 'y' // answer of hold and quit
 	kindNone kind = 'n' // why there is none
+	kindBusy kind = 'b' // another stage has it
 )
 
 // What passes while an exec is lent.

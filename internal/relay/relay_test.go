@@ -82,12 +82,12 @@ func newWorld(t *testing.T, settings Settings, until time.Time) *world {
 	t.Helper()
 	// Longer than a socket's address may be.
 	w := &world{socket: filepath.Join(t.TempDir(), strings.Repeat("long", 30), "socket"), execs: map[string]*echo{}, ended: make(chan error, 1), answered: make(chan struct{})}
-	l, err := listen(w.socket)
+	l, inode, err := listen(w.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	server := &Server{Dial: w.dial, Settings: settings, Until: until, Socket: w.socket}
+	server := &Server{Dial: w.dial, Settings: settings, Until: until, Socket: w.socket, Inode: inode}
 	go func() { w.ended <- server.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		stop()
@@ -220,11 +220,7 @@ func TestDrop(t *testing.T) {
 			}
 		}},
 		{"it speaks while nobody has it", func(t *testing.T, w *world) { w.exec("a").out <- []byte("late") }},
-		{"it ends while nobody has it", func(t *testing.T, w *world) {
-			if err := w.exec("a").Close(); err != nil {
-				t.Error(err)
-			}
-		}},
+		{"it ends while nobody has it", func(_ *testing.T, w *world) { w.exec("a").in <- []byte("end\n") }},
 		{"it ends while a stage has it", func(t *testing.T, w *world) {
 			l := w.take(t)
 			if _, err := l.Write([]byte("end\n")); err != nil {
@@ -296,7 +292,7 @@ func TestOneAtATime(t *testing.T) {
 	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
 	w.hold(t, "a")
 	first := w.take(t)
-	if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "another stage") {
+	if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second stage: %v", err)
 	}
 	answers(t, first, "line\n")
@@ -346,7 +342,7 @@ func TestGoOn(t *testing.T) {
 		answers(t, l, "line\n")
 		time.Sleep(settings.Watch) // longer than the relay may be lonely
 	}
-	another, err := listen(w.socket)
+	another, _, err := listen(w.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -360,12 +356,24 @@ func TestGoOn(t *testing.T) {
 	}
 }
 
+// What a relay is asked that it does not know, as by a driver that was upgraded in the
+// middle of a job, it refuses at once, and keeps its exec.
+func TestUnknownQuestion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+	w.hold(t, "a")
+	if _, err := ask(w.socket, 'z', []byte("words"), long, func() {}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "not known") {
+		t.Errorf("the relay answers with %v", err)
+	}
+	answers(t, w.take(t), "line\n")
+}
+
 // A relay that does not answer costs the time that it is given, one that falls silent a
 // bounded time.
 func TestWedged(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "relay", "socket")
-	l, err := listen(socket)
+	l, _, err := listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -411,7 +419,7 @@ func TestKill(t *testing.T) {
 func pair(t *testing.T) (a, b *net.UnixConn) {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "pair", "socket")
-	l, err := listen(socket)
+	l, _, err := listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,7 +445,7 @@ func TestFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, folder := range []string{dir, link} {
-		if _, err := listen(filepath.Join(folder, "socket")); err == nil || !strings.Contains(err.Error(), "alone") {
+		if _, _, err := listen(filepath.Join(folder, "socket")); err == nil || !strings.Contains(err.Error(), "alone") {
 			t.Errorf("%s: error %v", folder, err)
 		}
 	}

@@ -42,6 +42,7 @@ type Server struct {
 	Settings Settings
 	Until    time.Time // when it ends in any case
 	Socket   string    // path of the listener's file
+	Inode    uint64    // of that file: another relay may have put its own there
 
 	turn  chan struct{} // holds one word while a stage has, or opens, the exec
 	dials atomic.Bool   // one that nobody waits for
@@ -79,11 +80,10 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 	ctx, s.quit = context.WithDeadline(ctx, s.Until)
 	defer s.quit()
 	s.turn, s.lonely = make(chan struct{}, 1), time.Now()
-	own, err := os.Stat(s.Socket)
-	if err != nil {
-		return nil // it is gone already: nobody needs us
+	if !s.owns() {
+		return nil // nobody can reach us any more
 	}
-	go s.watch(ctx, own)
+	go s.watch(ctx)
 	context.AfterFunc(ctx, func() { listener.Close() }) //nolint:errcheck // it is not used any more
 	for {
 		conn, err := listener.AcceptUnix()
@@ -95,15 +95,21 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 		}
 		go s.serve(ctx, conn)
 	}
-	if now, err := os.Stat(s.Socket); err == nil && os.SameFile(own, now) {
+	if s.owns() {
 		os.Remove(s.Socket) //nolint:errcheck // a socket without a listener refuses
 	}
 	s.drop(s.current())
 	return nil
 }
 
+// owns tells whether the socket's file is the listener's.
+func (s *Server) owns() bool {
+	var stat unix.Stat_t
+	return unix.Lstat(s.Socket, &stat) == nil && stat.Ino == s.Inode
+}
+
 // watch ends the relay when nobody needs it any more.
-func (s *Server) watch(ctx context.Context, own os.FileInfo) {
+func (s *Server) watch(ctx context.Context) {
 	ticker := time.NewTicker(s.Settings.Watch)
 	defer ticker.Stop()
 	for {
@@ -115,8 +121,7 @@ func (s *Server) watch(ctx context.Context, own os.FileInfo) {
 		s.mu.Lock()
 		lonely := s.held == nil && time.Since(s.lonely) >= s.Settings.Lonely
 		s.mu.Unlock()
-		now, err := os.Stat(s.Socket)
-		if lonely || err != nil || !os.SameFile(own, now) {
+		if lonely || !s.owns() {
 			s.quit()
 		}
 	}
@@ -156,13 +161,18 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	}
 	conn.SetReadDeadline(time.Time{}) //nolint:errcheck // sockets have deadlines
 	u := &user{conn: conn}
-	if k == kindQuit {
+	switch k {
+	case kindTake, kindHold, kindOpen:
+	case kindQuit:
 		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
 		s.quit()
 		return
+	default: // of another version of the driver
+		u.send(kindNone, fmt.Appendf(nil, "the question %q is not known", k)) //nolint:errcheck // who asked may be gone
+		return
 	}
 	if !s.await(u) {
-		u.send(kindNone, []byte("another stage has it")) //nolint:errcheck // who asked may be gone
+		u.send(kindBusy, nil) //nolint:errcheck // who asked may be gone
 		return
 	}
 	defer func() { <-s.turn }()

@@ -25,27 +25,30 @@ func within(dir string, use func(short string) error) error {
 }
 
 // listen makes the socket in place of one that may be there, in a directory that is
-// its user's alone.
-func listen(socket string) (*net.UnixListener, error) {
+// its user's alone. The inode tells its file from that of another one at its place, for
+// as long as the listener is open.
+func listen(socket string) (listener *net.UnixListener, inode uint64, err error) {
 	dir, name := filepath.Split(socket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	var stat unix.Stat_t
 	if err := unix.Lstat(filepath.Clean(dir), &stat); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR || stat.Mode&0o077 != 0 || int(stat.Uid) != os.Geteuid() {
-		return nil, fmt.Errorf("%s is not a directory of this user's alone", dir)
+		return nil, 0, fmt.Errorf("%s is not a directory of this user's alone", dir)
 	}
-	var listener *net.UnixListener
-	err := within(dir, func(short string) (err error) {
+	err = within(dir, func(short string) (err error) {
 		made := filepath.Join(short, "."+rand.Text()[:8])
 		if listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"}); err != nil {
 			return err
 		}
 		listener.SetUnlinkOnClose(false)
 		err = os.Chmod(made, 0o600)
+		if err == nil {
+			err = unix.Lstat(made, &stat)
+		}
 		if err == nil {
 			err = os.Rename(made, filepath.Join(short, name))
 		}
@@ -56,9 +59,9 @@ func listen(socket string) (*net.UnixListener, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the relay's socket: %w", err)
+		return nil, 0, fmt.Errorf("making the relay's socket: %w", err)
 	}
-	return listener, nil
+	return listener, stat.Ino, nil
 }
 
 // ErrGone is that no relay listens.

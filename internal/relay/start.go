@@ -16,7 +16,7 @@ import (
 )
 
 // Command is the word by which a program is asked to be a relay:
-// PROGRAM relay SOCKET UNTIL, with the listening socket as descriptor 3.
+// PROGRAM relay SOCKET INODE UNTIL, with the listening socket as descriptor 3.
 const Command = "relay"
 
 const listener = 3 // its descriptor in the relay
@@ -31,7 +31,7 @@ func passed() []string {
 // session of its own, in /, without any descriptor of ours but its socket. It outlives
 // this process.
 func Start(program, socket string, until time.Time) error {
-	l, err := listen(socket)
+	l, inode, err := listen(socket)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func Start(program, socket string, until time.Time) error {
 		return fmt.Errorf("keeping descriptors from the relay: %w", err)
 	}
 	cmd := &exec.Cmd{
-		Path: program, Args: []string{"eci-executor", Command, socket, strconv.FormatInt(until.Unix(), 10)},
+		Path: program, Args: []string{"eci-executor", Command, socket, fmt.Sprint(inode), fmt.Sprint(until.Unix())},
 		Dir: "/", Env: environment(os.Environ()), ExtraFiles: []*os.File{file},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -86,12 +86,13 @@ func environment(ours []string) []string {
 
 // Main is the life of a process that Start has started, with the words after Command.
 func Main(ctx context.Context, words []string, dial func(ctx context.Context, address string) (Exec, error)) error {
-	if len(words) != 2 {
+	if len(words) != 3 {
 		return errors.New("the relay is started by the driver itself")
 	}
-	until, err := strconv.ParseInt(words[1], 10, 64)
-	if err != nil {
-		return fmt.Errorf("the relay's end: %w", err)
+	inode, inodeErr := strconv.ParseUint(words[1], 10, 64)
+	until, err := strconv.ParseInt(words[2], 10, 64)
+	if err = errors.Join(inodeErr, err); err != nil {
+		return fmt.Errorf("the relay's command line: %w", err)
 	}
 	unix.CloseOnExec(listener)
 	file := os.NewFile(listener, words[0])
@@ -105,6 +106,6 @@ func Main(ctx context.Context, words []string, dial func(ctx context.Context, ad
 		return errors.New("the relay's socket is of another kind")
 	}
 	own.SetUnlinkOnClose(false)
-	server := Server{Dial: dial, Settings: DefaultSettings(), Until: time.Unix(until, 0), Socket: words[0]}
+	server := Server{Dial: dial, Settings: DefaultSettings(), Until: time.Unix(until, 0), Socket: words[0], Inode: inode}
 	return server.Serve(ctx, own)
 }

@@ -62,3 +62,28 @@ func TestStartOnAnOldKernel(t *testing.T) {
 		t.Errorf("it has, %v:\n%s", err, text)
 	}
 }
+
+// Of two relays that are started for a socket, one right after the other, the first ends
+// without the second's.
+func TestStartedTwice(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "relay", "socket")
+	first, inode, err := listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	settings := quick()
+	settings.Lonely = 10 * time.Millisecond
+	server := &Server{Settings: settings, Until: time.Now().Add(time.Hour), Socket: socket, Inode: inode}
+	if err := server.Serve(t.Context(), first); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(socket); err != nil {
+		t.Errorf("it removed another's socket: %v", err)
+	}
+}

@@ -20,6 +20,7 @@ func TestReplaceRelay(t *testing.T) {
 		{"it did not in all that time", []answer{{err: relay.ErrWedged}}, true},
 		{"it was killed meanwhile", []answer{{err: relay.ErrGone}}, true},
 		{"it had no exec", []answer{{err: relay.ErrNone}}, false},
+		{"another stage had it", []answer{{err: relay.ErrBusy}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

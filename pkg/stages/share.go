@@ -119,6 +119,11 @@ type answer struct {
 	err  error
 }
 
+// failed tells whether there is no relay that answers.
+func (a answer) failed() bool {
+	return a.err != nil && !errors.Is(a.err, relay.ErrNone) && !errors.Is(a.err, relay.ErrBusy)
+}
+
 // take asks the relay for its exec. One that is gone, or late with its answer, is left
 // to replaceRelay.
 func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
@@ -130,7 +135,7 @@ func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
 	for limit := time.After(handOver); ; {
 		select {
 		case a := <-asked:
-			t.gone = a.err != nil && !errors.Is(a.err, relay.ErrNone)
+			t.gone = a.failed()
 			return a.loan, a.err
 		case <-dials: // which a dial of our own would not be done before
 			limit = time.After(relayDial)
@@ -152,7 +157,7 @@ func (t *transport) replaceRelay() {
 			if a.err == nil { // the machine was only busy
 				a.loan.Return()
 			}
-			t.gone = a.err != nil && !errors.Is(a.err, relay.ErrNone)
+			t.gone = a.failed()
 		default:
 			t.gone = true
 		}

@@ -232,3 +232,36 @@ func TestSharedConnectionOfAnAttemptPreparedAgain(t *testing.T) {
 	w.awaitNoRelay(t)
 	w.awaitNoGroups(t, 10*time.Second)
 }
+
+// A stage beside one that has the shared exec makes one call, for an exec of its own, and
+// the relay stays as it is.
+func TestSharedConnectionIsBusy(t *testing.T) {
+	t.Parallel()
+	w := shared(t, ecitest.Options{})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	first := w.theRelay(t)
+	_, err := w.runMeanwhile(t, "echo begun; while [ ! -e /cache/go ]; do sleep 0.05; done; exit 6", func() {
+		before := w.calls()["ExecContainerCommand"]
+		if log, err := w.run(t, "get_sources", "echo beside"); err != nil || log != "beside\n" {
+			t.Errorf("log %q, error %v", log, err)
+		}
+		if n := w.calls()["ExecContainerCommand"] - before; n != 1 {
+			t.Errorf("%d calls of ExecContainerCommand, want 1", n)
+		}
+		write(t, filepath.Join(w.server.NASDir("nas-1.ap-northeast-1.nas.aliyuncs.com", "/cache"), "go"), "")
+	})
+	wantError(t, err, "6")
+	before := w.calls()["ExecContainerCommand"]
+	if _, err := w.run(t, "build_script", "true"); err != nil || w.calls()["ExecContainerCommand"] != before {
+		t.Errorf("a later stage does not share the exec any more: %v", err)
+	}
+	if pid := w.theRelay(t); pid != first {
+		t.Errorf("relay %d was replaced by %d", first, pid)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Error(err)
+	}
+	w.awaitNoGroups(t, 10*time.Second)
+}
