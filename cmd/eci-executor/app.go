@@ -81,7 +81,7 @@ func newApp(p process, env stages.Env) *cli.App {
 			&cli.StringFlag{Name: "config", Usage: "the driver's `FILE`", EnvVars: []string{"ECI_EXECUTOR_CONFIG"}, Value: config.DefaultPath},
 		),
 		DisableSliceFlagSeparator: true, // a fault of sim holds commas
-		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return err },
+		OnUsageError:              usageError,
 	}
 	commands := commands{process: p, env: env}
 	app.Commands = []*cli.Command{
@@ -92,7 +92,7 @@ func newApp(p process, env stages.Env) *cli.App {
 		for _, c := range append(c.Subcommands, c) {
 			c.OnUsageError = app.OnUsageError
 			if c.Action != nil {
-				c.Action = commands.guard(c.Action)
+				c.Action = commands.guard(noEmptyFlags(c.Action))
 			}
 		}
 	}
@@ -105,13 +105,50 @@ func newApp(p process, env stages.Env) *cli.App {
 	return app
 }
 
+// usageError says what to do about a mistake in the flags, whose words are those of
+// package flag.
+func usageError(ctx *cli.Context, err error, _ bool) error {
+	for _, global := range ctx.App.Flags {
+		if name := global.Names()[0]; err.Error() == "flag provided but not defined: -"+name {
+			return fmt.Errorf("--%s stands before the command: eci-executor --%s ... %s", name, name, commandName(ctx))
+		}
+	}
+	return fmt.Errorf("%w; see %s --help", err, ctx.Command.HelpName)
+}
+
+// noEmptyFlags refuses --runner "" and the like, which a script makes of a variable that
+// is not set: without a word the command would do something else than was meant.
+func noEmptyFlags(action cli.ActionFunc) cli.ActionFunc {
+	return func(ctx *cli.Context) error {
+		for _, name := range ctx.FlagNames() {
+			if value, ok := ctx.Value(name).(string); ok && value == "" && !strings.HasPrefix(name, "log-") { // an empty one undoes ECI_EXECUTOR_LOG_FILE
+				return emptyFlag(name)
+			}
+		}
+		return action(ctx)
+	}
+}
+
+func emptyFlag(name string) error {
+	flag := "--" + name
+	if name == "config" {
+		flag += " or ECI_EXECUTOR_CONFIG"
+	}
+	return fmt.Errorf("%s is empty: give it a value, or leave it out", flag)
+}
+
 // noArguments refuses arguments where a command takes none: a flag behind one is not
 // read, so that without a word another file would be taken, or none.
 func noArguments(ctx *cli.Context) error {
 	if !ctx.Args().Present() {
 		return nil
 	}
-	return fmt.Errorf("%s takes no argument, and was given %q", strings.TrimPrefix(ctx.Command.HelpName, ctx.App.Name+" "), ctx.Args().First())
+	return fmt.Errorf("%s takes no argument, and was given %q", commandName(ctx), ctx.Args().First())
+}
+
+// commandName is such as "image-cache list".
+func commandName(ctx *cli.Context) string {
+	return strings.TrimPrefix(ctx.Command.HelpName, ctx.App.Name+" ")
 }
 
 // commands makes the commands; each has a file of its own.

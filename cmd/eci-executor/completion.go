@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 )
@@ -21,11 +22,11 @@ func (c commands) completion() *cli.Command {
 	return &cli.Command{
 		Name:      "completion",
 		Usage:     "print the completion script of a shell: bash, zsh or fish",
-		UsageText: "eci-executor completion bash >/etc/bash_completion.d/eci-executor\n   eci-executor completion zsh >DIRECTORY-OF-FPATH/_eci-executor\n   eci-executor completion fish >~/.config/fish/completions/eci-executor.fish",
+		UsageText: "eci-executor completion bash >/etc/bash_completion.d/eci-executor\neci-executor completion zsh >DIRECTORY-OF-FPATH/_eci-executor\neci-executor completion fish >~/.config/fish/completions/eci-executor.fish",
 		ArgsUsage: "SHELL",
 		Action: func(ctx *cli.Context) error {
 			var text string
-			switch shell := ctx.Args().First(); shell {
+			switch shell := strings.Join(ctx.Args().Slice(), " "); shell {
 			case "bash":
 				text = bashCompletion
 			case "zsh":
@@ -50,6 +51,7 @@ func (c commands) man() *cli.Command {
 		Name:   "man",
 		Usage:  "print the manual page, eci-executor(8)",
 		Hidden: true,
+		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
 			text, err := ctx.App.ToMan()
 			if err != nil {

@@ -56,9 +56,14 @@ func jobArgument(ctx *cli.Context) (job string, rest []string, err error) {
 	}
 	args := ctx.Args().Tail()
 	if err := behind.Parse(args); err != nil {
-		return "", nil, err
+		return "", nil, usageError(ctx, err, true)
 	}
-	behind.Visit(func(f *flag.Flag) { err = errors.Join(err, ctx.Set(f.Name, f.Value.String())) })
+	behind.Visit(func(f *flag.Flag) {
+		if f.Value.String() == "" {
+			err = emptyFlag(f.Name)
+		}
+		err = errors.Join(err, ctx.Set(f.Name, f.Value.String()))
+	})
 	rest = behind.Args()
 	if i := len(args) - len(rest) - 1; i >= 0 && args[i] == "--" {
 		rest = args[i:]

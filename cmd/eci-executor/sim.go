@@ -25,7 +25,7 @@ func (c commands) sim() *cli.Command {
 		Name:  "sim",
 		Usage: "serve a local ECI, with containers that really run, until Ctrl-C",
 		Description: "Needs Linux, and root or unprivileged user namespaces; no account and no network. It prints a driver's file that points at it. " +
-			"Ctrl-C deletes every container group.\n\nA profile answers all that ECI's documentation leaves open: docs as it is read most likely, kind in the client's favour, hostile against it. " +
+			"Ctrl-C deletes every container group.\n\nA profile answers all that ECI's documentation leaves open: docs by its likeliest reading, kind in the client's favour, hostile against it. " +
 			"A fault is TARGET:KEY=VALUE,..., such as CreateContainerGroup:error=503,times=2 or exec:drop=1000,probability=0.1.\n\n" + ecitest.RuleHelp(),
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`ADDRESS` to listen on", Value: simAddress},
@@ -34,7 +34,7 @@ func (c commands) sim() *cli.Command {
 			&cli.StringSliceFlag{Name: "fault", Usage: "what goes wrong, `TARGET:KEY=VALUE,...`; may be repeated"},
 			&cli.Uint64Flag{Name: "seed", Usage: "of the faults' probabilities; 0 = another one each time"},
 			&cli.StringSliceFlag{Name: "image", Usage: "`REF[=DIR]`: an image beside " + simBuild + " and " + simHelper + ", from a root file system or an OCI layout at DIR, or the host's own; may be repeated"},
-			&cli.StringSliceFlag{Name: "layout", Usage: "an OCI layout at `DIR` with all its images, which its index.json gives complete references; may be repeated"},
+			&cli.StringSliceFlag{Name: "layout", Usage: "all images of an OCI layout at `DIR`, by their complete references in its index.json; may be repeated"},
 			&cli.BoolFlag{Name: "pull", Usage: "pull all other images from their registries; without it they are not found"},
 			&cli.StringFlag{Name: "gitlab-runner", Usage: "the runner's binary `FILE` for the helper image, where none is on PATH"},
 			&cli.StringSliceFlag{Name: "forward", Usage: "`HOST:PORT` that containers reach, beside which they have no network: gitlab.com:443, or what listens on this machine's loopback, such as 127.0.0.1:8080; may be repeated"},

@@ -17,7 +17,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
-const stageDoc = "A stage of the custom executor: https://docs.gitlab.com/runner/executors/custom/. "
+const stageDoc = "A stage of the custom executor: https://docs.gitlab.com/runner/executors/custom/."
 
 // outlastQuit lets a stage, and the relay between stages, end its work where the runner's
 // service is stopped by SIGQUIT, on which a runner finishes its jobs: systemd sends the
@@ -32,7 +32,7 @@ func (c commands) config() *cli.Command {
 	return &cli.Command{
 		Name:        "config",
 		Usage:       "stage 1: tell the runner how jobs run here (JSON on stdout)",
-		Description: stageDoc + "Makes no API call.",
+		Description: stageDoc + " Makes no API call.",
 		Before:      noArguments,
 		Action: func(ctx *cli.Context) error {
 			outlastQuit()
@@ -73,7 +73,7 @@ func (c commands) run() *cli.Command {
 		Name:        "run",
 		Usage:       "stage 3: run the script of one sub-stage in the container group",
 		ArgsUsage:   "SCRIPT STAGE",
-		Description: stageDoc + "The script's log goes to stdout as it is, its exit status to BUILD_EXIT_CODE_FILE.",
+		Description: stageDoc + " The script's log goes to stdout as it is, its exit status to BUILD_EXIT_CODE_FILE.",
 		Flags:       []cli.Flag{jobFlag()},
 		Action: func(ctx *cli.Context) error {
 			if err := c.env.ClearExitCode(); err != nil {
@@ -92,7 +92,7 @@ func (c commands) cleanup() *cli.Command {
 	return &cli.Command{
 		Name:        "cleanup",
 		Usage:       "stage 4: delete the job's container group",
-		Description: stageDoc + "Deletes every group of the attempt; nothing to delete is a success.",
+		Description: stageDoc + " Deletes every group of the attempt; nothing to delete is a success.",
 		Flags:       []cli.Flag{jobFlag()},
 		Before:      noArguments,
 		Action: func(ctx *cli.Context) error {

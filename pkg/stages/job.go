@@ -135,7 +135,7 @@ func ReadJob(env Env) (*Job, error) {
 	}
 	data, err := os.ReadFile(env.JobResponseFile)
 	if err != nil {
-		return nil, fmt.Errorf("reading the job response (JOB_RESPONSE_FILE): %w", err)
+		return nil, fmt.Errorf("reading the job response (JOB_RESPONSE_FILE or --job): %w", err)
 	}
 	var r response
 	if err := json.Unmarshal(data, &r); err != nil {
