@@ -6,13 +6,12 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/bmatcuk/doublestar/v4"
 
+	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
@@ -63,15 +62,9 @@ func (v *validator) metrics() {
 	}
 }
 
-// lazy is a pattern that is compiled when it is first asked for: the driver starts
-// afresh for each stage, and most keys are not set.
-func lazy(pattern string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
-}
-
 var (
-	regionID = lazy(`^[a-z]+(-[a-z0-9]+)+$`)
-	runner   = lazy(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	regionID = pattern.Lazy(`^[a-z]+(-[a-z0-9]+)+$`)
+	runner   = pattern.Lazy(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 )
 
 // runnerNameMax keeps ci-<runner>-p<project>-j<job>-a<attempt> within the 128
@@ -143,7 +136,7 @@ func (v *validator) credentials() {
 	}
 }
 
-var envName = lazy(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+var envName = pattern.Lazy(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
 
 // EnvName tells whether ECI takes the name of a variable (sources.md: create).
 func EnvName(name string) bool { return envName().MatchString(name) }
@@ -214,7 +207,7 @@ func (v *validator) pull() {
 	}
 }
 
-var hostPort = lazy(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
+var hostPort = pattern.Lazy(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 
 // registryHost checks host[:port]; what else stands there, perhaps a password, is not
 // repeated.

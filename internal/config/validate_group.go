@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
-
+	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -30,7 +30,7 @@ func (v *validator) imageCache() {
 	const key = "image_cache.images"
 	v.list(key, v.cfg.ImageCache.Images, cacheImagesMax)
 	for i, image := range v.cfg.ImageCache.Images {
-		if _, err := reference.ParseDockerRef(image); err != nil {
+		if _, err := imageref.Pulled(image); err != nil {
 			v.add(index(key, i), "%q is not an image reference: %v", image, err)
 		}
 	}
@@ -58,7 +58,7 @@ var capabilities = [...]string{
 	"NET_BIND_SERVICE", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP", "SYS_CHROOT", "SYS_PTRACE",
 }
 
-var sysctl = lazy(`^[a-z0-9_-]+(\.[A-Za-z0-9_*-]+)+$`)
+var sysctl = pattern.Lazy(`^[a-z0-9_-]+(\.[A-Za-z0-9_*-]+)+$`)
 
 func (v *validator) group() {
 	g := v.cfg.Group
@@ -129,7 +129,7 @@ func ownParameter(name string) string {
 }
 
 // logServiceName keeps the names of the variables that ECI's log agent reads.
-var logServiceName = lazy(`^[a-z0-9_]{1,63}$`)
+var logServiceName = pattern.Lazy(`^[a-z0-9_]{1,63}$`)
 
 // logService checks what is known of ECI's log agent (sources.md: log-service).
 func (v *validator) logService() {
@@ -162,7 +162,7 @@ func (v *validator) allow() {
 	}
 }
 
-var numericUser = lazy(`^[0-9]{1,9}(:[0-9]{1,9})?$`)
+var numericUser = pattern.Lazy(`^[0-9]{1,9}(:[0-9]{1,9})?$`)
 
 func (v *validator) timeouts() {
 	t := v.cfg.Timeouts

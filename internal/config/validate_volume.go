@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
@@ -23,7 +24,7 @@ const (
 
 // fileName is what Kubernetes takes as a key of a secret; none begins with "..", which
 // leaves such names to the driver.
-var fileName = lazy(`^[A-Za-z0-9._-]{1,253}$`)
+var fileName = pattern.Lazy(`^[A-Za-z0-9._-]{1,253}$`)
 
 func (v *validator) volumes() {
 	v.volumeCount()

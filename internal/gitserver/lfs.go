@@ -8,7 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // The reading half of git-lfs's API with its basic transfer, as git-lfs documents it
@@ -18,8 +19,8 @@ import (
 const lfsType = "application/vnd.git-lfs+json"
 
 var (
-	lfsBatchPath  = regexp.MustCompile(`^(/.+\.git)/info/lfs/objects/batch$`)
-	lfsObjectPath = regexp.MustCompile(`^(/.+\.git)/gitlab-lfs/objects/([0-9a-f]{64})$`) // as GitLab names it
+	lfsBatchPath  = pattern.Lazy(`^(/.+\.git)/info/lfs/objects/batch$`)
+	lfsObjectPath = pattern.Lazy(`^(/.+\.git)/gitlab-lfs/objects/([0-9a-f]{64})$`) // as GitLab names it
 )
 
 // AddLFSObject gives the bare repository dir an object and returns what a file of
@@ -46,9 +47,9 @@ func lfsObject(dir, oid string) string {
 // paths to next.
 func lfs(root string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m := lfsBatchPath.FindStringSubmatch(r.URL.Path); m != nil {
+		if m := lfsBatchPath().FindStringSubmatch(r.URL.Path); m != nil {
 			answerBatch(w, r, root, m[1])
-		} else if m := lfsObjectPath.FindStringSubmatch(r.URL.Path); m != nil {
+		} else if m := lfsObjectPath().FindStringSubmatch(r.URL.Path); m != nil {
 			http.ServeFile(w, r, lfsObject(filepath.Join(root, filepath.FromSlash(m[1])), m[2]))
 		} else {
 			next.ServeHTTP(w, r)
@@ -89,7 +90,7 @@ func answerBatch(w http.ResponseWriter, r *http.Request, root, repo string) {
 	}
 	for i, object := range batch.Objects {
 		href := fmt.Sprintf("%s/gitlab-lfs/objects/%s", repo, object.OID)
-		if !lfsObjectPath.MatchString(href) {
+		if !lfsObjectPath().MatchString(href) {
 			batch.Objects[i].Error = &lfsError{http.StatusUnprocessableEntity, "no SHA-256"}
 		} else if info, err := os.Stat(lfsObject(filepath.Join(root, filepath.FromSlash(repo)), object.OID)); err != nil || info.Size() != object.Size {
 			batch.Objects[i].Error = &lfsError{http.StatusNotFound, "there is no such object of this size"}

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -15,8 +15,8 @@ import (
 const noVersion = "0.0.0"
 
 var (
-	versionLine = regexp.MustCompile(`(?m)^Version:\s*v?([0-9]+\.[0-9]+[^\s]*)`)
-	versionTag  = regexp.MustCompile(`v?([0-9]+\.[0-9]+)(\.[0-9]+)?$`)
+	versionLine = pattern.Lazy(`(?m)^Version:\s*v?([0-9]+\.[0-9]+[^\s]*)`)
+	versionTag  = pattern.Lazy(`v?([0-9]+\.[0-9]+)(\.[0-9]+)?$`)
 )
 
 // helper holds the helper's image against the runner whose scripts it runs.
@@ -24,7 +24,7 @@ func helper(ctx context.Context, w *world) []Line {
 	version := strings.TrimPrefix(w.RunnerVersion, "v")
 	if version == "" {
 		if out, err := w.Command(ctx, "gitlab-runner", "--version"); err == nil {
-			if m := versionLine.FindStringSubmatch(string(out)); m != nil {
+			if m := versionLine().FindStringSubmatch(string(out)); m != nil {
 				version = m[1]
 			}
 		}
@@ -55,11 +55,11 @@ func trial(cfg *config.Config, image string) *config.Config {
 // sameVersion compares major and minor of a tag with the runner's version.
 func sameVersion(image, version string) Line {
 	tag := image[strings.LastIndexAny(image, ":/")+1:]
-	m := versionTag.FindStringSubmatch(tag)
+	m := versionTag().FindStringSubmatch(tag)
 	if m == nil || !strings.Contains(image[strings.LastIndex(image, "/")+1:], ":") {
 		return ok("%s; its tag names no version to hold against the runner's %s", image, version)
 	}
-	if v := versionTag.FindStringSubmatch(strings.SplitN(version, "-", 2)[0]); v == nil || v[1] != m[1] {
+	if v := versionTag().FindStringSubmatch(strings.SplitN(version, "-", 2)[0]); v == nil || v[1] != m[1] {
 		return warning("Set [helper] image to a tag of the runner's version; {runner_version} stands for it.",
 			"%s is not of the runner's version %s: cache and artifacts may fail", image, version)
 	}

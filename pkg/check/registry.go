@@ -10,12 +10,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
-
+	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -50,15 +49,15 @@ func (w *world) registries() ([]*registry, error) {
 		return all[len(all)-1]
 	}
 	for _, c := range spec.Containers {
-		ref, err := reference.ParseDockerRef(c.Image)
+		ref, err := imageref.Pulled(c.Image)
 		if err != nil {
 			return nil, fmt.Errorf("image %q of %s is not an image reference: %w", c.Image, c.Name, err)
 		}
-		r := at(reference.Domain(ref))
+		r := at(ref.Domain)
 		if c.Name == "helper" && w.runnerVersion == "" && strings.Contains(w.cfg.Helper.Image, "{runner_version}") {
 			continue // nobody knows the tag
 		}
-		r.images = append(r.images, image{c.Image, reference.Path(ref), tagOf(ref)})
+		r.images = append(r.images, image{c.Image, ref.Path, cmp.Or(ref.Digest, ref.Tag)})
 	}
 	for _, c := range spec.RegistryCredentials {
 		r := at(c.Server)
@@ -76,16 +75,6 @@ func (w *world) registries() ([]*registry, error) {
 }
 
 func (w *world) spec() (eci.GroupSpec, error) { return w.job.Request(w.trial, w.Clock.Now()) }
-
-func tagOf(ref reference.Named) string {
-	if digested, ok := ref.(reference.Digested); ok {
-		return digested.Digest().String()
-	}
-	if tagged, ok := ref.(reference.Tagged); ok {
-		return tagged.Tag()
-	}
-	return "latest"
-}
 
 // address of a path of the registry's API.
 func (r *registry) address(path string) string {
@@ -175,7 +164,7 @@ func (r *registry) basic() string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(r.user+":"+r.password))
 }
 
-var challengePart = regexp.MustCompile(`([a-z]+)="([^"]*)"`)
+var challengePart = pattern.Lazy(`([a-z]+)="([^"]*)"`)
 
 // login answers a challenge: a header to authorize with, or a line that says why not.
 // repository is what is to be pulled, "" for nothing.
@@ -185,7 +174,7 @@ func (r *registry) login(ctx context.Context, t http.RoundTripper, challenge, re
 		return r.basic(), nil
 	}
 	parts := map[string]string{}
-	for _, m := range challengePart.FindAllStringSubmatch(rest, -1) {
+	for _, m := range challengePart().FindAllStringSubmatch(rest, -1) {
 		parts[m[1]] = m[2]
 	}
 	realm, err := url.Parse(parts["realm"])

@@ -1,18 +1,19 @@
 package eci
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 var (
 	// gpuType is a type of ECS's families with GPUs, whole or shared: gn6i, gn8is, vgn7i-vws ...
-	gpuType = regexp.MustCompile(`^ecs\.[sv]?gn[0-9]+[a-z]*(-[a-z0-9-]+)?\.([0-9]*)x?large$`)
+	gpuType = pattern.Lazy(`^ecs\.[sv]?gn[0-9]+[a-z]*(-[a-z0-9-]+)?\.([0-9]*)x?large$`)
 	// perGPU is what such a name says of vCPU and GPUs: c24g1 has one GPU for each 24 vCPU.
-	perGPU = regexp.MustCompile(`-c([1-9][0-9]*)g([0-9]+)\.`)
+	perGPU = pattern.Lazy(`-c([1-9][0-9]*)g([0-9]+)\.`)
 	// times is the number of GPUs as later families write it: gn8is-2x.8xlarge.
-	times = regexp.MustCompile(`-([0-9]+)x\.`)
+	times = pattern.Lazy(`-([0-9]+)x\.`)
 )
 
 // GPUs is how many GPUs an ECS instance type has, read off its name by the rule of ECS's
@@ -20,15 +21,15 @@ var (
 // as 2-4Gi. One name is off the rule: ecs.gn5-c8g1.14xlarge has 8, not 7. A part of a
 // GPU, as of vgn and sgn types, is asked for as 1.
 func GPUs(instanceType string) int {
-	m := gpuType.FindStringSubmatch(instanceType)
+	m := gpuType().FindStringSubmatch(instanceType)
 	if m == nil {
 		return 0
 	}
-	if x := times.FindStringSubmatch(instanceType); x != nil {
+	if x := times().FindStringSubmatch(instanceType); x != nil {
 		n, _ := strconv.Atoi(x[1])
 		return max(1, n)
 	}
-	per := perGPU.FindStringSubmatch(instanceType)
+	per := perGPU().FindStringSubmatch(instanceType)
 	if per == nil {
 		return 1
 	}

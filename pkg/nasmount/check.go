@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // Error is one mistake in one table.
@@ -26,9 +27,9 @@ func (e *Error) Error() string {
 const nameMax = 63 - len(volumePrefix)
 
 var (
-	label  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
-	host   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
-	option = regexp.MustCompile(`^[a-z][a-z0-9_]*(=[A-Za-z0-9._/:-]+)?$`)
+	label  = pattern.Lazy(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	host   = pattern.Lazy(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$`)
+	option = pattern.Lazy(`^[a-z][a-z0-9_]*(=[A-Za-z0-9._/:-]+)?$`)
 )
 
 // checker collects the mistakes of all tables.
@@ -71,7 +72,7 @@ func (c *checker) name(before []Mount, m Mount) {
 	switch {
 	case m.Name == "":
 		c.add("name", "is required")
-	case len(m.Name) > nameMax || !label.MatchString(m.Name):
+	case len(m.Name) > nameMax || !label().MatchString(m.Name):
 		c.add("name", "%q must be at most %d of a-z, 0-9 and -, with no - at either end", m.Name, nameMax)
 	default:
 		if j := slices.IndexFunc(before, func(o Mount) bool { return o.Name == m.Name }); j >= 0 {
@@ -86,7 +87,7 @@ func (c *checker) server(m Mount) {
 		c.add("server", "is required")
 	case strings.Contains(m.Server, "://"):
 		c.add("server", "%q must be the host alone, without scheme", m.Server)
-	case !host.MatchString(m.Server) || strings.Contains(m.Server, ".."):
+	case !host().MatchString(m.Server) || strings.Contains(m.Server, ".."):
 		c.add("server", "%q must be the host of a mount target, without port or path", m.Server)
 	}
 }
@@ -116,7 +117,7 @@ func (c *checker) placeholders(key, p string) {
 			c.add(key, "{%s} is no placeholder; there are {%s}", name, strings.Join(known(), "}, {"))
 		}
 	}
-	if strings.ContainsAny(placeholder.ReplaceAllString(p, ""), "{}") {
+	if strings.ContainsAny(placeholder().ReplaceAllString(p, ""), "{}") {
 		c.add(key, "%q has a brace that is not part of a placeholder", p)
 	}
 }
@@ -191,7 +192,7 @@ func (c *checker) options(m Mount) {
 	}
 	seen := map[string]bool{}
 	for o := range strings.SplitSeq(m.Options, ",") {
-		if !option.MatchString(o) {
+		if !option().MatchString(o) {
 			c.add("options", "%q must be a word or word=value, with commas between and no spaces", o)
 			continue
 		}

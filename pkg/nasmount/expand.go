@@ -3,15 +3,16 @@ package nasmount
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // placeholder is a name in braces; what stands between them is the first group.
-var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
+var placeholder = pattern.Lazy(`\{([^{}]*)\}`)
 
 // known are the placeholders that Expand fills in.
 func known() []string { return []string{"project_path", "project_id", "ref_protected", concurrentID} }
@@ -27,7 +28,7 @@ func (m Mount) needsSlot() bool { return slices.Contains(placeholders(m.Path+m.S
 // placeholders lists the names of the placeholders in p.
 func placeholders(p string) []string {
 	var names []string
-	for _, m := range placeholder.FindAllStringSubmatch(p, -1) {
+	for _, m := range placeholder().FindAllStringSubmatch(p, -1) {
 		names = append(names, m[1])
 	}
 	return names
@@ -72,7 +73,7 @@ func Expand(mounts []Mount, v Values) ([]Mount, error) {
 
 func (v Values) expand(p string) (string, error) {
 	var errs []error
-	out := placeholder.ReplaceAllStringFunc(p, func(s string) string {
+	out := placeholder().ReplaceAllStringFunc(p, func(s string) string {
 		name := s[1 : len(s)-1]
 		value, err := v.lookup(name)
 		if err != nil {

@@ -4,23 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
-
-	"github.com/distribution/reference"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-var dnsLabel = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`) })
+var dnsLabel = pattern.Lazy(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // hostName is a DNS subdomain as Kubernetes checks it.
-var hostName = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-})
+var hostName = pattern.Lazy(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // AddServices puts the services that the driver's file has for every job before the
 // job's own, as the Kubernetes executor does with those of the runner's file.
@@ -122,17 +118,15 @@ func serviceContainer(s Image, i int, taken map[string]bool) string {
 // takes, then the declared ones (sources.md: runner; host_aliases.go).
 func serviceAliases(s Image) []string {
 	var names []string
-	if ref, err := reference.Parse(s.Name); err == nil {
-		if named, ok := ref.(reference.Named); ok {
-			domain, path, _ := strings.Cut(named.Name(), "/")
-			domain, _, _ = strings.Cut(domain, ":") // a port is no part of a host name
-			name := strings.TrimSuffix(domain+"/"+path, "/")
-			names = append(names, strings.ReplaceAll(name, "/", "__"))
-			if dashed := strings.ReplaceAll(name, "/", "-"); dashed != names[0] {
-				names = append(names, dashed)
-			}
-			names = slices.DeleteFunc(names, func(name string) bool { return !hostName().MatchString(name) })
+	if ref, err := imageref.Parse(s.Name); err == nil {
+		domain, path, _ := strings.Cut(ref.Written, "/")
+		domain, _, _ = strings.Cut(domain, ":") // a port is no part of a host name
+		name := strings.TrimSuffix(domain+"/"+path, "/")
+		names = append(names, strings.ReplaceAll(name, "/", "__"))
+		if dashed := strings.ReplaceAll(name, "/", "-"); dashed != names[0] {
+			names = append(names, dashed)
 		}
+		names = slices.DeleteFunc(names, func(name string) bool { return !hostName().MatchString(name) })
 	}
 	return append(names, s.Aliases...)
 }

@@ -3,7 +3,8 @@ package stages
 import (
 	"fmt"
 	"io"
-	"regexp"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // lastWords keeps the end of what is written through it.
@@ -25,13 +26,13 @@ func (l *lastWords) Write(p []byte) (int, error) {
 }
 
 // unreachable is what git, curl and ssh say of a host that they can't reach.
-var unreachable = regexp.MustCompile(`Could not resolve host|Couldn't connect to server|Failed to connect to |[Cc]onnection timed out|Operation timed out|` +
+var unreachable = pattern.Lazy(`Could not resolve host|Couldn't connect to server|Failed to connect to |[Cc]onnection timed out|Operation timed out|` +
 	`No route to host|Network is unreachable|Temporary failure in name resolution`)
 
 // noWayOut is what is to be done where a clone failed because GitLab can't be reached,
 // "" where it failed otherwise.
 func noWayOut(subStage string, said []byte, host string) string {
-	if subStage != "get_sources" || !unreachable.Match(said) {
+	if subStage != "get_sources" || !unreachable().Match(said) {
 		return ""
 	}
 	return fmt.Sprintf("the container group can't reach %s: groups have no public address. What the runner's operator can do: give the vSwitches a way out "+

@@ -33,7 +33,7 @@ func place(m message) string {
 		return nowhere // --help
 	case m.inside("const") && under("cmd/eci-executor"):
 		return nowhere // --help, and the files that demo and sim write
-	case m.inside("regexp.MustCompile", "strings.Contains", "strings.HasPrefix", "strings.NewReplacer", "fmt.Sscanf", "sha256.Sum256"):
+	case m.inside("regexp.MustCompile", "pattern.Lazy", "strings.Contains", "strings.HasPrefix", "strings.NewReplacer", "fmt.Sscanf", "sha256.Sum256"):
 		return nowhere // is looked for, not said
 	case m.inside(".Debug", "panic"):
 		return nowhere // for who has the code beside it

@@ -2,11 +2,10 @@ package ecitest
 
 import (
 	"net/netip"
-	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/eci-executor/eci-executor/internal/images"
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // The documented limits (sources.md: create, limits, metadata). Those that have no
@@ -34,16 +33,10 @@ const (
 	maxInt32        = 1<<31 - 1 // of integers for which nothing else is documented
 )
 
-// lazy is a pattern that is compiled when it is first asked for: this package is part of
-// the driver, whose stages never ask.
-func lazy(pattern string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
-}
-
 var (
-	groupName = lazy(`^[a-z0-9][a-z0-9-]{0,126}[a-z0-9]$`)
-	dnsLabel  = lazy(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	envKey    = lazy(`^[A-Za-z_][0-9A-Za-z_]*$`)
+	groupName = pattern.Lazy(`^[a-z0-9][a-z0-9-]{0,126}[a-z0-9]$`)
+	dnsLabel  = pattern.Lazy(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	envKey    = pattern.Lazy(`^[A-Za-z_][0-9A-Za-z_]*$`)
 )
 
 // checkWords holds the words of a command line to the documented limits.

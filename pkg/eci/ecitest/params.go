@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 const apiVersion = "2018-08-08"
@@ -18,11 +20,11 @@ const apiVersion = "2018-08-08"
 const commonParams = `AccessKeyId Action Version Format RegionId Timestamp SignatureMethod SignatureVersion
 	SignatureType SignatureNonce SecurityToken Signature OwnerId OwnerAccount ResourceOwnerId ResourceOwnerAccount`
 
-var numberPart = lazy(`\.[0-9]+(\.|$)`)
+var numberPart = pattern.Lazy(`\.[0-9]+(\.|$)`)
 
 // bogusProbe is what the typed request of alibaba-cloud-sdk-go sends with each
 // container, whether a probe is set or not (sources.md: sdk).
-var bogusProbe = lazy(`^Container\.N\.(Liveness|Readiness)Probe\.Exec\.Command$`)
+var bogusProbe = pattern.Lazy(`^Container\.N\.(Liveness|Readiness)Probe\.Exec\.Command$`)
 
 // params reads typed parameters and keeps the first error. An empty value is an
 // absent one, as the SDKs have it.

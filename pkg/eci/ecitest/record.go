@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // Call is one API call that arrived, refused or not.
@@ -44,7 +46,7 @@ func (Secrets) MarshalText() ([]byte, error) { return []byte(masked), nil }
 
 // secretParam matches registry passwords, the values of environment variables
 // and what a call is signed with.
-var secretParam = lazy(`^ImageRegistryCredential\.\d+\.Password$|\.EnvironmentVar\.\d+\.Value$|^Signature$|^SecurityToken$`)
+var secretParam = pattern.Lazy(`^ImageRegistryCredential\.\d+\.Password$|\.EnvironmentVar\.\d+\.Value$|^Signature$|^SecurityToken$`)
 
 // setParams records a call's parameters, secrets apart.
 func (c *Call) setParams(form, query url.Values) {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // What stands for a reason that a rule leaves out.
@@ -65,7 +67,7 @@ func setError(r *Rule, v string) error {
 	return nil
 }
 
-var errorCode = lazy(`^[A-Za-z][A-Za-z0-9._-]*$`)
+var errorCode = pattern.Lazy(`^[A-Za-z][A-Za-z0-9._-]*$`)
 
 // statusOf is the HTTP status that goes with an error code (sources.md: codes).
 func statusOf(code string) int {

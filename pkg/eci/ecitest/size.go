@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
 // size is a name that InstanceType may give, and what it stands for.
@@ -16,8 +18,8 @@ type size struct {
 }
 
 var (
-	gibType = lazy(`^([0-9.]+)-([0-9.]+)Gi$`)
-	ecsType = lazy(`^ecs\.([a-z]+)[0-9]+[a-z]*(-[a-z0-9]+)?\.([0-9]*)x?(large)$`)
+	gibType = pattern.Lazy(`^([0-9.]+)-([0-9.]+)Gi$`)
+	ecsType = pattern.Lazy(`^ecs\.([a-z]+)[0-9]+[a-z]*(-[a-z0-9]+)?\.([0-9]*)x?(large)$`)
 )
 
 // sizeTable is the table of vCPU -> GiB that ECI bills (sources.md: sizes). The
