@@ -230,7 +230,7 @@ func TestSharedConnectionOfAnAttemptPreparedAgain(t *testing.T) {
 		t.Error(err)
 	}
 	w.awaitNoRelay(t)
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
 
 // A stage beside one that has the shared exec makes one call, for an exec of its own, and
@@ -263,5 +263,5 @@ func TestSharedConnectionIsBusy(t *testing.T) {
 	if err := w.cleanup(t); err != nil {
 		t.Error(err)
 	}
-	w.awaitNoGroups(t, 10*time.Second)
+	w.awaitNoGroups(t)
 }
