@@ -1,13 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
+	"github.com/eci-executor/eci-executor/pkg/check"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
@@ -101,7 +104,7 @@ func (c commands) cacheDelete() *cli.Command {
 
 func buildFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "runner-version", Usage: "`VERSION` of the runner, where [helper] image has {runner_version}"},
+		&cli.StringFlag{Name: "runner-version", Usage: "`VERSION` of the runner, where [helper] image has {runner_version} and there is no gitlab-runner on PATH", DefaultText: "that of gitlab-runner"},
 		&cli.IntFlag{Name: "size", Usage: "`GIB` of the cache's disk, also in each group that uses it", DefaultText: "20, by ECI"},
 		&cli.IntFlag{Name: "retention-days", Usage: "let ECI delete the cache after `DAYS`", DefaultText: "never"},
 	}
@@ -122,10 +125,11 @@ func (c commands) imageCaches(ctx *cli.Context) (*stages.ImageCaches, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &stages.ImageCaches{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, RunnerVersion: ctx.String("runner-version")}
-	if k.RunnerVersion == "" {
-		k.RunnerVersion = c.env.Custom["CI_RUNNER_VERSION"] // as for a stage by hand
+	version := cmp.Or(ctx.String("runner-version"), c.env.Custom["CI_RUNNER_VERSION"]) // the latter as for a stage by hand
+	if version == "" && strings.Contains(cfg.Helper.Image, "{runner_version}") {
+		version = check.RunnerVersion(ctx.Context)
 	}
+	k := &stages.ImageCaches{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, RunnerVersion: version}
 	if out, ok := c.stdout.(*os.File); ok {
 		k.Terminal = term.IsTerminal(int(out.Fd()))
 	}

@@ -19,15 +19,22 @@ var (
 	versionTag  = pattern.Lazy(`v?([0-9]+\.[0-9]+)(\.[0-9]+)?$`)
 )
 
+// RunnerVersion is what the gitlab-runner on PATH tells, without v; "" where it tells none.
+func RunnerVersion(ctx context.Context) string { return runnerVersion(ctx, output) }
+
+func runnerVersion(ctx context.Context, run command) string {
+	out, err := run(ctx, "gitlab-runner", "--version")
+	if m := versionLine().FindStringSubmatch(string(out)); err == nil && m != nil {
+		return m[1]
+	}
+	return ""
+}
+
 // helper holds the helper's image against the runner whose scripts it runs.
 func helper(ctx context.Context, w *world) []Line {
 	version := strings.TrimPrefix(w.RunnerVersion, "v")
 	if version == "" {
-		if out, err := w.Command(ctx, "gitlab-runner", "--version"); err == nil {
-			if m := versionLine().FindStringSubmatch(string(out)); m != nil {
-				version = m[1]
-			}
-		}
+		version = runnerVersion(ctx, w.Command)
 	}
 	w.runnerVersion = version
 	needed := strings.Contains(w.cfg.Helper.Image, "{runner_version}")

@@ -29,11 +29,11 @@ type Options struct {
 	RunnerVersion string // "" = that of the gitlab-runner on PATH
 	NewClient     func(*config.Config) (*eci.Client, error)
 
-	STS       string                                                                 // URL in place of Alibaba Cloud's
-	WebSocket string                                                                 // URL of the host of exec's sockets in place of the region's
-	Clock     stages.Clock                                                           // nil = the real one
-	Command   func(ctx context.Context, name string, args ...string) ([]byte, error) // nil = runs it and returns its stdout
-	Transport http.RoundTripper                                                      // nil = that of net/http
+	STS       string            // URL in place of Alibaba Cloud's
+	WebSocket string            // URL of the host of exec's sockets in place of the region's
+	Clock     stages.Clock      // nil = the real one
+	Command   command           // nil = runs it
+	Transport http.RoundTripper // nil = that of net/http
 	Prober    nasmount.Prober
 	Patience  time.Duration // with a call that gets no usable answer; 0 = 5 s
 	Limit     time.Duration // of each check in place of its own; 0 = its own
@@ -43,14 +43,19 @@ type Options struct {
 	Settle time.Duration   // how long something that has not happened is waited for in the group; 0 = 3 s
 }
 
+// command runs a program and returns its stdout.
+type command = func(ctx context.Context, name string, args ...string) ([]byte, error)
+
+func output(ctx context.Context, name string, args ...string) ([]byte, error) {
+	return exec.CommandContext(ctx, name, args...).Output()
+}
+
 func (o *Options) setDefaults() {
 	if o.Clock == nil {
 		o.Clock = stages.SystemClock{}
 	}
 	if o.Command == nil {
-		o.Command = func(ctx context.Context, name string, args ...string) ([]byte, error) {
-			return exec.CommandContext(ctx, name, args...).Output()
-		}
+		o.Command = output
 	}
 	if o.Patience == 0 {
 		o.Patience = 5 * time.Second
