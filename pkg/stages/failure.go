@@ -73,13 +73,23 @@ func blameSize(err error, job *Job) error {
 	return err
 }
 
+// busyAdvice is for an answer by which the driver asks again, when its time to do so is over.
+const busyAdvice = "ECI is busy, or has a fault: try again later; should it last, ask Alibaba Cloud by a ticket with the request id."
+
 // withAdvice adds what a person must do about an error of the API.
 func withAdvice(err error) error {
 	var e *eci.Error
-	if start := new(startError); errors.As(err, &start) || !errors.As(err, &e) || e.Advice() == "" {
+	if start := new(startError); errors.As(err, &start) || !errors.As(err, &e) {
 		return err
 	}
-	return &advised{err, e.Advice()}
+	advice := e.Advice()
+	if advice == "" && eci.ClassOf(e) == eci.Retry && e.RequestID != "" {
+		advice = busyAdvice
+	}
+	if advice == "" {
+		return err
+	}
+	return &advised{err, advice}
 }
 
 type advised struct {
