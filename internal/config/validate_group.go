@@ -5,7 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
@@ -30,7 +31,7 @@ func (v *validator) imageCache() {
 	const key = "image_cache.images"
 	v.list(key, v.cfg.ImageCache.Images, cacheImagesMax)
 	for i, image := range v.cfg.ImageCache.Images {
-		if _, err := imageref.Pulled(image); err != nil {
+		if _, err := reference.ParseDockerRef(image); err != nil {
 			v.add(index(key, i), "%q is not an image reference: %v", image, err)
 		}
 	}

@@ -1,11 +1,11 @@
 package config
 
-import "github.com/eci-executor/eci-executor/internal/imageref"
+import "github.com/distribution/reference"
 
 func (v *validator) runnerServices() {
 	for i, s := range v.cfg.RunnerServices {
 		at := index("runner_service", i)
-		if _, err := imageref.Pulled(s.Name); err != nil {
+		if _, err := reference.ParseDockerRef(s.Name); err != nil {
 			v.add(at+".name", "%q is no image, such as \"postgres:16\"", s.Name)
 		}
 		for name, value := range s.Variables {

@@ -13,7 +13,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
@@ -49,15 +50,15 @@ func (w *world) registries() ([]*registry, error) {
 		return all[len(all)-1]
 	}
 	for _, c := range spec.Containers {
-		ref, err := imageref.Pulled(c.Image)
+		ref, err := reference.ParseDockerRef(c.Image)
 		if err != nil {
 			return nil, fmt.Errorf("image %q of %s is not an image reference: %w", c.Image, c.Name, err)
 		}
-		r := at(ref.Domain)
+		r := at(reference.Domain(ref))
 		if c.Name == "helper" && w.runnerVersion == "" && strings.Contains(w.cfg.Helper.Image, "{runner_version}") {
 			continue // nobody knows the tag
 		}
-		r.images = append(r.images, image{c.Image, ref.Path, cmp.Or(ref.Digest, ref.Tag)})
+		r.images = append(r.images, image{c.Image, reference.Path(ref), tagOf(ref)})
 	}
 	for _, c := range spec.RegistryCredentials {
 		r := at(c.Server)
@@ -75,6 +76,16 @@ func (w *world) registries() ([]*registry, error) {
 }
 
 func (w *world) spec() (eci.GroupSpec, error) { return w.job.Request(w.trial, w.Clock.Now()) }
+
+func tagOf(ref reference.Named) string {
+	if digested, ok := ref.(reference.Digested); ok {
+		return digested.Digest().String()
+	}
+	if tagged, ok := ref.(reference.Tagged); ok {
+		return tagged.Tag()
+	}
+	return "latest"
+}
 
 // address of a path of the registry's API.
 func (r *registry) address(path string) string {

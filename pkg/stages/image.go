@@ -5,9 +5,9 @@ import (
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
+	"github.com/distribution/reference"
 
 	"github.com/eci-executor/eci-executor/internal/config"
-	"github.com/eci-executor/eci-executor/internal/imageref"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -30,7 +30,7 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 		}
 	}
 	for _, name := range append([]string{image}, serviceImages(job)...) {
-		if _, err := imageref.Pulled(name); err != nil {
+		if _, err := reference.ParseDockerRef(name); err != nil {
 			return buildErrorf("image %q is not an image reference: %v", name, err)
 		}
 	}
@@ -96,7 +96,7 @@ func furtherPolicies(cfg *config.Config, job *Job, spec eci.GroupSpec) map[strin
 // [pull] mirrors has something for replaced by that. What a job may use is judged by
 // the name that it gave.
 func mirrored(cfg *config.Config, image string) string {
-	ref, err := imageref.Parse(image)
+	ref, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return image
 	}
@@ -114,7 +114,11 @@ func mirrored(cfg *config.Config, image string) string {
 
 // defaultPullPolicy is Kubernetes' own: a tag that moves is always asked for.
 func defaultPullPolicy(image string) string {
-	if ref, err := imageref.Pulled(image); err != nil || ref.Tag == "latest" {
+	ref, err := reference.ParseDockerRef(image)
+	if err != nil {
+		return "Always"
+	}
+	if tagged, ok := ref.(reference.Tagged); ok && tagged.Tag() == "latest" {
 		return "Always"
 	}
 	return "IfNotPresent"

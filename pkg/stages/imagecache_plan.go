@@ -10,7 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/images"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
@@ -66,7 +67,7 @@ func (k *ImageCaches) plan(given []string, o CacheOptions) (*cachePlan, error) {
 	helper := k.Config.Helper.ImageFor(k.Config.Capacity.Architecture, strings.TrimPrefix(k.RunnerVersion, "v"))
 	var names []string
 	for _, image := range append(slices.Clone(wanted), helper) {
-		if _, err := imageref.Pulled(image); err != nil {
+		if _, err := reference.ParseDockerRef(image); err != nil {
 			return nil, fmt.Errorf("%q is not an image reference: %w", image, err)
 		}
 		if name := mirrored(k.Config, image); !slices.Contains(names, name) {
@@ -170,7 +171,7 @@ func (p *cachePlan) differs(c *eci.ImageCache) (why string, doubt *plannedImage)
 // fullName is an image's name with registry and tag, by which the same image has
 // the same name.
 func fullName(image string) string {
-	ref, err := imageref.Pulled(image)
+	ref, err := reference.ParseDockerRef(image)
 	if err != nil {
 		return image
 	}

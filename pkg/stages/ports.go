@@ -2,13 +2,13 @@ package stages
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/config"
-	"github.com/eci-executor/eci-executor/internal/imageref"
 )
 
 // All containers of a group share one network, so a port is there once. Some are
@@ -72,8 +72,13 @@ func portNumber(text string) (int, error) {
 // isDind tells whether an image is that of a Docker daemon: docker:dind,
 // docker:28-dind, docker:dind-rootless, and mirrors of them.
 func isDind(image string) bool {
-	ref, err := imageref.Parse(image)
-	return err == nil && path.Base(ref.Path) == "docker" && strings.Contains("-"+ref.Tag+"-", "-dind-")
+	ref, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return false
+	}
+	tagged, ok := ref.(reference.Tagged)
+	path := reference.Path(ref)
+	return ok && path[strings.LastIndexByte(path, '/')+1:] == "docker" && strings.Contains("-"+tagged.Tag()+"-", "-dind-")
 }
 
 // privileged tells whether the driver's file makes the i-th service privileged, for an

@@ -5,8 +5,9 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/config"
-	"github.com/eci-executor/eci-executor/internal/imageref"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -140,8 +141,8 @@ func names(message, image string) bool {
 // which may hold any of the words that are looked for.
 func withoutName(message, image string) string {
 	parts := []string{image}
-	if ref, err := imageref.Parse(image); err == nil {
-		parts = append(parts, ref.String(), ref.Name(), ref.Familiar(), ref.Path, ref.Domain)
+	if ref, err := reference.ParseNormalizedNamed(image); err == nil {
+		parts = append(parts, ref.String(), ref.Name(), reference.FamiliarName(ref), reference.Path(ref), reference.Domain(ref))
 	}
 	for _, p := range parts {
 		if p != "" {
@@ -185,11 +186,11 @@ func (s *Stage) isOperators(container string) bool {
 
 // registryOf is the host of an image's registry.
 func registryOf(image string) string {
-	ref, err := imageref.Parse(image)
+	ref, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return "its registry"
 	}
-	return ref.Domain
+	return reference.Domain(ref)
 }
 
 // loginOf is who gave the login for an image, or who should have, and what to do

@@ -6,8 +6,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/config"
-	"github.com/eci-executor/eci-executor/internal/imageref"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -38,7 +39,7 @@ func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 // loginFor is the login for an image: of the first source that has one, that with
 // the longest path.
 func loginFor(sources []loginSource, image string) (login Credential, source *loginSource) {
-	ref, err := imageref.Parse(image)
+	ref, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return Credential{}, nil
 	}
@@ -56,9 +57,9 @@ func loginFor(sources []loginSource, image string) (login Credential, source *lo
 }
 
 // covers tells whether a login for server, which may have a path, is one for an image.
-func covers(server string, image imageref.Ref) bool {
+func covers(server string, image reference.Named) bool {
 	server = registryServer(server)
-	return server != "" && (image.Domain == server || strings.HasPrefix(image.Name()+"/", server+"/"))
+	return server != "" && (reference.Domain(image) == server || strings.HasPrefix(image.Name()+"/", server+"/"))
 }
 
 // pullCredentials are the logins for the images of a group, one for each registry:

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/internal/config"
-	"github.com/eci-executor/eci-executor/internal/imageref"
 	"github.com/eci-executor/eci-executor/internal/pattern"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
@@ -118,15 +119,17 @@ func serviceContainer(s Image, i int, taken map[string]bool) string {
 // takes, then the declared ones (sources.md: runner; host_aliases.go).
 func serviceAliases(s Image) []string {
 	var names []string
-	if ref, err := imageref.Parse(s.Name); err == nil {
-		domain, path, _ := strings.Cut(ref.Written, "/")
-		domain, _, _ = strings.Cut(domain, ":") // a port is no part of a host name
-		name := strings.TrimSuffix(domain+"/"+path, "/")
-		names = append(names, strings.ReplaceAll(name, "/", "__"))
-		if dashed := strings.ReplaceAll(name, "/", "-"); dashed != names[0] {
-			names = append(names, dashed)
+	if ref, err := reference.Parse(s.Name); err == nil {
+		if named, ok := ref.(reference.Named); ok {
+			domain, path, _ := strings.Cut(named.Name(), "/")
+			domain, _, _ = strings.Cut(domain, ":") // a port is no part of a host name
+			name := strings.TrimSuffix(domain+"/"+path, "/")
+			names = append(names, strings.ReplaceAll(name, "/", "__"))
+			if dashed := strings.ReplaceAll(name, "/", "-"); dashed != names[0] {
+				names = append(names, dashed)
+			}
+			names = slices.DeleteFunc(names, func(name string) bool { return !hostName().MatchString(name) })
 		}
-		names = slices.DeleteFunc(names, func(name string) bool { return !hostName().MatchString(name) })
 	}
 	return append(names, s.Aliases...)
 }

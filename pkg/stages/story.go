@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/eci-executor/eci-executor/internal/imageref"
+	"github.com/distribution/reference"
+
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -235,8 +236,15 @@ func (s *story) stale(e eci.Event) {
 // moves tells whether an image's tag is one that is meant to move: none, latest,
 // or a word without a number, such as stable.
 func moves(image string) bool {
-	ref, err := imageref.Pulled(image) // adds latest
-	return err == nil && ref.Digest == "" && !strings.ContainsAny(ref.Tag, "0123456789")
+	ref, err := reference.ParseDockerRef(image) // adds latest
+	if err != nil {
+		return false
+	}
+	if _, fixed := ref.(reference.Digested); fixed {
+		return false
+	}
+	tagged, ok := ref.(reference.Tagged)
+	return ok && !strings.ContainsAny(tagged.Tag(), "0123456789")
 }
 
 // once is true the first time that it is asked about a fact.
