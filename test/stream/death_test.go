@@ -146,8 +146,7 @@ func (d death) end(t *testing.T, k kind) time.Duration {
 	script := filepath.Join(w.dir, "script")
 	must(t, os.WriteFile(script, []byte("echo begun; "+d.script+"\nsleep 300"), 0o700))
 	out := &began{line: make(chan struct{})}
-	stage := w.stage(new(bytes.Buffer))
-	stage.Stdout = out
+	stage := w.stage(out)
 	ended := make(chan error, 1)
 	go func() { ended <- stage.Run(context.Background(), script, "build_script") }()
 	select {

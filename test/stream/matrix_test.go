@@ -7,9 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
 	"regexp"
-	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +31,8 @@ const (
 	leastOfEach   = 20 // stages of each fault and of each script
 	stagesOfGroup = 60
 	workers       = 14
-	// patience is far above what any stage takes: a stage that has not ended by then hangs.
+	// patience is far above what any stage takes from one piece of its log to the next: a
+	// stage that is silent for so long hangs.
 	patience = 2 * time.Minute
 	// lastStage is how long before the end of -timeout the last one begins, so that what
 	// was seen is told.
@@ -178,37 +177,16 @@ func work(t *testing.T, k kind, queue <-chan cell, tally *tally) {
 			w.loseExec()
 		}
 		healed := w.strike(c)
-		scene := watch(patience - time.Second)
 		o := w.run("build_script", c.script.body, patience)
 		healed()
-		waited := scene()
 		verdict := judge(c, o)
 		tally.add(c, o)
 		if verdict != nil {
-			t.Errorf("%v\nrules %q, %d execs, %s\nagain: go test ./test/stream -run TestMatrix -cell '%s'\n%s%s", verdict, rules.Strings(), o.execs, o.took, c, clip(o.driver), waited)
+			t.Errorf("%v\nrules %q, %d execs, %s\nagain: go test ./test/stream -run TestMatrix -cell '%s'\n%s%s", verdict, rules.Strings(), o.execs, o.took, c, clip(o.driver), o.scene)
 		}
 		if verdict != nil || c.script.spoils {
 			left = 0
 		}
-	}
-}
-
-// watch notes, once after has passed, what this process and all others wait for: who
-// hangs then tells nothing when it is over. seen ends it.
-func watch(after time.Duration) (seen func() string) {
-	scene := make(chan string, 1)
-	timer := time.AfterFunc(after, func() {
-		var text strings.Builder
-		pprof.Lookup("goroutine").WriteTo(&text, 1) //nolint:errcheck // it is for a look alone
-		processes, err := exec.Command("ps", "-eo", "pid,ppid,etimes,stat,wchan:24,args").CombinedOutput()
-		fmt.Fprintf(&text, "processes, error %v:\n%s", err, processes)
-		scene <- text.String()
-	})
-	return func() string {
-		if timer.Stop() {
-			return ""
-		}
-		return "\n" + <-scene
 	}
 }
 

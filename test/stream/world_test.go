@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,7 +214,7 @@ func (w *world) cleanup() {
 }
 
 // stage is as a new process of the driver would make it.
-func (w *world) stage(out *bytes.Buffer) *stages.Stage {
+func (w *world) stage(out io.Writer) *stages.Stage {
 	w.t.Helper()
 	job, err := stages.ReadJob(w.env)
 	must(w.t, err)
@@ -230,26 +233,67 @@ type outcome struct {
 	execs  int // calls of ExecContainerCommand
 	took   time.Duration
 	driver string // the driver's own log
+	scene  string // what was waited for where it hung
 }
 
-// run runs a script as a stage.
+// stageLog ends a stage whose log gets nothing for a while. A busy machine may take minutes
+// for a stage of millions of frames, and is seen to go on.
+type stageLog struct {
+	text  bytes.Buffer
+	limit time.Duration
+	timer *time.Timer
+	scene string // set before the stage is ended
+}
+
+// awaitSilence ends ctx after limit without a byte. stop is to be called when the stage
+// has ended.
+func awaitSilence(limit time.Duration) (ctx context.Context, log *stageLog, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	log = &stageLog{limit: limit}
+	log.timer = time.AfterFunc(limit, func() {
+		log.scene = waited()
+		cancel()
+	})
+	return ctx, log, func() {
+		log.timer.Stop()
+		cancel()
+	}
+}
+
+func (l *stageLog) Write(p []byte) (int, error) {
+	l.timer.Reset(l.limit)
+	return l.text.Write(p)
+}
+
+// waited is what this process and all others wait for: who hangs tells nothing when it is
+// over.
+func waited() string {
+	var text strings.Builder
+	pprof.Lookup("goroutine").WriteTo(&text, 1) //nolint:errcheck // it is for a look alone
+	processes, err := exec.Command("ps", "-eo", "pid,ppid,etimes,stat,wchan:24,args").CombinedOutput()
+	fmt.Fprintf(&text, "\nprocesses, error %v:\n%s", err, processes)
+	return text.String()
+}
+
+// run runs a script as a stage, which is ended where its log gets nothing for limit.
 func (w *world) run(subStage, script string, limit time.Duration) outcome {
 	w.t.Helper()
 	file := filepath.Join(w.dir, "script")
 	must(w.t, os.WriteFile(file, []byte(script), 0o700))
 	must(w.t, w.env.ClearExitCode())
-	var log, driver bytes.Buffer
-	stage := w.stage(&log)
+	ctx, log, stop := awaitSilence(limit)
+	defer stop()
+	var driver bytes.Buffer
+	stage := w.stage(log)
 	logger := logrus.New()
 	logger.SetOutput(&driver)
 	stage.Logger, stage.Clock = logger, w.clock
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
 	begun, before := time.Now(), w.execs()
 	o := outcome{script: -1, err: stage.Run(ctx, file, subStage)}
-	o.took, o.log, o.driver, o.execs = time.Since(begun), log.Bytes(), driver.String(), w.execs()-before
+	o.took, o.log, o.driver, o.execs = time.Since(begun), log.text.Bytes(), driver.String(), w.execs()-before
 	if ctx.Err() != nil {
-		o.err = fmt.Errorf("no end within %s: %w", limit, context.DeadlineExceeded)
+		o.err = fmt.Errorf("nothing came for %s: %w", limit, context.DeadlineExceeded)
+		o.scene = log.scene
 	}
 	var err error
 	o.status, err = w.env.ExitStatus(o.err)
