@@ -160,28 +160,16 @@ type identity struct {
 	Name string `json:"name"` // host name; another one means that state_dir was copied
 }
 
-// readIdentity returns none where there is none, and where the file is damaged: with
-// another id jobs begin with empty directories, without one they don't begin.
-func readIdentity(path string) (found identity, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return found, fmt.Errorf("reading the driver's state: %w", err)
-	}
-	if json.Unmarshal(data, &found) != nil {
-		return identity{}, nil
-	}
-	return found, nil
-}
-
-// hostID is drawn once for a state_dir, and again where that was copied to another
-// host, as with an image of the machine.
+// hostID is drawn once for a state_dir, and again where its file is damaged, as jobs that
+// begin with empty directories are better than none, and where state_dir was copied to
+// another host, as with an image of the machine.
 func (s store) hostID(hostname func() (string, error)) (string, error) {
 	name, err := hostname()
 	if err != nil {
 		return "", fmt.Errorf("asking for the name of this host: %w", err)
 	}
 	path := filepath.Join(s.dir, "host.json")
-	if found, err := readIdentity(path); err != nil || found.ID != "" && found.Name == name {
+	if found, err := loadAnew[identity](path); err != nil || found.ID != "" && found.Name == name {
 		return found.ID, err
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
@@ -196,7 +184,7 @@ func (s store) hostID(hostname func() (string, error)) (string, error) {
 		return "", fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}
 	// Another process may have drawn meanwhile.
-	if found, err := readIdentity(path); err != nil || found.ID != "" && found.Name == name {
+	if found, err := loadAnew[identity](path); err != nil || found.ID != "" && found.Name == name {
 		return found.ID, err
 	}
 	drawn := identity{ID: randomHex(6), Name: name}

@@ -244,6 +244,22 @@ func TestNoteOfAFailureGrowsOld(t *testing.T) {
 	}
 }
 
+// A note that is damaged costs the job no more than what it has told.
+func TestDamagedNote(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	w.writeState(t, "gitlab-example-com-j42.job.json", "")
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	w.writeState(t, "gitlab-example-com-j42.job.json", `{"first": 7}`)
+	if log, err := w.run(t, "build_script", "echo log"); err != nil || log != "log\n" {
+		t.Errorf("%q, %v", log, err)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // An attempt for which nothing of the budget is left makes no call.
 func TestBudgetIsOneForAllAttempts(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})

@@ -137,12 +137,9 @@ func (s store) removeRecord(job *Job) error {
 	return remove(s.recordPath(job))
 }
 
-// loadNote returns an empty note where there is none.
-func (s store) loadNote(job *Job) (Note, error) {
-	var n Note
-	_, err := load(s.notePath(job), &n)
-	return n, err
-}
+// loadNote returns an empty note where there is none, and where it is damaged: that may
+// cost the job one more attempt, where an error would cost it all.
+func (s store) loadNote(job *Job) (Note, error) { return loadAnew[Note](s.notePath(job)) }
 
 func (s store) saveNote(job *Job, n Note) error { return save(s.notePath(job), n) }
 
@@ -291,6 +288,19 @@ func load(path string, into any) (bool, error) {
 		return false, fmt.Errorf("the driver's state file %s is damaged: %w", path, err)
 	}
 	return true, nil
+}
+
+// loadAnew is load of what can be made anew: what is damaged is not there.
+func loadAnew[T any](path string) (value T, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return value, fmt.Errorf("reading the driver's state: %w", err)
+	}
+	var found T
+	if json.Unmarshal(data, &found) != nil {
+		return value, nil
+	}
+	return found, nil
 }
 
 // save is write in its turn.
