@@ -173,12 +173,16 @@ func (s *Stage) tellCost(subStage string, record *Record) {
 }
 
 // logCost writes the final figure, of a group that ends at that time, to the
-// runner's log, and the first time to the metrics.
+// runner's log, and the first time to the metrics. A cleanup that comes later than
+// ECI has ended the group, or whose clock says so, counts no more than its deadline.
 func (s *Stage) logCost(record *Record, end time.Time, first bool) {
 	if record.Cost == nil {
 		return
 	}
 	c := record.Cost
+	if !record.Expires.IsZero() && end.After(record.Expires) {
+		end = record.Expires
+	}
 	spent := max(0, end.Sub(c.Since)).Seconds()
 	fields := logrus.Fields{"job": record.Job, "group": record.GroupID, "seconds": int(spent),
 		"cpu": c.CPU, "memory_gib": c.MemoryGiB, "spot": c.Spot}

@@ -99,6 +99,26 @@ func TestMetricsOfAJob(t *testing.T) {
 		`eci_executor_prepare_phase_seconds_count\{phase="pull"\} 2`, `eci_executor_prepare_phase_seconds_count\{phase="start"\} 2`)
 }
 
+// A job that is cleaned up two days later has cost no more than until its deadline, here
+// 20 minutes, at which ECI ended its group.
+func TestMetricsOfALateCleanup(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	w.config.Metrics.Textfile = filepath.Join(t.TempDir(), "eci-executor.prom")
+	if err := w.counted(t, "prepare", prepareStage); err != nil {
+		t.Fatal(err)
+	}
+	err := w.counted(t, "cleanup", func(ctx context.Context, s *stages.Stage) error {
+		s.Clock = skewed{by: 48 * time.Hour}
+		return s.Cleanup(ctx)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLines(t, w.textfile(t), `eci_executor_container_group_seconds_total\{spot="false"\} 1[12][0-9]{2}(\.[0-9]+)?`)
+	w.awaitNoGroups(t)
+}
+
 // A connection that was lost is counted.
 func TestMetricsOfReconnects(t *testing.T) {
 	t.Parallel()
