@@ -160,7 +160,7 @@ func (s runnerStage) relations(configFile, program string) []Relation {
 	want := []string{"--config", configFile, s.name}
 	return []Relation{{
 		Name: fmt.Sprintf("%s_exec is the driver", s.name), Holds: filepath.Base(s.exec) == program && filepath.IsAbs(s.exec), Fatal: true,
-		Fix: fmt.Sprintf("set %s_exec = \"/usr/local/bin/%s\" in [runners.custom]", s.name, program),
+		Fix: fmt.Sprintf("set %s_exec = \"/usr/local/bin/%s\", or where the package has it, \"/usr/bin/%s\", in [runners.custom]", s.name, program, program),
 	}, {
 		Name: fmt.Sprintf("%s_args end with %q and name the driver's file", s.name, s.name), Holds: s.calls(configFile), Fatal: true,
 		Fix: fmt.Sprintf("set %s_args = [%s] in [runners.custom]", s.name, quoted(want)),
