@@ -68,7 +68,7 @@ func credentials(ctx context.Context, w *world) []Line {
 	case isKeyError(err):
 		return []Line{failed(adviceOf(err, "Check [credentials]."), "%s is not accepted: %s", shown, said(err))}
 	case err != nil:
-		return []Line{warning("Nothing is wrong with jobs; let this host reach "+sts+" to see whose the key is.", "%s is accepted; whose it is is not known: %s", shown, said(err))}
+		return []Line{warning("Nothing is wrong with jobs; let this host reach "+sts+" to see whose the key is.", "%s is accepted; it is not known whose it is: %s", shown, said(err))}
 	case whose.Type == "Account":
 		return []Line{warning("Use a RAM user or, better, the RAM role of this ECS instance, with the actions that docs/setup.md lists.", "%s is the account's own, %s: it may do everything", shown, whose.ARN)}
 	}

@@ -208,7 +208,7 @@ func brokenAPI() []broken {
 			})
 		}, check: "credentials", status: check.Warning, says: "the account's own", advises: "RAM role"},
 		{name: "STS is silent", do: func(w *world) { w.options.STS = "http://127.0.0.1:1" }, check: "credentials", status: check.Warning,
-			says: "whose it is is not known", advises: "127.0.0.1:1"},
+			says: "it is not known whose it is", advises: "127.0.0.1:1"},
 		{name: "whose", do: func(*world) {}, check: "credentials", status: check.OK, says: "acs:ram::1234567890:user/ci of account 1234567890"},
 		{name: "none such", do: func(w *world) { w.replace("ap-northeast-1\"\nendpoint", "ap-nowhere-9\"\nendpoint") }, check: "region", status: check.Failed,
 			says: "ap-nowhere-9", advises: "", also: []string{"all"}, skipped: []string{"all"}},
