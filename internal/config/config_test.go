@@ -143,6 +143,8 @@ func TestParseRefuses(t *testing.T) {
 		{"control character in a key", minimal + "\"a\\nb\" = 1\n", `f:2: "a\nb": unknown key`},
 		{"policy outside the allowed", minimal + "pull.policy = [\"never\"]\n", `f:2: pull.policy[0]: "never" is not in allowed_policies`},
 		{"runner service without an image", minimal + "[[runner_service]]\nalias = \"db\"\n", `f:2: runner_service[0].name: "" is no image`},
+		{"value of a runner service that is too long", minimal + "[[runner_service]]\nname = \"redis\"\nvariables = { A = \"" + strings.Repeat("가", 257) + "\" }\n", "f:4: runner_service[0].variables.A: ECI takes names"},
+		{"value of a variable that is too long", minimal + "[build]\nenvironment = { A = \"" + strings.Repeat("가", 257) + "\" }\n", "f:3: build.environment.A: has 257 characters; ECI takes values of at most 256"},
 		{"variable of a runner service", minimal + "[[runner_service]]\nname = \"redis\"\nvariables = { \"A-B\" = \"c\" }\n", "f:4: runner_service[0].variables.A-B: ECI takes names"},
 		{"secret on a NAS", minimal + "registry_secret.mount_path = \"root\"\n", "f:2: registry_secret.mount_path: \"root\" must be an absolute path"},
 		{"image of a cache", minimal + "image_cache.images = [\"a\", \"B:1\"]\n", "f:2: image_cache.images[1]: \"B:1\" is not an image reference"},

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/bmatcuk/doublestar/v4"
 
@@ -153,9 +154,12 @@ func (v *validator) build() {
 		v.add("build.memory", "must be more than 0")
 	}
 	v.oneOf("build.builds_medium", b.BuildsMedium, "disk", "memory")
-	for name := range b.Environment {
+	for name, value := range b.Environment {
 		if !EnvName(name) {
 			v.add("build.environment."+name, "the name must be at most 128 of A-Z, a-z, 0-9 and _, with no digit first")
+		}
+		if n := utf8.RuneCountInString(value); n > EnvValueMax {
+			v.add("build.environment."+name, "has %d characters; ECI takes values of at most %d", n, EnvValueMax)
 		}
 	}
 	if v.cfg.Helper.Image == "" {

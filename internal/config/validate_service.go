@@ -1,6 +1,10 @@
 package config
 
-import "github.com/distribution/reference"
+import (
+	"unicode/utf8"
+
+	"github.com/distribution/reference"
+)
 
 func (v *validator) runnerServices() {
 	for i, s := range v.cfg.RunnerServices {
@@ -9,7 +13,7 @@ func (v *validator) runnerServices() {
 			v.add(at+".name", "%q is no image, such as \"postgres:16\"", s.Name)
 		}
 		for name, value := range s.Variables {
-			if !EnvName(name) || len(value) > EnvValueMax {
+			if !EnvName(name) || utf8.RuneCountInString(value) > EnvValueMax {
 				v.add(at+".variables."+name, "ECI takes names of letters, digits and _, and values of at most %d characters", EnvValueMax)
 			}
 		}

@@ -32,7 +32,7 @@ func (o *Operator) find(ctx context.Context, name string) (*eci.Group, error) {
 	}
 	switch {
 	case len(named) == 0:
-		return nil, fmt.Errorf("no container group of %s in %s has the job id, group id or name %q; ps lists them. ECI forgets a group an hour after its end, and shows none to who may not call eci:DescribeContainerGroups", DriverName, o.Config.Region, name)
+		return nil, fmt.Errorf("no container group of %s in %s has the job id, group id or name %q; ps lists them. ECI forgets a group an hour after its end, and shows none without the right to eci:DescribeContainerGroups", DriverName, o.Config.Region, name)
 	case len(named) == 1:
 		return &named[0], nil
 	case len(live) == 1:
