@@ -29,7 +29,7 @@ func logFlags() []cli.Flag {
 
 // logger is the operator's log. On stderr, which in prepare and run is what the job's
 // author reads, nothing comes that was not asked for, but in cleanup, whose stderr is the
-// runner's log. A file that can't be written fails no job; cleanup tells of it.
+// runner's log. A file that can't be written fails no job; cleanup and reap tell of it.
 func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
 	logger := logrus.New()
 	logger.SetOutput(c.stderr)
@@ -42,7 +42,7 @@ func (c commands) logger(ctx *cli.Context) (*logrus.Logger, error) {
 		case err == nil:
 			logger.SetOutput(f) // for as long as the process lives
 			quiet = false
-		case quiet:
+		case quiet && ctx.Command.Name != "reap":
 			logger.SetOutput(io.Discard)
 		default:
 			logger.WithError(err).Warn("the file of --log-file can't be written")
