@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"github.com/coder/websocket"
@@ -124,12 +125,25 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 		switch {
 		case response != nil:
 			e.Message = fmt.Sprintf("the WebSocket host %s refused the connection (HTTP %d)", host, response.StatusCode)
+		case lack(err) != nil:
+			e.Message = fmt.Sprintf("no connection to the WebSocket host %s: %s", host, lack(err))
 		case ctx.Err() == nil:
 			e.unreached = host
 		}
 		return nil, e
 	}
 	return newStream(conn, c.options.PingInterval, c.options.IdleTimeout), nil
+}
+
+// lack is what this host has none left of for a connection, and may have again the next
+// moment; nil where the way is at fault.
+func lack(err error) error {
+	for _, none := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, none) {
+			return none
+		}
+	}
+	return nil
 }
 
 // Dial connects to the exec of a URI, without a client or credentials. Its errors hold

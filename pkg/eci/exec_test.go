@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -200,5 +201,28 @@ func TestExecDialErrors(t *testing.T) {
 				t.Errorf("a token or a broken address is in %q", text)
 			}
 		})
+	}
+}
+
+// TestDialWithoutDescriptors: a host that has none left at the moment is no reason to
+// take the WebSocket host for out of reach, for a day.
+func TestDialWithoutDescriptors(t *testing.T) {
+	uri := socket(t, nil, func(context.Context, *websocket.Conn) {})
+	c := newClient(t, "http://eci.test")
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 3 // what is open stays so
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.dial(t.Context(), call{op: "exec in"}, uri)
+	if limitErr := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); limitErr != nil {
+		t.Fatal(limitErr)
+	}
+	if s != nil || err == nil || !strings.HasSuffix(err.Error(), ": too many open files") || Unreached(err) != "" || ClassOf(err) != Retry {
+		t.Errorf("got %v, class %v, unreached host %q", err, ClassOf(err), Unreached(err))
 	}
 }
