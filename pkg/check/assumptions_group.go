@@ -162,7 +162,7 @@ func priceTime(ctx context.Context, l *live) (verdict, error) {
 	if err != nil || told == 0 {
 		return verdict{}, errors.Join(errNotTold, err)
 	}
-	what := fmt.Sprintf("%g for 2 vCPU and 4 GiB can only be ", told)
+	what := fmt.Sprintf("%.6g for 2 vCPU and 4 GiB can only be ", told)
 	return yesNo(price.PerSecond < told, what+"an hour's", what+"a second's")
 }
 
