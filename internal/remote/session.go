@@ -78,6 +78,9 @@ type run struct {
 // When ctx ends, Run stops the script and returns only when nothing of it is
 // left, or an error that says that this could not be made sure.
 func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
+	if len(job.Body) == 0 {
+		job.Body = []byte("\n") // which does nothing either; 0 bytes are those of a script that is there
+	}
 	r := &run{Session: s, job: job, id: randomHex(8), nonce: randomHex(8)}
 	pause := s.Settings.BackoffMin
 	for {

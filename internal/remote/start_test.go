@@ -32,6 +32,20 @@ echo 'echo >>/builds/stale' >%[1]s.first.script; echo first bash nonce >%[1]s.bu
 	}
 }
 
+// TestEmptyScript: a script of no bytes ends, well.
+func TestEmptyScript(t *testing.T) {
+	g := newGroup(t, nil)
+	shared := &lender{g: g}
+	for name, run := range map[string]func() (Result, string, error){
+		"own exec":    func() (Result, string, error) { return g.run(t, Build, "") },
+		"shared exec": func() (Result, string, error) { return shared.run(t, Build, "") },
+	} {
+		if result, log, err := run(); err != nil || result.Status != 0 || log != "" {
+			t.Errorf("%s: status %d, log %q, error %v", name, result.Status, log, err)
+		}
+	}
+}
+
 // TestStartOfAnOlderExec: the start that an older exec wrote with its last step, though
 // the newer one has emptied its script meanwhile, is what the warm shell goes by. What
 // then ran was not the script.
