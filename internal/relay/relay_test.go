@@ -356,18 +356,6 @@ func TestGoOn(t *testing.T) {
 	}
 }
 
-// What a relay is asked that it does not know, as by a driver that was upgraded in the
-// middle of a job, it refuses at once, and keeps its exec.
-func TestUnknownQuestion(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
-	w.hold(t, "a")
-	if _, err := ask(w.socket, 'z', []byte("words"), long, func() {}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "not known") {
-		t.Errorf("the relay answers with %v", err)
-	}
-	answers(t, w.take(t), "line\n")
-}
-
 // A relay that does not answer costs the time that it is given, one that falls silent a
 // bounded time.
 func TestWedged(t *testing.T) {

@@ -294,9 +294,18 @@ func (s *Server) lend(h *held, u *user) {
 			}
 		}
 	}()
-	if u.send(kindLent, []byte(h.id)) != nil || !s.stdin(h, u) {
+	if u.send(kindLent, []byte(h.id)) != nil {
+		s.leave(h) // who asked waits no more and has never had it, as after a long dial
+	} else if !s.stdin(h, u) {
 		s.drop(h)
 	}
+}
+
+// leave has nobody have an exec.
+func (s *Server) leave(h *held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.user = nil
 }
 
 // stdin passes on what a stage writes; true when it has returned the exec.
@@ -308,9 +317,7 @@ func (s *Server) stdin(h *held, u *user) (returned bool) {
 		case err != nil:
 			return false
 		case k == kindReturn:
-			s.mu.Lock()
-			h.user = nil
-			s.mu.Unlock()
+			s.leave(h)
 			return true
 		case k != kindStdin:
 			return false
