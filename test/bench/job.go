@@ -28,7 +28,9 @@ func subStages() []string {
 const script = "echo begin $EPOCHREALTIME\necho hello\necho end $EPOCHREALTIME\n"
 
 // between is what lies between two stages of a job with a real runner, which writes the
-// next script and looks at the job's state: time in which PID 1 makes its next seat.
+// next script and looks at the job's state, and between two jobs, of which it asks for the
+// next: time in which PID 1 makes its next seat, and ECI, which has a machine of its own,
+// ends the exec or the group before.
 const between = 100 * time.Millisecond
 
 // result is what a job took.
@@ -128,7 +130,7 @@ func (j *job) work(ctx context.Context, bare bool) (r result) {
 }
 
 // scripts prepares the job, runs its scripts and then those of the floor, and returns
-// how much of the group's time the floor took.
+// how much of the group's time the floor took, with the pause after it.
 func (j *job) scripts(ctx context.Context, r *result, bare bool) (spent time.Duration, err error) {
 	if _, _, err := j.stage(ctx, "prepare"); err != nil {
 		return 0, err
@@ -163,6 +165,9 @@ func (j *job) scripts(ctx context.Context, r *result, bare bool) (spent time.Dur
 			return 0, err
 		}
 		r.floor = append(r.floor, took)
+	}
+	if bare {
+		time.Sleep(between)
 	}
 	if r.group, err = j.group(); err != nil { // by now all of it has started
 		return 0, err
@@ -288,6 +293,7 @@ func (w *world) alone(ctx context.Context, hosts, jobs int) ([]result, error) {
 			if err != nil {
 				return nil, err
 			}
+			time.Sleep(between)
 			r := j.work(ctx, true)
 			r.first = i == 0
 			if r.failed != nil {
