@@ -22,23 +22,11 @@ func WriteDurably(path string, data []byte, mode os.FileMode) error {
 	if err := replace(path, data, mode, (*os.File).Sync); err != nil {
 		return err
 	}
-	return sync(filepath.Dir(path))
-}
-
-// Sync comes back when the disk has what Write has left at a path.
-func Sync(path string) error {
-	if err := sync(path); err != nil {
-		return err
-	}
-	return sync(filepath.Dir(path))
-}
-
-func sync(path string) error {
-	f, err := os.Open(path)
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func replace(path string, data []byte, mode os.FileMode, sync func(*os.File) error) error {

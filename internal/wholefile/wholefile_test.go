@@ -1,26 +1,13 @@
 package wholefile
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 )
 
-func TestSyncOfNothing(t *testing.T) {
-	if err := Sync(filepath.Join(t.TempDir(), "a.json")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("%v, want that there is no file", err)
-	}
-}
-
 func TestWrite(t *testing.T) {
-	later := func(path string, data []byte, mode os.FileMode) error {
-		if err := Write(path, data, mode); err != nil {
-			return err
-		}
-		return Sync(path)
-	}
-	for name, write := range map[string]func(string, []byte, os.FileMode) error{"at once": Write, "durably": WriteDurably, "durably later": later} {
+	for name, write := range map[string]func(string, []byte, os.FileMode) error{"at once": Write, "durably": WriteDurably} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "a.json")

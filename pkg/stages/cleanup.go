@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/relay"
-	"github.com/eci-executor/eci-executor/internal/wholefile"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -36,7 +35,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	doubt := s.createdUnknown()
 	// Where the state can't be written, the groups go all the same.
 	first := false // cleanup of the attempt
-	record, stateErr := s.store().updateBy(wholefile.Write, path, func(r *Record) *Record {
+	record, stateErr := s.store().update(path, func(r *Record) *Record {
 		if r == nil {
 			r = s.newRecord()
 		}
@@ -48,19 +47,11 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		return r
 	})
 	s.group = record.GroupID
-	// However this process ends, that stays. The disk gets it meanwhile: a host that loses its
-	// power in these milliseconds leaves what it would have left before cleanup was called.
-	var disk sync.WaitGroup
-	if stateErr == nil {
-		disk.Go(func() { stateErr = syncState(path) })
-	}
 	if record.elsewhere(s.Config.Region) {
-		disk.Wait()
 		return errors.Join(stateErr, fmt.Errorf("container group %s may still be running in %s, which the driver's file named when it was made: reap with that region in the driver's file",
 			cmp.Or(record.GroupID, record.Name), record.Region))
 	}
 	deleted, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
-	disk.Wait()
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}

@@ -166,13 +166,6 @@ func (s store) files(suffix string) ([]string, error) {
 // is to be there, nil for nothing. That is returned even where it can't be written.
 // What can't be read is replaced, but not removed.
 func (s store) update(path string, change func(*Record) *Record) (*Record, error) {
-	return s.updateBy(wholefile.WriteDurably, path, change)
-}
-
-// writer is Write or WriteDurably of wholefile.
-type writer func(path string, data []byte, mode os.FileMode) error
-
-func (s store) updateBy(by writer, path string, change func(*Record) *Record) (*Record, error) {
 	release, lockErr := s.lockDir()
 	defer release()
 	var found Record
@@ -190,7 +183,7 @@ func (s store) updateBy(by writer, path string, change func(*Record) *Record) (*
 	case r == nil:
 		return nil, remove(path)
 	}
-	return r, writeBy(by, path, r)
+	return r, write(path, r)
 }
 
 // amend changes the record of the stage's attempt, where there is one, and returns it.
@@ -321,23 +314,12 @@ func save(path string, value any) error {
 }
 
 // write leaves the old file or the new one, whole, wherever it is interrupted.
-func write(path string, value any) error { return writeBy(wholefile.WriteDurably, path, value) }
-
-func writeBy(by writer, path string, value any) error {
+func write(path string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := by(path, append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("writing the driver's state %s: %w", path, err)
-	}
-	return nil
-}
-
-// syncState comes back when the disk has what updateBy has left to be written later, unless
-// another cleanup has finished the attempt meanwhile.
-func syncState(path string) error {
-	if err := wholefile.Sync(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := wholefile.WriteDurably(path, append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing the driver's state %s: %w", path, err)
 	}
 	return nil

@@ -146,21 +146,6 @@ func TestAmendOfADamagedRecord(t *testing.T) {
 	}
 }
 
-// Of two cleanups of an attempt one may have removed the record before the other's disk
-// has it: nothing is owed to it then.
-func TestSyncState(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "a.attempt.json")
-	if err := write(file, Record{}); err != nil {
-		t.Fatal(err)
-	}
-	for path, fine := range map[string]bool{file: true, filepath.Join(dir, "removed"): true, filepath.Join(file, "below"): false} {
-		if err := syncState(path); (err == nil) != fine {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-}
-
 func TestPrune(t *testing.T) {
 	s := store{t.TempDir()}
 	now := time.Now()
