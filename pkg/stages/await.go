@@ -15,10 +15,13 @@ import (
 const persistence = time.Minute
 
 // A group that a create call returned may not be listed at once, and one empty
-// answer proves nothing: it counts as gone after that many absences over that time.
+// answer proves nothing: it counts as gone after that many absences over that time,
+// and one that was never listed after the longer one. Nobody documents how late the
+// list may be.
 const (
 	absences     = 3
 	absencesOver = 10 * time.Second
+	unlistedOver = 45 * time.Second
 )
 
 // wait is one for a group that starts.
@@ -42,7 +45,7 @@ type wait struct {
 // meanwhile, and fails as soon as it is clear that it never will be.
 func (w *wait) until(ctx context.Context) (*eci.Group, error) {
 	s := w.stage
-	w.watch = watcher{stage: s, id: w.id, first: map[string]time.Time{}, ask: func(ctx context.Context, f func() error) error {
+	w.watch = watcher{stage: s, id: w.id, first: map[string]time.Time{}, listed: w.pace.late, ask: func(ctx context.Context, f func() error) error {
 		return eci.Outlast(ctx, persistence, f)
 	}}
 	crowd := s.joinCrowd(w.meanwhile)
@@ -255,7 +258,7 @@ type watcher struct {
 	stage  *Stage
 	id     string
 	ask    func(ctx context.Context, f func() error) error // repeats a call that gets no usable answer
-	listed bool
+	listed bool                                            // at least once
 	absent int
 	since  time.Time
 	first  map[string]time.Time // when an event was seen for the first time
@@ -281,8 +284,12 @@ func (w *watcher) look(ctx context.Context) (*eci.Group, error) {
 		w.since = now
 	}
 	w.absent++
+	limit := absencesOver
+	if !w.listed && w.first != nil {
+		limit = unlistedOver
+	}
 	switch {
-	case w.absent < absences || now.Sub(w.since) < absencesOver:
+	case w.absent < absences || now.Sub(w.since) < limit:
 		return nil, nil
 	case w.listed || w.first == nil:
 		return nil, w.vanished()

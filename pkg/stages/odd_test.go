@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,6 +115,45 @@ type quickClock struct {
 
 func (c quickClock) Now() time.Time                         { return c.begun.Add(c.n * time.Since(c.begun)) }
 func (c quickClock) After(d time.Duration) <-chan time.Time { return time.After(d / c.n) }
+
+// steppedClock goes on only when somebody waits.
+type steppedClock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *steppedClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *steppedClock) After(d time.Duration) <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	done := make(chan time.Time, 1)
+	done <- c.now
+	return done
+}
+
+// A new group that is not listed for half a minute is waited for.
+func TestGroupThatIsListedLate(t *testing.T) {
+	running := oddGroup("Running", "Running", "Running")
+	w, looks := oddServer(t, "", "", "", "", "", running)
+	w.config.Timeouts.Ready = time.Hour // by the quick clock as by the real one
+	stage := w.stage(t, new(bytes.Buffer))
+	stage.Clock = &steppedClock{now: time.Now()}
+	if err := stage.Prepare(w.context(t)); err != nil {
+		t.Error(err)
+	}
+	if n := looks.Load(); n < 6 {
+		t.Errorf("%d looks", n)
+	}
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // A group that was accepted but never shows is given up after a while, and the
 // likely reason, a right that is missing, is told.
