@@ -231,9 +231,12 @@ func (s store) stale(now time.Time) []string {
 			life = time.Minute // writing one takes milliseconds
 		case strings.HasSuffix(e.Name(), stageSuffix):
 			life = stageLife
+		case strings.HasSuffix(e.Name(), ".job.json"):
+		case strings.HasSuffix(e.Name(), ".attempt.json"):
+			continue // of whatever GitLab: its name may begin like that of another kind of file
 		case strings.HasPrefix(e.Name(), pricePrefix):
 			life = priceLife
-		case !strings.HasSuffix(e.Name(), ".job.json"):
+		default:
 			continue
 		}
 		if info, err := e.Info(); err == nil && now.Sub(info.ModTime()) > life {

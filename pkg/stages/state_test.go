@@ -161,6 +161,8 @@ func TestPrune(t *testing.T) {
 		{"gitlab-j5-a0123abcd.attempt.json", 1000 * time.Hour, false},
 		{"price-ap-northeast-1-2-4-0-0-0.json", 169 * time.Hour, true},
 		{"price-ap-northeast-1-4-8-0-0-0.json", 167 * time.Hour, false},
+		{"price-example-com-j6.job.json", 25 * time.Hour, true},
+		{"price-example-com-j6-a0123abcd.attempt.json", 1000 * time.Hour, false},
 		{"runners.json", 1000 * time.Hour, false},
 		{"somebody.else", 1000 * time.Hour, false},
 	}
