@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 	"time"
 
@@ -136,10 +137,13 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 }
 
 // lack is what this host has none left of for a connection, and may have again the next
-// moment; nil where the way is at fault.
+// moment; nil where the way is at fault. Of the error behind a look-up of the host's name
+// package net keeps the text alone.
 func lack(err error) error {
+	var lookUp *net.DNSError
+	named := errors.As(err, &lookUp)
 	for _, none := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
-		if errors.Is(err, none) {
+		if errors.Is(err, none) || named && strings.HasSuffix(lookUp.Err, none.Error()) {
 			return none
 		}
 	}

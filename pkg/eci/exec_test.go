@@ -204,11 +204,9 @@ func TestExecDialErrors(t *testing.T) {
 	}
 }
 
-// TestDialWithoutDescriptors: a host that has none left at the moment is no reason to
-// take the WebSocket host for out of reach, for a day.
-func TestDialWithoutDescriptors(t *testing.T) {
-	uri := socket(t, nil, func(context.Context, *websocket.Conn) {})
-	c := newClient(t, "http://eci.test")
+// withoutDescriptors does something while this process can open nothing.
+func withoutDescriptors(t *testing.T, do func()) {
+	t.Helper()
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
@@ -218,11 +216,26 @@ func TestDialWithoutDescriptors(t *testing.T) {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
 		t.Fatal(err)
 	}
-	s, err := c.dial(t.Context(), call{op: "exec in"}, uri)
-	if limitErr := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); limitErr != nil {
-		t.Fatal(limitErr)
+	do()
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
 	}
+}
+
+// TestDialWithoutDescriptors: a host that has none left at the moment is no reason to
+// take the WebSocket host for out of reach, for a day.
+func TestDialWithoutDescriptors(t *testing.T) {
+	uri := socket(t, nil, func(context.Context, *websocket.Conn) {})
+	c := newClient(t, "http://eci.test")
+	var s *Stream
+	var err error
+	withoutDescriptors(t, func() { s, err = c.dial(t.Context(), call{op: "exec in"}, uri) })
 	if s != nil || err == nil || !strings.HasSuffix(err.Error(), ": too many open files") || Unreached(err) != "" || ClassOf(err) != Retry {
 		t.Errorf("got %v, class %v, unreached host %q", err, ClassOf(err), Unreached(err))
+	}
+	// A name is looked up first, here by the resolver of a driver without cgo, as it is released.
+	withoutDescriptors(t, func() { _, err = (&net.Resolver{PreferGo: true}).LookupHost(t.Context(), "eci.invalid") })
+	if !errors.Is(lack(err), syscall.EMFILE) {
+		t.Errorf("a look-up fails by %v, for a lack of %v", err, lack(err))
 	}
 }
