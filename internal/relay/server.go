@@ -48,9 +48,10 @@ type Server struct {
 	dials atomic.Bool   // one that nobody waits for
 	quit  context.CancelFunc
 
-	mu     sync.Mutex
-	held   *held // nil without an exec
-	lonely time.Time
+	unlinked sync.Once
+	mu       sync.Mutex
+	held     *held // nil without an exec
+	lonely   time.Time
 }
 
 // held is an exec and who has it now.
@@ -95,9 +96,7 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 		}
 		go s.serve(ctx, conn)
 	}
-	if s.owns() {
-		os.Remove(s.Socket) //nolint:errcheck // a socket without a listener refuses
-	}
+	s.unlink()
 	s.drop(s.current())
 	return nil
 }
@@ -106,6 +105,16 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 func (s *Server) owns() bool {
 	var stat unix.Stat_t
 	return unix.Lstat(s.Socket, &stat) == nil && stat.Ino == s.Inode
+}
+
+// unlink removes the socket's file, once: later, and with the listener closed, the inode
+// may be that of another relay's.
+func (s *Server) unlink() {
+	s.unlinked.Do(func() {
+		if s.owns() {
+			os.Remove(s.Socket) //nolint:errcheck // a socket without a listener refuses
+		}
+	})
 }
 
 // watch ends the relay when nobody needs it any more.
@@ -164,6 +173,7 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	switch k {
 	case kindTake, kindHold, kindOpen:
 	case kindQuit:
+		s.unlink()            // before who asked puts another one there
 		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
 		s.quit()
 		return

@@ -2,6 +2,8 @@ package relay
 
 import (
 	"errors"
+	"io/fs"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -38,4 +40,19 @@ func TestUnknownQuestion(t *testing.T) {
 		t.Errorf("the relay answers with %v", err)
 	}
 	answers(t, w.take(t), "line\n")
+}
+
+// A relay that was asked to end has no file any more when it says that it does: what is
+// at its path then is another's, which it would else take away.
+func TestQuitTakesTheSocketAwayFirst(t *testing.T) {
+	t.Parallel()
+	for range 20 { // once it may be gone by chance
+		w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+		if _, err := ask(w.socket, kindQuit, nil, long, func() {}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Lstat(w.socket); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("the socket is still there: %v", err)
+		}
+	}
 }
