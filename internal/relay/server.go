@@ -311,7 +311,7 @@ func (s *Server) lend(h *held, u *user) {
 	}
 }
 
-// leave has nobody have an exec.
+// leave marks an exec as nobody's.
 func (s *Server) leave(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
