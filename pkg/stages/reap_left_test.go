@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,15 +29,28 @@ func (w *world) leftByCleanup(t *testing.T) (group string) {
 	return group
 }
 
-// What a record says is over is this host's, though the list of its runners is lost.
+// What a record says is over is this host's, though the list of its runners is lost: it is
+// deleted, and left where that fails.
 func TestReapWithoutTheListOfRunners(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
 	group := w.leftByCleanup(t)
 	if err := os.Remove(filepath.Join(w.config.StateDir, "runners.json")); err != nil {
 		t.Fatal(err)
 	}
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
+		if action != "DeleteContainerGroup" {
+			return ecitest.CallFault{}
+		}
+		return ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "no"}
+	}})
 	out, err := w.reap(t, reaping{})
-	if err != nil {
+	wantError(t, err, "Forbidden.RAM")
+	row(t, out, group, "failed")
+	if !strings.HasSuffix(out, "\n1 container groups left\n") {
+		t.Errorf("a group that can't be deleted is not told as left:\n%s", out)
+	}
+	w.server.SetFaults(ecitest.Faults{})
+	if out, err = w.reap(t, reaping{}); err != nil {
 		t.Fatal(err)
 	}
 	row(t, out, group, "deleted", "its job is over")
