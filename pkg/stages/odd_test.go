@@ -141,7 +141,7 @@ func (c *steppedClock) After(d time.Duration) <-chan time.Time {
 func TestGroupThatIsListedLate(t *testing.T) {
 	running := oddGroup("Running", "Running", "Running")
 	w, looks := oddServer(t, "", "", "", "", "", running)
-	w.config.Timeouts.Ready = time.Hour // by the quick clock as by the real one
+	w.config.Timeouts.Ready = time.Hour // by the stepped clock as by the real one
 	stage := w.stage(t, new(bytes.Buffer))
 	stage.Clock = &steppedClock{now: time.Now()}
 	if err := stage.Prepare(w.context(t)); err != nil {
