@@ -55,7 +55,7 @@ func (c commands) cacheCreate() *cli.Command {
 			"It says what that costs and begins at once. Ctrl-C ends the waiting, not the build.",
 		Flags: buildFlags(),
 		Action: func(ctx *cli.Context) error {
-			k, err := c.imageCaches(ctx)
+			k, err := c.cacheBuilder(ctx)
 			if err != nil {
 				return err
 			}
@@ -73,7 +73,7 @@ func (c commands) cacheRefresh() *cli.Command {
 		Flags:  append(buildFlags(), &cli.BoolFlag{Name: "force", Usage: "build in any case"}),
 		Before: noArguments,
 		Action: func(ctx *cli.Context) error {
-			k, err := c.imageCaches(ctx)
+			k, err := c.cacheBuilder(ctx)
 			if err != nil {
 				return err
 			}
@@ -110,6 +110,20 @@ func buildFlags() []cli.Flag {
 	}
 }
 
+// cacheBuilder is imageCaches of a command that builds one, for which the helper's image
+// is to be known.
+func (c commands) cacheBuilder(ctx *cli.Context) (*stages.ImageCaches, error) {
+	k, err := c.imageCaches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k.RunnerVersion = cmp.Or(ctx.String("runner-version"), c.env.Custom["CI_RUNNER_VERSION"]) // the latter as for a stage by hand
+	if k.RunnerVersion == "" && strings.Contains(k.Config.Helper.Image, "{runner_version}") {
+		k.RunnerVersion = check.RunnerVersion(ctx.Context)
+	}
+	return k, nil
+}
+
 func cacheOptions(ctx *cli.Context) stages.CacheOptions {
 	return stages.CacheOptions{SizeGiB: ctx.Int("size"), RetentionDays: ctx.Int("retention-days")}
 }
@@ -125,11 +139,7 @@ func (c commands) imageCaches(ctx *cli.Context) (*stages.ImageCaches, error) {
 	if err != nil {
 		return nil, err
 	}
-	version := cmp.Or(ctx.String("runner-version"), c.env.Custom["CI_RUNNER_VERSION"]) // the latter as for a stage by hand
-	if version == "" && strings.Contains(cfg.Helper.Image, "{runner_version}") {
-		version = check.RunnerVersion(ctx.Context)
-	}
-	k := &stages.ImageCaches{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, RunnerVersion: version}
+	k := &stages.ImageCaches{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout}
 	if out, ok := c.stdout.(*os.File); ok {
 		k.Terminal = term.IsTerminal(int(out.Fd()))
 	}
