@@ -33,9 +33,8 @@ func (s *Stage) relaySocket() string { return s.store().relaySocket(s.store().re
 // shares tells whether the job's stages are to share an exec.
 func (s *Stage) shares() bool { return s.Relay != "" && s.Config.Exec.SharedConnection }
 
-// startRelay starts one for the attempt, in place of one that may run.
+// startRelay starts one for the attempt. One that may run is to be ended before.
 func (s *Stage) startRelay(record *Record) {
-	relay.Quit(s.relaySocket(), handOver)
 	until := record.Expires
 	if until.IsZero() {
 		until = s.Clock.Now().Add(s.deadline())
@@ -65,6 +64,7 @@ func (s *Stage) holdExec(ctx context.Context) {
 	started := make(chan struct{})
 	go func() {
 		defer close(started)
+		relay.Quit(s.relaySocket(), handOver) // that of an earlier prepare of the attempt
 		s.startRelay(record)
 	}()
 	id, uri, err := t.shareable(ctx)
