@@ -63,7 +63,7 @@ func (r *Record) elsewhere(region string) bool { return r.Region != "" && r.Regi
 // due tells whether it is time to look for groups of an attempt that is over. Whose
 // cleanup is still to come began under another clock.
 func (r *Record) due(now time.Time) bool {
-	return r.Looks == 0 || r.Looks >= len(looks()) || now.Before(r.Over) || now.Sub(r.Over) >= looks()[r.Looks]
+	return r.Looks == 0 || r.Looks >= len(looks()) || !younger(now, r.Over, looks()[r.Looks])
 }
 
 // looked counts a look that found nothing and tells whether it was the last. What is
@@ -280,12 +280,9 @@ func (s store) remember(r Runner) error {
 }
 
 func load(path string, into any) (bool, error) {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading the driver's state: %w", err)
+	data, err := read(path)
+	if data == nil || err != nil {
+		return false, err
 	}
 	if err := json.Unmarshal(data, into); err != nil {
 		return false, fmt.Errorf("the driver's state file %s is damaged: %w", path, err)
@@ -293,15 +290,24 @@ func load(path string, into any) (bool, error) {
 	return true, nil
 }
 
+// read returns nil where there is no file.
+func read(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the driver's state: %w", err)
+	}
+	return data, nil
+}
+
 // loadAnew is load of what can be made anew: what is damaged is not there.
 func loadAnew[T any](path string) (value T, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return value, fmt.Errorf("reading the driver's state: %w", err)
-	}
+	data, err := read(path)
 	var found T
-	if json.Unmarshal(data, &found) != nil {
-		return value, nil
+	if err != nil || json.Unmarshal(data, &found) != nil {
+		return value, err
 	}
 	return found, nil
 }
