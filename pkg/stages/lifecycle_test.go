@@ -150,12 +150,7 @@ func createIsSentAgainWithTheSameToken(t *testing.T, w *world) {
 // Where ECI is busy for as long as the driver asks, the job's log says whom to ask then.
 func TestBusyForTooLong(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		if action == "CreateContainerGroup" {
-			return ecitest.CallFault{Status: 503, Code: "ServiceUnavailable", Message: "busy"}
-		}
-		return ecitest.CallFault{}
-	}}})
+	w := newWorld(t, ecitest.Options{Faults: faults(t, "CreateContainerGroup:error=503/ServiceUnavailable")})
 	w.config.Timeouts.Ready = 6 * time.Second
 	_, err := w.prepare(t)
 	wantError(t, err, "not ready within [timeouts] ready = 6s", "ServiceUnavailable", "(request id ", "try again later", "a ticket with the request id")

@@ -37,12 +37,7 @@ func TestReapWithoutTheListOfRunners(t *testing.T) {
 	if err := os.Remove(filepath.Join(w.config.StateDir, "runners.json")); err != nil {
 		t.Fatal(err)
 	}
-	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		if action != "DeleteContainerGroup" {
-			return ecitest.CallFault{}
-		}
-		return ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "no"}
-	}})
+	w.server.SetFaults(faults(t, "DeleteContainerGroup:error=403/Forbidden.RAM"))
 	out, err := w.reap(t, reaping{})
 	wantError(t, err, "Forbidden.RAM")
 	row(t, out, group, "failed")
@@ -62,12 +57,7 @@ func TestReapWithoutTheListOfRunners(t *testing.T) {
 func TestReapOfAGroupThatDeleteDoesNotKnow(t *testing.T) {
 	w := newWorld(t, ecitest.Options{})
 	group := w.leftByCleanup(t)
-	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		if action != "DeleteContainerGroup" {
-			return ecitest.CallFault{}
-		}
-		return ecitest.CallFault{Status: 400, Code: "InvalidParameter.NotFound", Message: "no such group"}
-	}})
+	w.server.SetFaults(faults(t, "DeleteContainerGroup:error=400/InvalidParameter.NotFound"))
 	out, err := w.reap(t, reaping{host: time.Minute})
 	if err != nil {
 		t.Fatal(err)

@@ -122,12 +122,7 @@ func TestSlotsWhileECIDoesNotAnswer(t *testing.T) {
 		w.writeState(t, fmt.Sprintf("slot-%d.lease.json", n), fmt.Sprintf(`{"record": "gone-%d.attempt.json", "tags": {"attempt": "%08x"}, "ends": %q}`,
 			n, n, time.Now().Add(time.Hour).Format(time.RFC3339)))
 	}
-	w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
-		if action == "DescribeContainerGroups" {
-			return ecitest.CallFault{Status: 503, Code: "ServiceUnavailable", Message: "busy"}
-		}
-		return ecitest.CallFault{Status: 403, Code: "QuotaExceeded", Message: "no"}
-	}})
+	w.server.SetFaults(faults(t, "DescribeContainerGroups:error=503/ServiceUnavailable", "CreateContainerGroup:error=403/QuotaExceeded"))
 	_, err := w.prepare(t)
 	wantError(t, err, "QuotaExceeded")
 	if n := w.calls()["DescribeContainerGroups"]; n != 1 {
