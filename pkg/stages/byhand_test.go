@@ -64,7 +64,7 @@ func TestReapLeavesAnAttemptBegunAnew(t *testing.T) {
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	stop := onCall("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true)
+	stop := behind("DescribeContainerGroups", "DeleteContainerGroup", onCall("DeleteContainerGroup", 0, ecitest.CallFault{CutBefore: true}, true))
 	if err := w.faulty(t, stop, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Cleanup(ctx) }); err == nil {
 		t.Fatal("cleanup succeeded")
 	}

@@ -97,14 +97,18 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 		}
 		settled[id] = true
 	}
+	var groups []eci.Group
+	var look sync.WaitGroup // beside the delete, of which it tells nothing: a call less to wait for
+	look.Go(func() {
+		err = eci.Persist(ctx, persistence, func() (err error) {
+			groups, err = s.API.DescribeContainerGroups(ctx, eci.Query{Tags: record.Tags})
+			return err
+		})
+	})
 	if record.GroupID != "" {
 		remove(record.GroupID)
 	}
-	var groups []eci.Group
-	err = eci.Persist(ctx, persistence, func() (err error) {
-		groups, err = s.API.DescribeContainerGroups(ctx, eci.Query{Tags: record.Tags})
-		return err
-	})
+	look.Wait()
 	if err != nil {
 		errs = append(errs, fmt.Errorf("looking for other groups of the attempt: %w", err))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,6 +46,26 @@ func fromCall(action string, n int, fault ecitest.CallFault) func(string, int) (
 	}
 }
 
+// behind has calls of an action wait until one of another has come: a cleanup's delete and
+// its look for more are made side by side.
+func behind(other, action string, fault func(string, int) (ecitest.CallFault, bool)) func(string, int) (ecitest.CallFault, bool) {
+	var once sync.Once
+	come := make(chan struct{})
+	return func(a string, n int) (ecitest.CallFault, bool) {
+		switch a {
+		case other:
+			once.Do(func() { close(come) })
+		case action:
+			select {
+			case <-come:
+			case <-time.After(time.Minute):
+				panic("a " + action + " without a " + other)
+			}
+		}
+		return fault(a, n)
+	}
+}
+
 func leftovers() []leftover {
 	const create, describe, remove = "CreateContainerGroup", "DescribeContainerGroups", "DeleteContainerGroup"
 	before, after := ecitest.CallFault{CutBefore: true}, ecitest.CallFault{CutAfter: true}
@@ -80,9 +101,9 @@ func leftovers() []leftover {
 		{name: "delete fails for longer than cleanup has, and state_dir is lost", cleanup: fromCall(remove, 0, busy), lost: true, alive: 1},
 		{name: "delete is refused", cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 403, Code: "Forbidden.RAM", Message: "no"}), alive: 1},
 		{name: "no call of cleanup is answered", cleanup: func(string, int) (ecitest.CallFault, bool) { return before, false }, alive: 1},
-		{name: "cleanup is stopped before its delete", cleanup: onCall(remove, 0, before, true), alive: 1},
-		{name: "cleanup is stopped after its delete", cleanup: onCall(remove, 0, after, true)},
-		{name: "cleanup is stopped while it looks for more", cleanup: onCall(describe, 0, before, true)},
+		{name: "cleanup is stopped before its delete", cleanup: behind(describe, remove, onCall(remove, 0, before, true)), alive: 1},
+		{name: "cleanup is stopped after its delete", cleanup: behind(describe, remove, onCall(remove, 0, after, true))},
+		{name: "cleanup is stopped while it looks for more", cleanup: behind(remove, describe, onCall(describe, 0, before, true))},
 		{name: "delete is refused with a code that is new", cleanup: fromCall(remove, 0, ecitest.CallFault{Status: 400, Code: "Meteor.Strike", Message: "no"}), alive: 1},
 		{name: "cleanup is never called", never: true, alive: 1},
 		{name: "the host goes down in create, which took effect, and nobody calls cleanup", prepare: onCall(create, 0, after, true), never: true, alive: 1},
