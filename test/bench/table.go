@@ -147,7 +147,7 @@ func (t *table) alone(ctx context.Context, p profile, w *world, results []result
 	t.row("  run, of our own", ms(quantile(own, 0.5)-quantile(bare, 0.5)), "", limit)
 	t.row("  run, from its start to the script's", ms(quantile(toBegin, 0.5)), "", begins)
 	t.row("  run, CPU", ms(quantile(cpu, 0.5)), "", "<= 40 ms")
-	t.row("  config and cleanup", ms(quantile(both, 0.5)-2*p.call), "", "<= 25 ms, API calls not counted")
+	t.row("  config and cleanup", ms(quantile(both, 0.5)-p.slower()), "", "<= 25 ms, API calls not counted")
 	t.delay("  prepare's delay after the group can be used, p50", prepare, anyPrepare, 0.5, "<= 0.4 s")
 	t.delay("  prepare's delay after the group can be used, p95", prepare, anyPrepare, 0.95, "<= 1 s")
 	t.row("  from the job's last line to the delete call", ms(quantile(toDelete, 0.95)), "", "< 300 ms")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -40,6 +41,11 @@ func profiles(o options) map[string]profile {
 func (p profile) limited() profile {
 	p.rates = ecitest.Rates{Scale: 1}
 	return p
+}
+
+// slower is the median of the slower one of two calls, as cleanup makes them side by side.
+func (p profile) slower() time.Duration {
+	return p.call - p.spread + time.Duration(math.Sqrt(0.5)*float64(2*p.spread))
 }
 
 // faults draws the times of calls, handshakes and groups.
