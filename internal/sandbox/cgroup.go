@@ -187,13 +187,15 @@ func (c cgroup) limit(cpu float64, memory int64) error {
 // addProcess moves a whole process.
 func (c cgroup) addProcess(pid int) error { return c.add("cgroup.procs", pid) }
 
-// addThread moves one thread, whose children then start inside. Only v1 can;
-// on v2 it does nothing, see Container.Exec.
-func (c cgroup) addThread(tid int) error {
+// addThread moves the calling thread, whose children then start inside. Only v1 can;
+// on v2 it does nothing, see Container.Exec. As 0, not by its id: a thread that moves
+// itself does not have the kernel wait for a grace period of RCU, 10 ms after a pause
+// (Linux, cgroup_procs_write_start).
+func (c cgroup) addThread() error {
 	if _, v2 := c.dirs[""]; v2 {
 		return nil
 	}
-	return c.add("tasks", tid)
+	return c.add("tasks", 0)
 }
 
 func (c cgroup) add(file string, id int) error {

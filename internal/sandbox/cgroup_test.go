@@ -241,7 +241,7 @@ func TestRealCgroup2(t *testing.T) {
 	if err != nil || !strings.Contains(string(own), "0::") || !strings.Contains(string(own), filepath.Base(dir)) {
 		t.Errorf("%v: the child is in %s", err, own)
 	}
-	if err := c.addThread(os.Getpid()); err != nil {
+	if err := c.addThread(); err != nil {
 		t.Errorf("a thread alone, which v2 does not take: %v", err)
 	}
 }

@@ -62,7 +62,7 @@ func (c *Container) Exec(cfg ExecConfig) (*Process, error) {
 
 // forkInside runs on a thread of its own, which is spent afterwards.
 func (c *Container) forkInside(args, env []string, files []*os.File, tty bool) (*os.Process, error) {
-	if err := c.cgroup.addThread(unix.Gettid()); err != nil {
+	if err := c.cgroup.addThread(); err != nil {
 		return nil, err
 	}
 	if err := c.join(); err != nil {
