@@ -34,9 +34,9 @@ func ReadEnv(environ []string) Env {
 		case api.BuildCodeFileVariable:
 			env.BuildExitCodeFile = value
 		case api.BuildFailureExitCodeVariable:
-			env.BuildFailure = number(value, env.BuildFailure)
+			env.BuildFailure = failure(value, env.BuildFailure)
 		case api.SystemFailureExitCodeVariable:
-			env.SystemFailure = number(value, env.SystemFailure)
+			env.SystemFailure = failure(value, env.SystemFailure)
 		case AttemptVariable:
 			env.Attempt = value
 		default:
@@ -48,8 +48,10 @@ func ReadEnv(environ []string) Env {
 	return env
 }
 
-func number(s string, otherwise int) int {
-	if n, err := strconv.Atoi(s); err == nil {
+// failure is an exit status that tells of one, be the environment as it may: of a number
+// a process exits with the lowest 8 bits, so that 256 would be success as 0 is.
+func failure(s string, otherwise int) int {
+	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= 255 {
 		return n
 	}
 	return otherwise

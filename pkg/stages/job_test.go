@@ -85,6 +85,23 @@ func TestReadJobRefuses(t *testing.T) {
 	wantError(t, err, "JOB_RESPONSE_FILE is not set")
 }
 
+// Whatever stands in the environment, a failure is never reported as success.
+func TestFailureStatusesOfTheEnvironment(t *testing.T) {
+	tests := []struct {
+		value         string
+		build, system int
+	}{
+		{"41", 41, 41}, {"255", 255, 255},
+		{"0", 1, 2}, {"256", 1, 2}, {"-1", 1, 2}, {"", 1, 2}, {"2 ", 1, 2}, {"99999999999999999999", 1, 2},
+	}
+	for _, tt := range tests {
+		env := stages.ReadEnv([]string{"BUILD_FAILURE_EXIT_CODE=" + tt.value, "SYSTEM_FAILURE_EXIT_CODE=" + tt.value})
+		if env.BuildFailure != tt.build || env.SystemFailure != tt.system {
+			t.Errorf("%q gives %d and %d, want %d and %d", tt.value, env.BuildFailure, env.SystemFailure, tt.build, tt.system)
+		}
+	}
+}
+
 func TestExitStatus(t *testing.T) {
 	code := filepath.Join(t.TempDir(), "code")
 	env := stages.Env{BuildFailure: 41, SystemFailure: 42, BuildExitCodeFile: code}
