@@ -92,18 +92,24 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 	}, nil
 }
 
-// serviceNames are the names of the services' containers.
+// serviceNames are the names of the services' containers. No alias takes the svc-N of
+// another service.
 func serviceNames(job *Job) (names []string) {
 	taken := map[string]bool{helperContainer: true, buildContainer: true}
+	for i := range job.Services {
+		taken[numbered(i)] = true
+	}
 	for i, s := range job.Services {
 		names = append(names, serviceContainer(s, i, taken))
 	}
 	return names
 }
 
+func numbered(i int) string { return fmt.Sprintf("svc-%d", i) }
+
 // serviceContainer is the first alias that is a unique DNS label, else svc-N.
 func serviceContainer(s Image, i int, taken map[string]bool) string {
-	name := fmt.Sprintf("svc-%d", i)
+	name := numbered(i)
 	for _, alias := range s.Aliases {
 		if dnsLabel().MatchString(alias) && !taken[alias] {
 			name = alias

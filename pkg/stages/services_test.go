@@ -32,6 +32,33 @@ func TestServiceAliases(t *testing.T) {
 	}
 }
 
+// The name of each container is its own, whatever aliases authors think of.
+func TestServiceContainerNames(t *testing.T) {
+	tests := []struct {
+		name    string
+		aliases [][]string
+		want    []string
+	}{
+		{"none", [][]string{nil, nil}, []string{"svc-0", "svc-1"}},
+		{"the first that is a DNS label", [][]string{{"Db", "my_db", "db"}, {"cache", "db"}}, []string{"db", "cache"}},
+		{"one for two", [][]string{{"db"}, {"db"}, {"db", "db2"}}, []string{"db", "svc-1", "db2"}},
+		{"those of the driver's containers", [][]string{{"helper"}, {"build"}}, []string{"svc-0", "svc-1"}},
+		{"the number of a later service", [][]string{{"svc-1"}, nil}, []string{"svc-0", "svc-1"}},
+		{"numbers changed over", [][]string{{"svc-1"}, {"svc-0"}, {"svc-7"}}, []string{"svc-0", "svc-1", "svc-7"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			job := someJob()
+			for _, aliases := range tt.aliases {
+				job.Services = append(job.Services, Image{Name: "redis", Aliases: aliases})
+			}
+			if got := serviceNames(job); !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
 
 // A job's service goes over a host of the operator's of the same name.
