@@ -59,7 +59,8 @@ func loginFor(sources []loginSource, image string) (login Credential, source *lo
 // covers tells whether a login for server, which may have a path, is one for an image.
 func covers(server string, image reference.Named) bool {
 	server = registryServer(server)
-	return server != "" && (reference.Domain(image) == server || strings.HasPrefix(image.Name()+"/", server+"/"))
+	domain := strings.ToLower(reference.Domain(image))
+	return server != "" && (domain == server || strings.HasPrefix(domain+"/"+reference.Path(image)+"/", server+"/"))
 }
 
 // pullCredentials are the logins for the images of a group, one for each registry:
@@ -87,14 +88,21 @@ func pullCredentials(cfg *config.Config, job *Job, images []string) ([]eci.Regis
 	return credentials, acr, nil
 }
 
-// registryServer is a server as ECI wants it: without scheme and API path.
+// registryServer is a server as ECI wants it: without scheme and API path. As for docker
+// and the runner, one with a scheme has no path (auth.go of the runner).
 func registryServer(s string) string {
-	s = strings.TrimPrefix(strings.TrimPrefix(s, "https://"), "http://")
 	s = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(s, "/"), "/v1"), "/v2")
-	if s == "index.docker.io" {
-		return "docker.io"
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s, _, _ = strings.Cut(rest, "/")
 	}
-	return s
+	host, path, hasPath := strings.Cut(s, "/")
+	if host = strings.ToLower(host); host == "index.docker.io" {
+		host = "docker.io"
+	}
+	if hasPath {
+		return host + "/" + path
+	}
+	return host
 }
 
 func dockerAuthConfig(text string) ([]Credential, error) {
@@ -119,7 +127,10 @@ func dockerAuthConfig(text string) ([]Credential, error) {
 			}
 			a.Username, a.Password = user, password
 		}
-		logins = append(logins, Credential{server, a.Username, a.Password})
+		// Where a helper of docker's keeps the login, or it is a token, this is none for ECI.
+		if a.Username != "" && a.Password != "" {
+			logins = append(logins, Credential{server, a.Username, a.Password})
+		}
 	}
 	return logins, nil
 }

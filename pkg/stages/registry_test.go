@@ -25,7 +25,8 @@ password = "p"
 		"https://index.docker.io/v1/": {"auth": "aHViOnA="},
 		"registry.example.com": {"username": "author", "password": "p"},
 		"registry.example.com/team/app": {"username": "author-of-app", "password": "p"},
-		"https://other.example.com:5000": {"username": "author-of-other", "password": "p"}}}`}
+		"https://Other.example.com:5000/v2/team": {"username": "author-of-other", "password": "p"},
+		"gitlab.example.com:5050": {}, "quay.io": {"auth": "dG9rZW46", "identitytoken": "t"}}}`}
 	own := []Credential{{"registry.example.com", "job", "p"}, {"gitlab.example.com:5050", "job", "p"}}
 	tests := []struct {
 		name      string
@@ -41,6 +42,9 @@ password = "p"
 		{"the longest path", auths, []string{"registry.example.com/team/app/web:1"}, []string{"author-of-app@registry.example.com"}},
 		{"a path is whole", auths, []string{"registry.example.com/team/application"}, []string{"author@registry.example.com"}},
 		{"a port", auths, []string{"other.example.com:5000/a"}, []string{"author-of-other@other.example.com:5000"}},
+		{"letters of a host", auths, []string{"Registry.example.com/team/app/web"}, []string{"author-of-app@Registry.example.com"}},
+		{"none of docker's credential helpers", auths, []string{"gitlab.example.com:5050/a/b:1"}, []string{"job@gitlab.example.com:5050"}},
+		{"none by a token", auths, []string{"quay.io/a/b"}, nil},
 		{"one for a registry", auths, []string{"registry.example.com/team/app", "registry.example.com/x", "maven"},
 			[]string{"author-of-app@registry.example.com", "hub@docker.io"}},
 	}
