@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,6 +48,52 @@ func TestMemoryOfAClockThatWasAhead(t *testing.T) {
 				t.Error("the WebSocket is not tried")
 			}
 		})
+	}
+}
+
+// A job whose first prepare began under a clock that was ahead has its [timeouts] ready
+// from then on when the clock is right, and no more; what failed then may be asked again.
+func TestBudgetAfterTheClockWasSetBack(t *testing.T) {
+	s := leasing(t, t.TempDir(), "0123abcd")
+	begin := time.Now() // else the note would be pruned for the age of its file
+	s.Clock = &waitingClock{now: begin.Add(12 * time.Hour)}
+	note, err := s.startNote()
+	if err != nil {
+		t.Fatal(err)
+	}
+	note.Failure = "QuotaExceeded"
+	if err := s.store().saveNote(s.Job, note); err != nil {
+		t.Fatal(err)
+	}
+	s.Clock = &waitingClock{now: begin}
+	if by := s.startBy(note); !by.Equal(begin.Add(s.Config.Timeouts.Ready)) {
+		t.Errorf("what prepare has left may start until %s, %s from now", by, by.Sub(begin))
+	}
+	note, err = s.startNote()
+	if err != nil || !note.First.Equal(begin) {
+		t.Errorf("the budget begins at %s, %v; want %s", note.First, err, begin)
+	}
+}
+
+// Who comes back by hand with the cause mended is told when that counts; a runner's retry
+// is another job.
+func TestFailedForGoodByHand(t *testing.T) {
+	begin := time.Now() // else the note would be pruned for the age of its file
+	for _, byHand := range []bool{false, true} {
+		s := leasing(t, t.TempDir(), "0123abcd")
+		s.Job.ByHand = byHand
+		s.Clock = &waitingClock{now: begin.Add(time.Minute)}
+		if err := s.store().saveNote(s.Job, Note{First: begin, Failure: "SignatureDoesNotMatch"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.startNote()
+		if err == nil || !strings.Contains(err.Error(), "SignatureDoesNotMatch") {
+			t.Fatal(err)
+		}
+		hour := begin.Add(s.Config.Timeouts.Ready + time.Minute).UTC().Format(hourLayout)
+		if strings.Contains(err.Error(), "by hand asks ECI again from "+hour) != byHand {
+			t.Errorf("by hand %v: %v", byHand, err)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ type Job struct {
 	RunnerID        string
 	RunnerVersion   string
 	Attempt         string
+	ByHand          bool       // no runner drew Attempt: each prepare has the same
 	PublicVariables []Variable // those that services may see
 	Slot            string     // {concurrent_id}: leased by prepare, "" where nothing needs it
 
@@ -119,9 +120,23 @@ type responseImage struct {
 		Number int `json:"number"`
 	} `json:"ports"`
 	ExecutorOpts struct {
-		Docker     struct{ User string }
-		Kubernetes struct{ User string }
+		Docker     struct{ User userName }
+		Kubernetes struct{ User userName }
 	} `json:"executor_opts"`
+}
+
+// userName is one that GitLab sends as a number where the author wrote one; the runner
+// writes text (spec.go, StringOrInt64).
+type userName string
+
+// UnmarshalJSON takes either.
+func (u *userName) UnmarshalJSON(data []byte) error {
+	var number int64
+	if json.Unmarshal(data, &number) == nil && string(data) != "null" {
+		*u = userName(strconv.FormatInt(number, 10))
+		return nil
+	}
+	return json.Unmarshal(data, (*string)(u))
 }
 
 // defaultTimeout is the runner's for a job that names none (consts.go).
@@ -216,18 +231,18 @@ func (j *Job) identify(r response, first map[string]string) {
 	}
 	if j.Attempt == "" {
 		sum := sha256.Sum256(fmt.Appendf(nil, "by hand %s %d", j.Instance, j.ID))
-		j.Attempt = hex.EncodeToString(sum[:4])
+		j.Attempt, j.ByHand = hex.EncodeToString(sum[:4]), true
 	}
 }
 
 func newImage(r responseImage) Image {
 	image := Image{
 		Name: r.Name, Entrypoint: r.Entrypoint, Command: r.Command, PullPolicy: r.PullPolicy,
-		Variables: r.Variables, User: r.ExecutorOpts.Kubernetes.User,
+		Variables: r.Variables, User: string(r.ExecutorOpts.Kubernetes.User),
 		Aliases: aliasesOf(r.Alias),
 	}
 	if image.User == "" {
-		image.User, image.DockerUser = r.ExecutorOpts.Docker.User, r.ExecutorOpts.Docker.User != ""
+		image.User, image.DockerUser = string(r.ExecutorOpts.Docker.User), r.ExecutorOpts.Docker.User != ""
 	}
 	for _, p := range r.Ports {
 		image.Ports = append(image.Ports, p.Number)

@@ -68,6 +68,33 @@ func TestJobVariablesCannotSpoof(t *testing.T) {
 	}
 }
 
+// What GitLab itself sends where the runner would write something else, and what neither
+// writes today, is no reason to fail a job.
+func TestReadJobLeniently(t *testing.T) {
+	tests := []struct {
+		name, image string
+		user        string
+		docker      bool
+	}{
+		{"a user that is a number", `{"name": "a:1", "executor_opts": {"kubernetes": {"user": 1000}}}`, "1000", false},
+		{"root", `{"name": "a:1", "executor_opts": {"docker": {"user": 0, "platform": null}}}`, "0", true},
+		{"no user", `{"name": "a:1", "executor_opts": {"docker": {"user": null}, "kubernetes": null}}`, "", false},
+		{"nothing but a name", `{"name": "a:1", "alias": null, "command": null, "entrypoint": null, "ports": null, "pull_policy": null, "variables": null, "executor_opts": null}`, "", false},
+		{"what is new", `{"name": "a:1", "executor_opts": {"docker": {"user": "7", "new": {}}, "podman": [1]}, "new": 1}`, "7", true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			job, err := readJob(t, `{"id": 5, "image": `+tt.image+`, "services": null, "variables": null, "credentials": null, "git_info": null}`, stages.Env{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if job.Image.Name != "a:1" || job.Image.User != tt.user || job.Image.DockerUser != tt.docker {
+				t.Errorf("got %+v", job.Image)
+			}
+		})
+	}
+}
+
 func TestReadJobRefuses(t *testing.T) {
 	tests := []struct{ name, response, want string }{
 		{"truncated", `{"id": 5, "job_`, "is damaged (15 bytes)"},

@@ -72,17 +72,31 @@ func (s *Stage) startNote() (Note, error) {
 	}
 	age := now.Sub(note.First)
 	switch {
-	// A stage by hand may come back to the same job, and the cause be mended.
-	case note.First.IsZero(), age > ready+time.Minute:
+	// A stage by hand may come back to the same job, and the cause be mended. What is from
+	// later than now is from under another clock: by it the budget would not end.
+	case note.First.IsZero(), !younger(now, note.First, ready+noteGrace):
 		note = Note{First: now}
 		return note, s.store().saveNote(s.Job, note)
 	case note.Failure != "":
-		return note, fmt.Errorf("an earlier attempt failed for good: %s", note.Failure)
+		return note, fmt.Errorf("an earlier attempt failed for good: %s%s", note.Failure, s.askedAgain(note))
 	case age >= ready:
 		return note, fmt.Errorf("[timeouts] ready = %s is for all attempts of a job together, and earlier ones have used it up", ready)
 	}
 	return note, nil
 }
+
+// askedAgain tells a person, whose next prepare is no other attempt, from when on it asks
+// ECI again; "" for a runner's job, whose retry is another job.
+func (s *Stage) askedAgain(note Note) string {
+	if !s.Job.ByHand {
+		return ""
+	}
+	at := note.First.Add(s.Config.Timeouts.Ready + noteGrace)
+	return fmt.Sprintf("\nWhere that is mended, a prepare of this job by hand asks ECI again from %s on.", at.UTC().Format(hourLayout))
+}
+
+// noteGrace is for how long after the budget a job's note counts.
+const noteGrace = time.Minute
 
 // prepareFailed says what came of the budget and keeps a failure that no other
 // attempt can heal.

@@ -107,13 +107,12 @@ func waiting(group *eci.Group) string {
 	return "the images " + strings.Join(images, ", ") + " are pulled"
 }
 
-// startBy is until when a group may start: a long clone may have used [timeouts] ready up.
+// startBy is until when a group may start: a long clone may have used [timeouts] ready up,
+// and the note be from under a clock that was ahead.
 func (s *Stage) startBy(note Note) time.Time {
-	end, least := note.First.Add(s.Config.Timeouts.Ready), s.Clock.Now().Add(persistence)
-	if end.Before(least) {
-		return least
-	}
-	return end
+	now, ready := s.Clock.Now(), s.Config.Timeouts.Ready
+	left := min(note.First.Add(ready).Sub(now), ready)
+	return now.Add(max(left, persistence))
 }
 
 // awaitStarted waits for what prepare left, and fails as prepare would have. By then the
