@@ -143,6 +143,7 @@ func TestParseRefuses(t *testing.T) {
 		{"control character in a key", minimal + "\"a\\nb\" = 1\n", `f:2: "a\nb": unknown key`},
 		{"policy outside the allowed", minimal + "pull.policy = [\"never\"]\n", `f:2: pull.policy[0]: "never" is not in allowed_policies`},
 		{"runner service without an image", minimal + "[[runner_service]]\nalias = \"db\"\n", `f:2: runner_service[0].name: "" is no image`},
+		{"runner services", minimal + strings.Repeat("[[runner_service]]\nname = \"redis\"\n", 19), "f:38: runner_service[18]: is service 19, and a container group has room for 18"},
 		{"value of a runner service that is too long", minimal + "[[runner_service]]\nname = \"redis\"\nvariables = { A = \"" + strings.Repeat("가", 257) + "\" }\n", "f:4: runner_service[0].variables.A: ECI takes names"},
 		{"value of a variable that is too long", minimal + "[build]\nenvironment = { A = \"" + strings.Repeat("가", 257) + "\" }\n", "f:3: build.environment.A: has 257 characters; ECI takes values of at most 256"},
 		{"variable of a runner service", minimal + "[[runner_service]]\nname = \"redis\"\nvariables = { \"A-B\" = \"c\" }\n", "f:4: runner_service[0].variables.A-B: ECI takes names"},

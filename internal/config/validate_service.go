@@ -6,9 +6,16 @@ import (
 	"github.com/distribution/reference"
 )
 
+// ServicesMost is how many services a group has room for: ECI takes 20 containers
+// (sources.md: limits), and helper and build are two.
+const ServicesMost = 18
+
 func (v *validator) runnerServices() {
 	for i, s := range v.cfg.RunnerServices {
 		at := index("runner_service", i)
+		if i == ServicesMost {
+			v.add(at, "is service %d, and a container group has room for %d", i+1, ServicesMost)
+		}
 		if _, err := reference.ParseDockerRef(s.Name); err != nil {
 			v.add(at+".name", "%q is no image, such as \"postgres:16\"", s.Name)
 		}

@@ -255,6 +255,9 @@ func TestGroupSpecRefuses(t *testing.T) {
 		{"no image reference", "", job(func(j *Job) { j.Image.Name = "UPPER case" }), "is not an image reference"},
 		{"service not allowed", "[allow]\nservices = [\"a/**\"]", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), `service "redis" is not allowed`},
 		{"too many services", "[allow]\nmax_services = 0", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), "1 services, this runner allows 0"},
+		{"more services than a group has room for", "[allow]\nmax_services = 30", job(func(j *Job) {
+			j.Services = slices.Concat([]Image{{Name: "db", Operator: true}}, slices.Repeat([]Image{{Name: "redis"}}, 18))
+		}), "the job has 19 services, 1 of them the runner's, and a container group has room for 18"},
 		{"pull policy not allowed", "", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "pull_policy never of image"},
 		{"pull policy that is not the runner's", "[pull]\npolicy = [\"always\"]\nallowed_policies = []", job(func(j *Job) { j.Image.PullPolicy = []string{"never"} }), "allowed are always"},
 		{"too much memory", "[allow]\nmax_memory = \"8GiB\"", job(func(j *Job) { j.variables = map[string]string{"ECI_MEMORY": "9GiB"} }), "above the maximum of this runner, 8 GiB"},

@@ -23,6 +23,9 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 		return buildErrorf("image %q is not allowed on this runner; allowed are %s", image, strings.Join(cfg.Allow.Images, ", "))
 	case job.ownServices() > cfg.Allow.MaxServices:
 		return buildErrorf("the job has %d services, this runner allows %d", job.ownServices(), cfg.Allow.MaxServices)
+	case len(job.Services) > config.ServicesMost:
+		return buildErrorf("the job has %d services, %d of them the runner's, and a container group has room for %d: leave some out",
+			len(job.Services), len(job.Services)-job.ownServices(), config.ServicesMost)
 	}
 	for _, s := range job.Services {
 		if !s.Operator && !allowed(cfg.Allow.Services, s.Name) {
