@@ -62,6 +62,17 @@ func TestParseMinimal(t *testing.T) {
 	}
 }
 
+// A file as an editor of another system writes it.
+func TestParseMarkAndLineEnds(t *testing.T) {
+	if _, err := Parse("f", []byte("\ufeff"+strings.ReplaceAll(minimal+"[build]\ncpu = 4\n", "\n", "\r\n"))); err != nil {
+		t.Error(err)
+	}
+	_, err := Parse("f", []byte("\ufeff"+strings.ReplaceAll(minimal+"[build]\ncpi = 4\n", "\n", "\r\n")))
+	if err == nil || err.Error() != "f:3: build.cpi: unknown key; did you mean cpu?" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestParseValues(t *testing.T) {
 	got, err := Parse("f", []byte(minimal+`
 vswitch_ids = ["vsw-1", "vsw-2"]
@@ -127,6 +138,11 @@ func TestParseRefuses(t *testing.T) {
 		{"value instead of table", minimal + "build = 3\n", "f:2: build: must be a table, [build], not a whole number"},
 		{"key of another table", minimal + "[helper]\nimages = []\n", "f:3: helper.images: unknown key; did you mean image?"},
 		{"key of another table, none near", minimal + "[helper]\nprice_limit = 1\n", "f:3: helper.price_limit: unknown key; did you mean price_limit in [spot]?"},
+		{"two letters of a short key exchanged", minimal + "[[nsa]]\nname = \"a\"\n", "f:2: nsa: unknown key; did you mean nas?"},
+		{"value instead of a table of an array", minimal + "nas = [\"a\"]\n", "f:2: nas[0]: must be a table, not a string\n"},
+		{"builds_dir where the driver's own volumes are", minimal + "builds_dir = \"/.eci/builds\"\n", `f:2: builds_dir: "/.eci/builds" overlaps /.eci, which is reserved`},
+		{"cache_dir where no file can be", minimal + "cache_dir = \"/proc\"\n", `f:2: cache_dir: "/proc" overlaps /proc, which is reserved`},
+		{"registry secret over the driver's own volumes", minimal + "registry_secret.mount_path = \"/.eci\"\n", `f:2: registry_secret.mount_path: "/.eci" overlaps /.eci, which is reserved`},
 		{"in an inline table", minimal + "build = { cpu = 1,\n memori = \"1GiB\" }\n", "f:3: build.memori: unknown key; did you mean memory?"},
 		{"in the second table of an array", minimal + "[[nas]]\nname=\"a\"\nserver=\"s\"\npath=\"/a\"\nmount_path=\"/a\"\n[[nas]]\nname=\"b\"\nserver=\"s\"\npath=\"b\"\nmount_path=\"/b\"\n",
 			`f:10: nas[1].path: "b" must be absolute`},

@@ -73,7 +73,11 @@ func (d *decoder) value(at string, v any, to reflect.Value) {
 	case reflect.Struct:
 		tree, ok := v.(map[string]any)
 		if !ok {
-			d.wrong(at, "a table, ["+at+"]", v)
+			want := "a table"
+			if !strings.HasSuffix(at, "]") { // in an array no header has it as its name
+				want = "a table, [" + at + "]"
+			}
+			d.wrong(at, want, v)
 			return
 		}
 		d.table(at, tree, to)
@@ -259,23 +263,27 @@ func suggest(path, key string, t reflect.Type) string {
 	return ""
 }
 
-// edits is the number of characters to insert, delete or replace to get from a to b.
+// edits is the number of characters to insert, delete, replace or exchange with the next
+// one to get from a to b.
 func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
+	rows := make([][]int, len(a)+1) // of the beginnings of a
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+		for j := 1; j <= len(b); j++ {
+			if i == 0 {
+				rows[0][j] = j
+				continue
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+			replaced := rows[i-1][j-1]
+			if a[i-1] != b[j-1] {
+				replaced++
+			}
+			rows[i][j] = min(replaced, rows[i-1][j]+1, rows[i][j-1]+1)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }

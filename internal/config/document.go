@@ -21,6 +21,7 @@ type document struct {
 // parseDocument reads the file. A mistake of syntax ends it, alone: what follows such
 // a mistake can't be understood.
 func parseDocument(name string, data []byte) (*document, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // which some editors put first, and nobody sees
 	doc := &document{name: name, data: data, lines: map[string]int{}}
 	if err := toml.Unmarshal(data, &doc.tree); err != nil {
 		p := &Problem{File: name, Text: strings.TrimPrefix(err.Error(), "toml: ")}
@@ -112,10 +113,13 @@ func (doc *document) line(key string) int {
 		if n := doc.lines[key]; n > 0 {
 			return n
 		}
-		key = key[:max(strings.LastIndexAny(key, ".["), 0)]
+		key = around(key)
 	}
 	return 0
 }
+
+// around is the key of the table or array that a key stands in, "" for none.
+func around(key string) string { return key[:max(strings.LastIndexAny(key, ".["), 0)] }
 
 func (doc *document) problem(key, format string, args ...any) *Problem {
 	return &Problem{File: doc.name, Line: doc.line(key), Key: key, Text: fmt.Sprintf(format, args...)}

@@ -17,7 +17,7 @@ import (
 )
 
 // validator checks the values of a decoded file. Keys that did not decode are left
-// out: they have their problem already.
+// out, and what would stand in them: they have their problem already.
 type validator struct {
 	doc      *document
 	cfg      *Config
@@ -26,9 +26,12 @@ type validator struct {
 }
 
 func (v *validator) add(key, format string, args ...any) {
-	if !v.bad[key] {
-		v.problems = append(v.problems, v.doc.problem(key, format, args...))
+	for at := key; at != ""; at = around(at) {
+		if v.bad[at] {
+			return
+		}
 	}
+	v.problems = append(v.problems, v.doc.problem(key, format, args...))
 }
 
 func (v *validator) validate() {
@@ -88,8 +91,8 @@ func (v *validator) top() {
 	}
 	v.absolute("state_dir", c.StateDir)
 	v.oneOf("shell", c.Shell, "bash", "sh")
-	okay := v.absolute("builds_dir", c.BuildsDir)
-	okay = v.absolute("cache_dir", c.CacheDir) && okay
+	okay := v.directory("builds_dir", c.BuildsDir)
+	okay = v.directory("cache_dir", c.CacheDir) && okay
 	if okay && c.BuildsDir == c.CacheDir {
 		v.add("cache_dir", "%q must not be builds_dir too", c.CacheDir)
 	}
@@ -253,7 +256,7 @@ func (v *validator) registrySecret() {
 	path := v.cfg.RegistrySecret.MountPath
 	switch {
 	case path == "":
-	case !v.absolute("registry_secret.mount_path", path):
+	case !v.directory("registry_secret.mount_path", path):
 	case path == v.cfg.BuildsDir || path == v.cfg.CacheDir || nasmount.At(v.cfg.NAS, path) != nil:
 		v.add("registry_secret.mount_path", "%q is mounted already; \"\" leaves the secret out", path)
 	}
@@ -373,6 +376,18 @@ func (v *validator) absolute(key, dir string) bool {
 		return true
 	}
 	return false
+}
+
+// directory checks one of the containers' that something of the operator's is to lie in.
+func (v *validator) directory(key, dir string) bool {
+	if !v.absolute(key, dir) {
+		return false
+	}
+	if reserved := nasmount.Reserved(dir); reserved != "" {
+		v.add(key, "%q overlaps %s, which is reserved", dir, reserved)
+		return false
+	}
+	return true
 }
 
 // globs checks patterns of the runner's kind.
