@@ -252,6 +252,7 @@ func TestGroupSpecRefuses(t *testing.T) {
 	}{
 		{"no image", "", job(func(j *Job) { j.Image.Name = "" }), "add `image:` to the job"},
 		{"image not allowed", "[allow]\nimages = [\"a/**\"]", someJob(), `image "maven:3" is not allowed on this runner; allowed are a/**`},
+		{"no image allowed", "[allow]\nimages = []", someJob(), `image "maven:3" is not allowed on this runner; allowed are none`},
 		{"no image reference", "", job(func(j *Job) { j.Image.Name = "UPPER case" }), "is not an image reference"},
 		{"service not allowed", "[allow]\nservices = [\"a/**\"]", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), `service "redis" is not allowed`},
 		{"too many services", "[allow]\nmax_services = 0", job(func(j *Job) { j.Services = []Image{{Name: "redis"}} }), "1 services, this runner allows 0"},

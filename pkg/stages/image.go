@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -20,7 +21,7 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 	case image == "":
 		return buildErrorf("the job names no image, and the runner has no default one: add `image:` to the job")
 	case image != cfg.Build.Image && !allowed(cfg.Allow.Images, image):
-		return buildErrorf("image %q is not allowed on this runner; allowed are %s", image, strings.Join(cfg.Allow.Images, ", "))
+		return buildErrorf("image %q is not allowed on this runner; allowed are %s", image, orNone(cfg.Allow.Images))
 	case job.ownServices() > cfg.Allow.MaxServices:
 		return buildErrorf("the job has %d services, this runner allows %d", job.ownServices(), cfg.Allow.MaxServices)
 	case len(job.Services) > config.ServicesMost:
@@ -29,7 +30,7 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 	}
 	for _, s := range job.Services {
 		if !s.Operator && !allowed(cfg.Allow.Services, s.Name) {
-			return buildErrorf("service %q is not allowed on this runner; allowed are %s", s.Name, strings.Join(cfg.Allow.Services, ", "))
+			return buildErrorf("service %q is not allowed on this runner; allowed are %s", s.Name, orNone(cfg.Allow.Services))
 		}
 	}
 	for _, name := range append([]string{image}, serviceImages(job)...) {
@@ -39,6 +40,9 @@ func checkAllowed(cfg *config.Config, job *Job) error {
 	}
 	return checkServices(cfg, job)
 }
+
+// orNone is a list of patterns in words: an empty one allows nothing.
+func orNone(patterns []string) string { return cmp.Or(strings.Join(patterns, ", "), "none") }
 
 func serviceImages(job *Job) []string {
 	var names []string
