@@ -51,7 +51,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		return errors.Join(stateErr, fmt.Errorf("container group %s may still be running in %s, which the driver's file named when it was made: reap with that region in the driver's file",
 			cmp.Or(record.GroupID, record.Name), record.Region))
 	}
-	deleted, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
+	deleted, found, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	for _, id := range deleted {
 		s.printf("Container group %s is being deleted\n", id)
 	}
@@ -59,7 +59,10 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(withAdvice(err), stateErr)
 	}
-	if !known && doubt {
+	switch {
+	case found == foundUnknown:
+		return stateErr // its record is for the next look
+	case found == foundNone && doubt:
 		_, err = s.amend(func(r *Record) { r.looked(s.Clock.Now()) })
 		return errors.Join(stateErr, err)
 	}
@@ -78,11 +81,19 @@ func (s *Stage) createdUnknown() bool {
 	return record != nil || recordErr != nil || noteErr != nil || note.First.IsZero()
 }
 
+// finding is what one look for the groups of an attempt has come to.
+type finding int
+
+const (
+	foundNone    finding = iota // none came to light
+	foundUnknown                // one is listed that the delete does not know
+	foundEnding                 // there were some, and all of them are being deleted
+)
+
 // deleteAttempt deletes the groups of a record and returns the ids of those whose
-// delete was accepted. known tells whether there was any, be it one that somebody
-// else deletes, and none is left to look for. An id that is unknown to the API proves
-// nothing, recorded or listed: it may be too new.
-func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, known bool, err error) {
+// delete was accepted, and what there was, be it a group that somebody else deletes. An
+// id that is unknown to the API proves nothing, recorded or listed: it may be too new.
+func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, found finding, err error) {
 	var errs []error
 	settled := map[string]bool{} // what needs no second call
 	remove := func(id string) {
@@ -112,20 +123,25 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 	if err != nil {
 		errs = append(errs, fmt.Errorf("looking for other groups of the attempt: %w", err))
 	}
-	unknown := false // a group that is listed
+	listed, unknown := false, false
 	for _, g := range groups {
 		// Tags are a filter of the server's; what is deleted is checked here.
 		if settled[g.ID] || !hasTags(&g, record.Tags) {
 			continue
 		}
-		if g.Status == statusTerminating {
-			known = true
-			continue
+		if g.Status != statusTerminating {
+			remove(g.ID)
+			unknown = unknown || !settled[g.ID]
 		}
-		remove(g.ID)
-		unknown = unknown || !settled[g.ID]
+		listed = true
 	}
-	return deleted, !unknown && (known || len(deleted) > 0), errors.Join(errs...)
+	switch {
+	case unknown:
+		found = foundUnknown
+	case listed, len(deleted) > 0:
+		found = foundEnding
+	}
+	return deleted, found, errors.Join(errs...)
 }
 
 // statusTerminating is that of a group whose delete was accepted.

@@ -43,13 +43,15 @@ func (r *reaping) record(path string) {
 		}
 		return
 	}
-	found, left := r.groupsOf(&record)
+	found, unknown, left := r.groupsOf(&record)
 	over := record.isOver(r.started)
 	switch {
 	case left > 0:
 	case !over && !record.Expires.IsZero() && r.date.After(record.Expires.Add(afterExpiry)):
 		r.removeFile(path, "its cleanup was never called, and the time of its group is over")
 	case !over:
+	case unknown > 0:
+		r.file(path, actionKept, "a group of it is listed that is not known by its id: the next reap looks again")
 	case found > 0:
 		r.removeFile(path, "its group is deleted")
 	case record.looked(r.started):
@@ -65,19 +67,21 @@ func (r *reaping) record(path string) {
 	}
 }
 
-// groupsOf counts the groups of a record whose end is sure or pending, and those of
-// them that are left. One that was listed and is not known by its id may be too new.
-func (r *reaping) groupsOf(record *Record) (found, left int) {
+// groupsOf counts the groups of a record whose end is sure or pending, those that were
+// listed and are not known by their id, as they may be too new, and those that are left.
+func (r *reaping) groupsOf(record *Record) (found, unknown, left int) {
 	for i := range r.groups {
-		if !record.finds(&r.groups[i].Group) || r.groups[i].action == actionGone {
-			continue
-		}
-		found++
-		if r.groups[i].left() {
+		switch g := &r.groups[i]; {
+		case !record.finds(&g.Group):
+		case g.action == actionGone:
+			unknown++
+		case g.left():
 			left++
+		default:
+			found++
 		}
 	}
-	return found, left
+	return found, unknown, left
 }
 
 // prune removes the state files that are no attempt's record.

@@ -68,11 +68,13 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 		}
 		return nil
 	}
-	_, known, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
+	_, found, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	switch {
 	case err != nil:
 		return withAdvice(fmt.Errorf("its cleanup is not finished: %w", err))
-	case !known && record.GroupID == "" && !record.looked(s.Clock.Now()):
+	case found == foundUnknown:
+		return errors.New("its cleanup is not finished: a container group of it is listed that the delete does not know; run cleanup again")
+	case found == foundNone && record.GroupID == "" && !record.looked(s.Clock.Now()):
 		last := looks()[len(looks())-1]
 		return fmt.Errorf("an earlier create call of it got no answer, and its group may still appear until %s; take another attempt id (%s) or wait",
 			record.Over.Add(last).Format(time.TimeOnly), AttemptVariable)
@@ -120,11 +122,11 @@ func (s *Stage) settle(ctx context.Context, path string) error {
 		return err // it was settled, or its attempt begun anew
 	}
 	looked := s.Clock.Now()
-	_, known, err := s.deleteAttempt(ctx, &r, settlePersistence)
+	_, found, err := s.deleteAttempt(ctx, &r, settlePersistence)
 	if err != nil {
 		return err
 	}
-	if known || r.looked(looked) {
+	if found == foundEnding || found == foundNone && r.looked(looked) {
 		return remove(path)
 	}
 	return save(path, &r)
