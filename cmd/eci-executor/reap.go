@@ -35,11 +35,12 @@ func (c commands) reap() *cli.Command {
 				return err
 			}
 			counted := newMetrics(cfg)
-			client, err := newObservedClient(cfg, observer{logger.WithField("stage", "reap"), counted})
+			dial := dialer(observer{logger.WithField("stage", "reap"), counted})
+			client, err := dial(cfg)
 			if err != nil {
 				return err
 			}
-			reaper := stages.Reaper{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, Metrics: counted}
+			reaper := stages.Reaper{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout, Metrics: counted, Dial: dial}
 			return reaper.Reap(ctx.Context, stages.ReapOptions{
 				DryRun: ctx.Bool("dry-run"), OlderThan: ctx.Duration("older-than"), Runner: ctx.String("runner")})
 		},

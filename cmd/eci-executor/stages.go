@@ -129,16 +129,19 @@ func (c commands) stage(ctx *cli.Context, logger *logrus.Logger, name string) (*
 	job.AddServices(cfg)
 	counted := newMetrics(cfg)
 	log := logger.WithFields(job.LogFields()).WithField("stage", name)
-	client, err := newObservedClient(cfg, observer{log, counted})
-	if err != nil {
-		return nil, err
-	}
 	s := &stages.Stage{
 		Config: cfg, Job: job, Clock: stages.SystemClock{},
 		Stdout: c.stdout, Stderr: c.stderr, Logger: log, Remote: remote.DefaultSettings(), Metrics: counted,
 		Relay: "/proc/self/exe",
 	}
-	s.API = s.Paced(client)
+	s.Dial = func(cfg *config.Config) (stages.API, error) {
+		api, err := dialer(observer{log, counted})(cfg)
+		return s.Paced(api), err
+	}
+	var err error
+	if s.API, err = s.Dial(cfg); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -154,6 +157,11 @@ func (c commands) account(ctx *cli.Context) (*config.Config, *eci.Client, error)
 }
 
 func newClient(cfg *config.Config) (*eci.Client, error) { return newObservedClient(cfg, nil) }
+
+// dialer makes clients for driver's files of one account.
+func dialer(o eci.Observer) stages.Dialer {
+	return func(cfg *config.Config) (stages.API, error) { return newObservedClient(cfg, o) }
+}
 
 func newObservedClient(cfg *config.Config, o eci.Observer) (*eci.Client, error) {
 	return eci.New(eci.Options{

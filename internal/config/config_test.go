@@ -323,6 +323,31 @@ func TestImageFor(t *testing.T) {
 	}
 }
 
+// What is left in another region is asked for there, where the endpoint tells how.
+func TestEndpointInAnotherRegion(t *testing.T) {
+	tests := []struct{ name, endpoint, want string }{
+		{"default", "", "https://eci-vpc.ap-northeast-1.aliyuncs.com"},
+		{"public", "https://eci.cn-hangzhou.aliyuncs.com/", "https://eci.ap-northeast-1.aliyuncs.com"},
+		{"of no region", "http://127.0.0.1:9300", ""},
+		{"of some other region", "https://eci.cn-hangzhou-2.aliyuncs.com", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := Config{Region: "cn-hangzhou", Endpoint: tt.endpoint}
+			other := c.In("ap-northeast-1")
+			if got := other != nil; got != (tt.want != "") {
+				t.Fatalf("it can be told: %t", got)
+			}
+			if other != nil && (other.EndpointURL() != tt.want || other.Region != "ap-northeast-1") {
+				t.Errorf("%s in %s, want %s", other.EndpointURL(), other.Region, tt.want)
+			}
+			if c.Region != "cn-hangzhou" || c.Endpoint != tt.endpoint {
+				t.Error("the file itself was changed")
+			}
+		})
+	}
+}
+
 func TestEndpointURL(t *testing.T) {
 	tests := []struct{ name, endpoint, want string }{
 		{"default", "", "https://eci-vpc.cn-hangzhou.aliyuncs.com"},

@@ -80,6 +80,18 @@ func (c *Config) EndpointURL() string {
 	return "https://eci-vpc." + c.Region + ".aliyuncs.com"
 }
 
+// In is the file as it would be for another region, of which something is left: nil where
+// the endpoint does not tell by the region's name what it would be there.
+func (c *Config) In(region string) *Config {
+	other := *c
+	other.Region = region
+	other.Endpoint = strings.Replace(c.Endpoint, "."+c.Region+".", "."+region+".", 1)
+	if c.Endpoint != "" && other.Endpoint == c.Endpoint {
+		return nil
+	}
+	return &other
+}
+
 // ImageFor fills in the placeholders of the helper's image: {arch} from arch, a Go
 // architecture name, and {runner_version} from the runner's version, with or without
 // its v.

@@ -47,9 +47,14 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		return r
 	})
 	s.group = record.GroupID
+	var away error
 	if record.elsewhere(s.Config.Region) {
-		return errors.Join(stateErr, fmt.Errorf("container group %s may still be running in %s, which the driver's file named when it was made: reap with that region in the driver's file",
-			cmp.Or(record.GroupID, record.Name), record.Region))
+		away = fmt.Errorf("container group %s may still be running in %s, which the driver's file named when it was made: reap with that region in the driver's file",
+			cmp.Or(record.GroupID, record.Name), record.Region)
+		if !s.moveTo(record.Region) {
+			s.logCost(record, s.Clock.Now(), first)
+			return errors.Join(stateErr, away)
+		}
 	}
 	deleted, found, err := s.deleteAttempt(ctx, record, s.Config.Timeouts.Delete)
 	for _, id := range deleted {
@@ -57,7 +62,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	}
 	s.logCost(record, s.Clock.Now(), first)
 	if err != nil {
-		return errors.Join(withAdvice(err), stateErr)
+		return errors.Join(withAdvice(err), away, stateErr)
 	}
 	switch {
 	case found == foundUnknown:
@@ -70,6 +75,21 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		s.store().endNote(s.Job, s.Clock.Now())
 	}
 	return errors.Join(stateErr, s.store().removeRecord(s.Job))
+}
+
+// moveTo has the stage ask another region, which the driver's file named when a group was
+// made, and tells whether that can be asked.
+func (s *Stage) moveTo(region string) bool {
+	cfg := s.Config.In(region)
+	if cfg == nil || s.Dial == nil {
+		return false
+	}
+	api, err := s.Dial(cfg)
+	if err != nil {
+		return false
+	}
+	s.Config, s.API = cfg, api
+	return true
 }
 
 // createdUnknown tells whether a group of the attempt may exist though none is

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 	"github.com/eci-executor/eci-executor/pkg/stages"
@@ -214,6 +217,73 @@ func TestTwoRegionsWithOneStateDir(t *testing.T) {
 	row(t, out, group, "deleted", "its job is over")
 	here.awaitNoGroups(t)
 	there.awaitNoGroups(t)
+}
+
+// Where the driver's file names another region in mid-job, and the endpoint tells where the
+// old one is, cleanup and reap end there what is left, and the job's cost is logged.
+func TestRegionChangedInMidJob(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	dial := func(cfg *config.Config) (stages.API, error) {
+		if got := cfg.EndpointURL(); got != "https://eci-vpc.ap-northeast-1.aliyuncs.com" {
+			t.Errorf("the other region is asked at %s", got)
+		}
+		client := w.client(t, w.server.URL())
+		return client, nil
+	}
+	changed := *w.config
+	changed.Region, changed.Endpoint, changed.Timeouts.Delete = "cn-hangzhou", "", time.Second
+	cleanup := func() (string, error) {
+		var log bytes.Buffer
+		stage := w.stage(t, new(bytes.Buffer))
+		stage.API, stage.Config, stage.Dial = nil, &changed, dial
+		stage.Logger.(*logrus.Logger).SetOutput(&log)
+		err := stage.Cleanup(w.context(t))
+		return log.String(), err
+	}
+	reap := func() string {
+		var out bytes.Buffer
+		reaper := stages.Reaper{Config: &changed, API: w.otherRegion(t), Clock: skewed{by: time.Minute}, Stdout: &out, Dial: dial}
+		if err := reaper.Reap(w.context(t), stages.ReapOptions{}); err != nil {
+			t.Error(err)
+		}
+		return out.String()
+	}
+	for _, finisher := range []string{"cleanup", "reap"} {
+		if out, err := w.prepare(t); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		group := w.server.Live()[0]
+		if finisher == "reap" {
+			w.server.SetFaults(faults(t, "DeleteContainerGroup:error=503/ServiceUnavailable"))
+		}
+		log, err := cleanup()
+		if !strings.Contains(log, "container group's cost") {
+			t.Errorf("%s: the cost is not logged:\n%s", finisher, log)
+		}
+		if finisher == "reap" {
+			wantError(t, err, group+" may still be running", "reap with that region")
+			row(t, reap(), "j42", "kept", "its container group is in ap-northeast-1")
+			w.server.SetFaults(ecitest.Faults{})
+			row(t, reap(), "j42", "removed", "nothing of it is left in ap-northeast-1")
+		} else if err != nil {
+			t.Errorf("cleanup: %v", err)
+		}
+		w.awaitNoGroups(t)
+		if left := w.stateFiles(t, "*.attempt.json"); len(left) > 0 {
+			t.Errorf("%s: state left: %v", finisher, left)
+		}
+	}
+}
+
+// otherRegion asks the local ECI for what is in another region than the driver's file's.
+func (w *world) otherRegion(t *testing.T) stages.API {
+	t.Helper()
+	changed := *w.config
+	changed.Region = "cn-hangzhou"
+	other := *w
+	other.config = &changed
+	return other.client(t, w.server.URL())
 }
 
 // The tags are a filter of the server's; one that ignores them costs nobody's

@@ -37,6 +37,9 @@ type API interface {
 	ExecSync(ctx context.Context, r eci.ExecRequest) (string, error)
 }
 
+// Dialer makes the API of a driver's file.
+type Dialer func(*config.Config) (API, error)
+
 // Clock is the time that the stages wait by.
 type Clock interface {
 	Now() time.Time
@@ -66,6 +69,7 @@ type Stage struct {
 	Relay  string                   // program that is relay.Command for [exec] shared_connection; "" = none is shared
 
 	Metrics *metrics.Recorder // nil counts nothing
+	Dial    Dialer            // nil = only Config's own region is asked
 
 	group string // the attempt's container group, once it is known here
 }

@@ -22,6 +22,7 @@ type Reaper struct {
 	Stdout io.Writer
 
 	Metrics *metrics.Recorder // nil counts nothing
+	Dial    Dialer            // nil = only Config's own region is asked
 }
 
 // ReapOptions narrow what a Reaper deletes.
@@ -35,7 +36,7 @@ type ReapOptions struct {
 // what judge says, then the state files that serve no attempt any more, and prints
 // a table of both. It returns an error for what could not be done.
 func (r *Reaper) Reap(ctx context.Context, o ReapOptions) error {
-	run := &reaping{Reaper: r, options: o, runners: scope{told: o.Runner, name: r.Config.RunnerName}, started: r.Clock.Now()}
+	run := &reaping{Reaper: r, options: o, runners: scope{told: o.Runner, name: r.Config.RunnerName}, started: r.Clock.Now(), away: map[string]*Stage{}}
 	var err error
 	if run.runners.known, err = run.store().runners(); err != nil {
 		run.unread = true
@@ -61,7 +62,7 @@ func (r *Reaper) Reap(ctx context.Context, o ReapOptions) error {
 		run.failed(fmt.Errorf("reap was interrupted: %w", context.Cause(ctx)))
 	}
 	for _, path := range records {
-		run.record(path)
+		run.record(ctx, path)
 	}
 	run.prune()
 	if err := run.print(); err != nil {
@@ -98,6 +99,7 @@ type reaping struct {
 	started time.Time // by this host's clock
 	date    time.Time // by the server's clock, zero when it tells none
 	groups  []reaped
+	away    map[string]*Stage // by another region, nil for one that can't be asked
 	files   []fileRow
 	errs    []error
 }

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ const (
 // record removes an attempt's record that serves nothing any more: one that is
 // over and of which nothing is left, and one whose cleanup was never called and
 // whose group's time is over.
-func (r *reaping) record(path string) {
+func (r *reaping) record(ctx context.Context, path string) {
 	release, err := r.store().claim(path)
 	if errors.Is(err, errLocked) {
 		return // a stage works on it
@@ -39,7 +40,7 @@ func (r *reaping) record(path string) {
 		return
 	case record.elsewhere(r.Config.Region):
 		if record.isOver(r.started) {
-			r.file(path, actionKept, "its container group is in "+record.Region+": reap with that region in the driver's file")
+			r.elsewhere(ctx, path, &record)
 		}
 		return
 	}
@@ -65,6 +66,32 @@ func (r *reaping) record(path string) {
 			}
 		}
 	}
+}
+
+// elsewhere finishes a cleanup in the region of its group. One that does not answer is
+// asked once; a region's own driver's file may know another endpoint.
+func (r *reaping) elsewhere(ctx context.Context, path string, record *Record) {
+	s, known := r.away[record.Region]
+	if !known {
+		s = &Stage{Config: r.Config, Clock: r.Clock, Dial: r.Dial}
+		if !s.moveTo(record.Region) {
+			s = nil
+		}
+		r.away[record.Region] = s
+	}
+	if s != nil && !r.options.DryRun && r.options.OlderThan == 0 {
+		switch done, err := s.finish(ctx, path, record); {
+		case err != nil:
+			r.away[record.Region] = nil
+		case done:
+			r.file(path, actionRemoved, "nothing of it is left in "+record.Region)
+			return
+		default:
+			r.file(path, actionKept, "a group of it may still come to light in "+record.Region)
+			return
+		}
+	}
+	r.file(path, actionKept, "its container group is in "+record.Region+": reap with that region in the driver's file")
 }
 
 // groupsOf counts the groups of a record whose end is sure or pending, those that were

@@ -121,15 +121,22 @@ func (s *Stage) settle(ctx context.Context, path string) error {
 	if ok, err := load(path, &r); err != nil || !ok || !r.isOver(s.Clock.Now()) {
 		return err // it was settled, or its attempt begun anew
 	}
+	_, err = s.finish(ctx, path, &r)
+	return err
+}
+
+// finish is settle for who has claimed the attempt. done tells whether nothing of it is
+// left to look for.
+func (s *Stage) finish(ctx context.Context, path string, r *Record) (done bool, err error) {
 	looked := s.Clock.Now()
-	_, found, err := s.deleteAttempt(ctx, &r, settlePersistence)
+	_, found, err := s.deleteAttempt(ctx, r, settlePersistence)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if found == foundEnding || found == foundNone && r.looked(looked) {
-		return remove(path)
+		return true, remove(path)
 	}
-	return save(path, &r)
+	return false, save(path, r)
 }
 
 // intend stores what is about to be asked for, unless a cleanup has gone past: it
