@@ -48,13 +48,9 @@ func HostRate(action string) Rate {
 
 const longestQueue = 10 * time.Minute // a later turn was written under another clock
 
-// clockBack is by how much the last turn may seem to have been taken later than this
-// one: a process asks for the time before it waits for the file. More than that tells of
-// a clock that was set back, as by NTP.
-const clockBack = 2 * time.Second
-
 // turns is when the next call is due if each were made at its turn, and when that was
-// reckoned.
+// reckoned: later than the time of the turn after it only by a clock that was set back,
+// as by NTP.
 type turns struct {
 	Next time.Time `json:"next"`
 	At   time.Time `json:"at"`
@@ -75,7 +71,7 @@ func (s *Stage) turn(ctx context.Context, action string, urgent bool) error {
 	if rates == nil {
 		rates = HostRate
 	}
-	wait := s.store().takeTurn(action, rates(action), s.Clock.Now())
+	wait := s.store().takeTurn(action, rates(action), s.Clock.Now)
 	if urgent || wait <= 0 {
 		return ctx.Err()
 	}
@@ -87,8 +83,9 @@ func (s *Stage) turn(ctx context.Context, action string, urgent bool) error {
 	}
 }
 
-// takeTurn takes the next turn and tells how long it is until then.
-func (s store) takeTurn(action string, r Rate, now time.Time) time.Duration {
+// takeTurn takes the next turn and tells how long it is until then. The clock is asked
+// when the file is had, for which a turn may have waited.
+func (s store) takeTurn(action string, r Rate, clock func() time.Time) time.Duration {
 	path := s.turnsPath(action)
 	release, err := s.lock(lockByte(path), unix.F_WRLCK, unix.F_OFD_SETLKW)
 	defer release()
@@ -101,10 +98,11 @@ func (s store) takeTurn(action string, r Rate, now time.Time) time.Duration {
 	}
 	defer f.Close() // a lost turn costs a call that is refused
 	var t turns
+	now := clock()
 	if json.NewDecoder(f).Decode(&t) != nil || t.Next.Before(now) || t.Next.After(now.Add(longestQueue)) {
 		t.Next = now
 	}
-	if ahead := t.At.Sub(now); ahead > clockBack && t.Next.After(now) {
+	if ahead := t.At.Sub(now); ahead > 0 && t.Next.After(now) {
 		t.Next = t.Next.Add(-ahead) // the queue is as long as it was
 	}
 	wait := t.Next.Sub(now) - time.Duration(r.Burst-1)*r.every()

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,6 +20,9 @@ var execRate = HostRate(actionExec)
 
 var turnsBegin = time.Unix(1_800_000_000, 0)
 
+// stands is a clock that stands.
+func stands(now time.Time) func() time.Time { return func() time.Time { return now } }
+
 // Not a test: takes turns as one process of many.
 func TestTurnsOfOneProcess(t *testing.T) {
 	dir := os.Getenv(turnsOfProcess)
@@ -26,7 +30,7 @@ func TestTurnsOfOneProcess(t *testing.T) {
 		t.Skip("is run by TestTurnsOfManyProcesses")
 	}
 	for range 50 {
-		fmt.Printf("wait %d\n", store{dir}.takeTurn(actionExec, execRate, turnsBegin))
+		fmt.Printf("wait %d\n", store{dir}.takeTurn(actionExec, execRate, stands(turnsBegin)))
 	}
 }
 
@@ -73,7 +77,7 @@ func TestTurnsKeepTheRate(t *testing.T) {
 	var made []time.Time
 	now := turnsBegin
 	for i := range 1500 {
-		made = append(made, now.Add(max(0, s.takeTurn(actionExec, execRate, now))))
+		made = append(made, now.Add(max(0, s.takeTurn(actionExec, execRate, stands(now)))))
 		if i%100 == 99 {
 			now = now.Add(7 * time.Second)
 		}
@@ -105,12 +109,12 @@ func TestHostRates(t *testing.T) {
 func TestTurnsUnderAnotherClock(t *testing.T) {
 	s := store{t.TempDir()}
 	for range 100 {
-		s.takeTurn(actionExec, execRate, turnsBegin.Add(24*time.Hour))
+		s.takeTurn(actionExec, execRate, stands(turnsBegin.Add(24*time.Hour)))
 	}
-	if wait := s.takeTurn(actionExec, execRate, turnsBegin); wait > 0 {
+	if wait := s.takeTurn(actionExec, execRate, stands(turnsBegin)); wait > 0 {
 		t.Errorf("after the clock was set back, a turn comes after %s", wait)
 	}
-	if wait := s.takeTurn(actionExec, execRate, turnsBegin.Add(time.Hour)); wait > 0 {
+	if wait := s.takeTurn(actionExec, execRate, stands(turnsBegin.Add(time.Hour))); wait > 0 {
 		t.Errorf("after an hour, a turn comes after %s", wait)
 	}
 }
@@ -118,21 +122,40 @@ func TestTurnsUnderAnotherClock(t *testing.T) {
 // A clock that is set back by less than the longest queue makes nobody wait for that:
 // the queue is as long as it was.
 func TestTurnsAfterTheClockWasSetBack(t *testing.T) {
-	for _, back := range []time.Duration{10 * time.Second, 5 * time.Minute} {
+	for _, back := range []time.Duration{time.Second, 10 * time.Second, 5 * time.Minute} {
 		for _, queued := range []int{1, 60} {
 			t.Run(fmt.Sprintf("%s, %d calls", back, queued), func(t *testing.T) {
 				s := store{t.TempDir()}
 				for range queued {
-					s.takeTurn(actionExec, execRate, turnsBegin.Add(back))
+					s.takeTurn(actionExec, execRate, stands(turnsBegin.Add(back)))
 				}
 				for i := range 3 {
 					want := time.Duration(queued+i-(execRate.Burst-1)) * execRate.every()
-					if wait := s.takeTurn(actionExec, execRate, turnsBegin); wait != want {
+					if wait := s.takeTurn(actionExec, execRate, stands(turnsBegin)); wait != want {
 						t.Errorf("call %d after it comes after %s, want %s", i, wait, want)
 					}
 				}
 			})
 		}
+	}
+}
+
+// The clock is asked when the file is had: what a turn waits for that is no clock that
+// was set back.
+func TestTurnAsksTheClockInItsTurn(t *testing.T) {
+	s := store{t.TempDir()}
+	asked := 0
+	s.takeTurn(actionExec, execRate, func() time.Time {
+		asked++
+		release, err := s.claim(s.turnsPath(actionExec))
+		release()
+		if !errors.Is(err, errLocked) {
+			t.Errorf("another turn may have the file when the clock is asked: %v", err)
+		}
+		return turnsBegin
+	})
+	if asked != 1 {
+		t.Errorf("the clock is asked %d times", asked)
 	}
 }
 
