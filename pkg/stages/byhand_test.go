@@ -57,6 +57,38 @@ func TestPrepareAgainByHand(t *testing.T) {
 	}
 }
 
+// Of several prepares of one attempt at the same time one asks for a group.
+func TestPreparesAtOnceByHand(t *testing.T) {
+	w := newWorld(t, ecitest.Options{})
+	var others []error
+	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
+		if action == "CreateContainerGroup" && n == 0 {
+			for range 2 {
+				_, err := w.prepare(t)
+				others = append(others, err)
+			}
+		}
+		return ecitest.CallFault{}
+	}})
+	if out, err := w.prepare(t); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if len(others) != 2 {
+		t.Fatalf("%d other prepares, want 2", len(others))
+	}
+	for _, err := range others {
+		wantError(t, err, "attempt 0123abcd of job 42 is being prepared by another process")
+	}
+	if out, err := w.prepare(t); err != nil { // it has ended
+		t.Errorf("%v\n%s", err, out)
+	}
+	w.oneCreate(t, false)
+	if err := w.cleanup(t); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitNoGroups(t)
+}
+
 // By hand an attempt comes back. What reap read of its end before that counts no
 // more.
 func TestReapLeavesAnAttemptBegunAnew(t *testing.T) {

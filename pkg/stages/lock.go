@@ -14,7 +14,7 @@ import (
 // A lock is a byte of the file .lock in state_dir, which never holds any: the
 // kernel lets go of it with the process, however that ends, and there is no file
 // of its own that could be left over. Byte 0 is the directory's, each attempt has
-// another.
+// another, and one for its prepare.
 const lockFile = ".lock"
 
 var errLocked = errors.New("another process of the driver holds it")

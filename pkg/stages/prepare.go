@@ -14,6 +14,11 @@ import (
 // when helper can serve the job while build's image is pulled. Interrupted anywhere, it
 // leaves a record by which cleanup finds the group.
 func (s *Stage) Prepare(ctx context.Context) error {
+	last, err := s.alone()
+	if err != nil {
+		return err
+	}
+	defer last()
 	note, err := s.startNote()
 	if err != nil {
 		return err

@@ -18,6 +18,17 @@ const (
 	tokenLife = 10 * time.Minute
 )
 
+// alone takes the attempt's one place for a prepare: of several at once, by hand, each
+// would ask for a group by a token of its own.
+func (s *Stage) alone() (release func(), err error) {
+	release, err = s.store().claim(s.store().recordPath(s.Job) + ".prepare")
+	if errors.Is(err, errLocked) {
+		err = fmt.Errorf("attempt %s of job %d is being prepared by another process: wait until that has ended, or take another attempt id (%s)",
+			s.Job.Attempt, s.Job.ID, AttemptVariable)
+	}
+	return release, err
+}
+
 // takeUp makes the attempt this process's own: no other process settles it
 // before done is called, nothing of an earlier prepare is in the way, and reap
 // knows whose groups this host makes. What cleanups of earlier jobs left is
