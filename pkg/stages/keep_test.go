@@ -190,12 +190,12 @@ func TestGroupToBeKeptWithoutACleanup(t *testing.T) {
 		t.Run(finisher, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, ecitest.Options{})
-			w.failing(t, time.Hour, step{"step_script", "exit 3"})
+			log := w.failing(t, time.Hour, step{"step_script", "exit 3"})
 			group := w.server.Live()[0]
 			if out, err := w.reap(t, reaping{host: 59 * time.Minute}); err != nil {
 				t.Fatal(err)
-			} else {
-				row(t, out, group, "kept", "may run for")
+			} else { // as the job's log has it
+				row(t, out, group, "kept", "for a look until "+keptUntil(t, log, group).Format("2006-01-02 15:04:05 MST"))
 			}
 			if finisher == "reap" {
 				out, err := w.reap(t, reaping{host: 62 * time.Minute})

@@ -36,7 +36,7 @@ type ReapOptions struct {
 // what judge says, then the state files that serve no attempt any more, and prints
 // a table of both. It returns an error for what could not be done.
 func (r *Reaper) Reap(ctx context.Context, o ReapOptions) error {
-	run := &reaping{Reaper: r, options: o, runners: scope{told: o.Runner, name: r.Config.RunnerName}, started: r.Clock.Now(), away: map[string]*Stage{}}
+	run := &reaping{Reaper: r, options: o, runners: scope{told: o.Runner, name: r.Config.RunnerName}, started: r.Clock.Now(), away: map[string]*Stage{}, kept: map[string]time.Time{}}
 	var err error
 	if run.runners.known, err = run.store().runners(); err != nil {
 		run.unread = true
@@ -99,7 +99,8 @@ type reaping struct {
 	started time.Time // by this host's clock
 	date    time.Time // by the server's clock, zero when it tells none
 	groups  []reaped
-	away    map[string]*Stage // by another region, nil for one that can't be asked
+	away    map[string]*Stage    // by another region, nil for one that can't be asked
+	kept    map[string]time.Time // by group, until when it is, by this host's clock
 	files   []fileRow
 	errs    []error
 }
@@ -129,22 +130,26 @@ func (r *reaping) failed(err error) { r.errs = append(r.errs, err) }
 
 func (r *reaping) store() store { return store{r.Config.StateDir} }
 
-// overRecords are the records of attempts whose cleanup could not finish.
+// overRecords are the records of attempts whose cleanup could not finish. Those of groups
+// that are kept until an hour to come it notes beside them.
 func (r *reaping) overRecords(paths []string) map[string]*Record {
 	over := map[string]*Record{}
 	for _, path := range paths {
-		if record := r.readOver(path); record != nil && r.runners.hasRecord(record) {
+		switch record := r.readRecord(path); {
+		case record == nil || !r.runners.hasRecord(record):
+		case record.isOver(r.started):
 			over[path] = record
+		case !record.KeepUntil.IsZero():
+			r.kept[record.GroupID] = record.KeepUntil
 		}
 	}
 	return over
 }
 
-// readOver returns nil where the attempt is not over, of another region, or the file
-// damaged.
-func (r *reaping) readOver(path string) *Record {
+// readRecord returns nil where the record is of another region, or its file damaged.
+func (r *reaping) readRecord(path string) *Record {
 	var record Record
-	if ok, err := load(path, &record); err != nil || !ok || !record.isOver(r.started) || record.elsewhere(r.Config.Region) {
+	if ok, err := load(path, &record); err != nil || !ok || record.elsewhere(r.Config.Region) {
 		return nil
 	}
 	return &record
@@ -179,7 +184,7 @@ func (r *reaping) group(ctx context.Context, g *reaped, over map[string]*Record)
 		}
 		defer release()
 		// By hand, the attempt may have been begun anew since.
-		if record = r.readOver(path); record != nil && record.finds(&g.Group) {
+		if record = r.readRecord(path); record != nil && record.isOver(r.started) && record.finds(&g.Group) {
 			isOver = true
 		}
 	}

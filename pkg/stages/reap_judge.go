@@ -58,6 +58,9 @@ func (r *reaping) judge(g *eci.Group, over bool, now time.Time) verdict {
 	if now.After(expires) {
 		return keep("expired %s ago, not yet %s", age(now, expires), afterExpiry)
 	}
+	if until := r.kept[g.ID]; !until.IsZero() {
+		return keep("for a look until %s, because its job failed", until.UTC().Format(hourLayout))
+	}
 	return keep("may run for %s", age(expires, now))
 }
 
