@@ -26,6 +26,9 @@ func requestAssumptions() []Assumption {
 			key := next(p, build+"EnvironmentVar.%d.Key")
 			p[key], p[strings.TrimSuffix(key, "Key")+"Value"] = "ECI_EXECUTOR_CHECK", long
 		})},
+		{Switch: "EmptyEnvRefused", What: "environment variables without a value", ask: refused("an environment variable without a value", func(p eci.Params) {
+			p[next(p, build+"EnvironmentVar.%d.Key")] = "ECI_EXECUTOR_CHECK"
+		})},
 		{Switch: "UnknownParametersIgnored", What: "parameters that the action does not have", ask: dry("a parameter that does not exist", func(p eci.Params) { p["EciExecutorCheck"] = "1" })},
 		{Switch: "BogusProbeIgnored", What: "the probes that the older SDK always sends", ask: dry("the probe that the older SDK always sends", func(p eci.Params) {
 			p[build+"LivenessProbe.Exec.Command"] = "<[]string Value>"

@@ -32,10 +32,15 @@ func newChoice(spec eci.GroupSpec, fallback, auto bool, policies map[string][]st
 // next changes the request after a definite refusal, or after a group that can't
 // start, and says how; "" where nothing is left to be changed.
 func (c *choice) next(err error) string {
-	if start := new(startError); errors.As(err, &start) && start.unpulled != "" {
-		return c.otherPolicy(start.unpulled)
-	}
+	start := new(startError)
+	made := errors.As(err, &start)
 	class, said := refusal(err)
+	switch {
+	case made && start.unpulled != "":
+		return c.otherPolicy(start.unpulled)
+	case !made && class == eci.Config:
+		return c.withoutEmpty()
+	}
 	return c.other(class, said)
 }
 
@@ -65,6 +70,22 @@ func (c *choice) other(class eci.Class, said string) string {
 		return c.elsewhere(said)
 	}
 	return ""
+}
+
+// withoutEmpty leaves out variables without a value. ECI documents values of 0 to 256
+// characters, and neither whether one may be missing, as SDKs send it, nor what a refusal
+// of that would say.
+func (c *choice) withoutEmpty() string {
+	empty := func(e eci.EnvVar) bool { return e.Value == "" }
+	if !slices.ContainsFunc(c.spec.Containers, func(of eci.Container) bool { return slices.ContainsFunc(of.Env, empty) }) {
+		return ""
+	}
+	c.spec.Containers = slices.Clone(c.spec.Containers)
+	for i := range c.spec.Containers {
+		of := &c.spec.Containers[i]
+		of.Env = slices.DeleteFunc(slices.Clone(of.Env), empty)
+	}
+	return "without variables that are empty"
 }
 
 func (c *choice) withoutCache() string {

@@ -80,6 +80,46 @@ func TestChoice(t *testing.T) {
 	}
 }
 
+// Empty variables are left out once, after a refusal of the request itself.
+func TestChoiceWithoutEmptyVariables(t *testing.T) {
+	full, empty := eci.EnvVar{Name: "A", Value: "a"}, eci.EnvVar{Name: "B"}
+	spec := eci.GroupSpec{Containers: []eci.Container{{Name: "build", Env: []eci.EnvVar{full}}, {Name: "db", Env: []eci.EnvVar{empty, full}}}}
+	wrong := &eci.Error{Code: "MissingParameter", HTTPStatus: 400}
+	tests := []struct {
+		name string
+		spec eci.GroupSpec
+		err  error
+		want bool
+	}{
+		{"a wrong request", spec, wrong, true},
+		{"without any", eci.GroupSpec{Containers: spec.Containers[:1]}, wrong, false},
+		{"an answer of a server in trouble", spec, &eci.Error{Code: "MissingParameter", HTTPStatus: 500}, false},
+		{"after a call without an answer", spec, fmt.Errorf("%w (%w)", wrong, errInDoubt), false},
+		{"a group that ECI gave up", spec, &startError{class: eci.Config}, false},
+		{"no permission", spec, &eci.Error{Code: "NoPermission", HTTPStatus: 403}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newChoice(tt.spec, true, true, nil)
+			if got := c.next(tt.err) == "without variables that are empty"; got != tt.want {
+				t.Fatalf("asked again: %t, want %t", got, tt.want)
+			}
+			if !tt.want {
+				return
+			}
+			if diff := cmp.Diff([]eci.EnvVar{full}, c.spec.Containers[1].Env); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			if len(tt.spec.Containers[1].Env) != 2 {
+				t.Error("the configured request was changed")
+			}
+			if change := c.next(tt.err); change != "" {
+				t.Errorf("then again %s", change)
+			}
+		})
+	}
+}
+
 // TestRefusal: no other request after an answer that leaves a doubt.
 func TestRefusal(t *testing.T) {
 	tests := []struct {

@@ -149,7 +149,7 @@ func serviceEnv(job *Job, s Image) []eci.EnvVar {
 	}
 	var env []eci.EnvVar
 	for _, key := range sortedKeys(values) {
-		if values[key] != "" && inEnv(Variable{Key: key, Value: values[key]}) {
+		if inEnv(Variable{Key: key, Value: values[key]}) {
 			env = append(env, eci.EnvVar{Name: key, Value: values[key]})
 		}
 	}

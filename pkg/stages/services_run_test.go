@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +57,34 @@ func TestServiceGetsItsVariables(t *testing.T) {
 	}
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// An empty variable of a service reaches it as such, over what its image says; where ECI
+// refuses it, the service goes without, and the job is told.
+func TestEmptyVariableOfAService(t *testing.T) {
+	t.Parallel()
+	for refused, want := range map[bool]string{false: "empty is <>\n", true: "empty is <of the image>\n"} {
+		t.Run(fmt.Sprintf("refused %t", refused), func(t *testing.T) {
+			t.Parallel()
+			image := hostImage(t)
+			image.Env = append(slices.Clone(image.Env), "DOCKER_TLS_CERTDIR=of the image")
+			w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{EmptyEnvRefused: refused}, Images: map[string]ecitest.Image{"dind": image}})
+			db := service("db", `echo "empty is <$DOCKER_TLS_CERTDIR>"; sleep 600`, map[string]string{"DOCKER_TLS_CERTDIR": ""})
+			db["name"] = "dind"
+			w.job(t, map[string]any{"services": []map[string]any{db}})
+			out, err := w.prepare(t)
+			if err != nil || strings.Contains(out, "Trying again without variables that are empty\n") != refused {
+				t.Errorf("%v\n%s", err, out)
+			}
+			if got := w.serviceLog(t, "db", "\n"); got != want {
+				t.Errorf("the service says %q, want %q", got, want)
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+			w.awaitNoGroups(t)
+		})
 	}
 }
 

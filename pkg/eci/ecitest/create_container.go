@@ -25,7 +25,7 @@ func (s *Server) parseContainers(p *params, g *groupSpec) {
 			PullPolicy: p.oneOf(prefix+".ImagePullPolicy", "IfNotPresent", "Always", "IfNotPresent", "Never"),
 			Command:    s.words(p, prefix+".Command", maxCommand), Args: s.words(p, prefix+".Arg", maxArgs),
 			WorkingDir: p.str(prefix + ".WorkingDir"),
-			Env:        p.env(prefix, s.opts.Switches.LongEnvAllowed),
+			Env:        p.env(prefix, s.opts.Switches),
 			HideEnv:    p.boolean(prefix+".EnvironmentVarHide", false),
 			Ports:      p.ports(prefix),
 			CPU:        p.float(prefix + ".Cpu"), MemoryGiB: p.float(prefix + ".Memory"), GPU: int(p.integer(prefix+".Gpu", 0, 0, maxInt32)),
@@ -71,7 +71,7 @@ func (s *Server) words(p *params, prefix string, n int) []string {
 }
 
 // env reads a container's variables.
-func (p *params) env(prefix string, longAllowed bool) []tag {
+func (p *params) env(prefix string, sw Switches) []tag {
 	var env []tag
 	for _, e := range p.list(prefix + ".EnvironmentVar") {
 		key, value := p.required(e+".Key"), p.str(e+".Value")
@@ -85,7 +85,9 @@ func (p *params) env(prefix string, longAllowed bool) []tag {
 		switch {
 		case len(key) > maxEnvKey || !envKey().MatchString(key):
 			p.fail("InvalidParameter", "%s.Key %q: 1 to %d of 0-9A-Za-z_, no digit first", e, key, maxEnvKey)
-		case len([]rune(value)) > maxEnvValue && !longAllowed:
+		case value == "" && sw.EmptyEnvRefused:
+			p.refuse(missing(e + ".Value"))
+		case len([]rune(value)) > maxEnvValue && !sw.LongEnvAllowed:
 			p.fail("InvalidParameter.ValueExceeded", "%s.Value has more than %d characters", e, maxEnvValue)
 		}
 		env = append(env, tag{key, value})

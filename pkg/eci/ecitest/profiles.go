@@ -106,6 +106,7 @@ func hostile() Switches {
 		MemoryDirSize:            64 << 20,
 		EmptyDirClosed:           true,
 
+		EmptyEnvRefused:         true,
 		MaxURL:                  8 << 10,
 		MaxBody:                 128 << 10,
 		ConfigFileLimitsEncoded: true,

@@ -192,6 +192,9 @@ type Switches struct {
 	UnknownParametersIgnored bool
 	// LongEnvAllowed accepts environment values above the documented 256 characters.
 	LongEnvAllowed bool
+	// EmptyEnvRefused refuses environment variables without a value, though 0 characters
+	// are documented.
+	EmptyEnvRefused bool
 	// ConfigFileLimitsEncoded measures 32 KB and 60 KB on the base64 text.
 	ConfigFileLimitsEncoded bool
 	// ConfigFileModeDecimal reads the modes of config files as decimal numbers

@@ -170,6 +170,10 @@ func requestSwitchTests() []switchTest {
 			look: refused(script("true", "Container.1.EnvironmentVar.1.Key", "A", "Container.1.EnvironmentVar.1.Value", strings.Repeat("x", 257))),
 		},
 		{
+			thrown: ecitest.Switches{EmptyEnvRefused: true}, off: "", on: "MissingParameter",
+			look: refused(script("true", "Container.1.EnvironmentVar.1.Key", "A")),
+		},
+		{
 			thrown: ecitest.Switches{LongCommandAllowed: true}, off: "InvalidParameter.ValueExceeded", on: "",
 			look: refused(script("true", "Container.1.Arg.1", strings.Repeat("x", 257))),
 		},
