@@ -38,6 +38,7 @@ type learned struct {
 	cap     int           // what most may grow to
 	arrived int           // bytes of the last answer that was cut
 	hold    time.Duration // how long an exec waits for something to tell
+	whole   int           // answers that came since it was changed
 	swept   time.Time     // when its container was first swept
 }
 
@@ -47,6 +48,14 @@ const (
 	firstAnswer = 32 << 10
 	mostAnswer  = 186 << 10
 	leastAnswer = 4 << 10
+)
+
+// A hold is halved by each exec that is given up, down to a part of Settings.PollHold, and
+// doubled again by so many answers: where calls were lost for another reason, it comes back
+// within a quarter of an hour, and a server that gives longer ones up costs one of so many.
+const (
+	leastHold = 64
+	holdAgain = 64
 )
 
 func (s *Sync) learned() learned {
@@ -82,6 +91,15 @@ func (s *Sync) cut(arrived int) {
 	})
 }
 
+// answered is told of an answer that came.
+func (s *Sync) answered() {
+	s.learning(func(l *learned) {
+		if l.whole++; l.whole >= holdAgain {
+			l.hold, l.whole = min(2*l.hold, s.Settings.PollHold), 0
+		}
+	})
+}
+
 // failed is told of an exec with that hold that brought nothing after so long: the
 // server may have lost patience with it, or have refused an answer that is longer than
 // those before.
@@ -89,7 +107,7 @@ func (s *Sync) failed(hold, after time.Duration) {
 	s.learning(func(l *learned) {
 		switch {
 		case after >= hold/2:
-			l.hold = min(l.hold, hold/2)
+			l.hold, l.whole = max(min(l.hold, hold/2), s.Settings.PollHold/leastHold), 0
 		case l.most > firstAnswer:
 			l.cap = max(l.most/2, firstAnswer)
 			l.most = firstAnswer

@@ -111,6 +111,7 @@ func (x *syncStream) listen(ctx context.Context, words []string, l learned) (see
 	if err != nil {
 		return seen{}, err
 	}
+	x.answered()
 	return x.pass(records, l.most)
 }
 

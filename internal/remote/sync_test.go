@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -363,6 +364,44 @@ func FuzzOpenEnvelope(f *testing.F) {
 			t.Errorf("%q gave %q", records, rest)
 		}
 	})
+}
+
+// After calls that were lost, an exec waits as long as before again, once others were
+// answered for a while; a call that is given up all the same shortens it at once.
+func TestSyncHoldGrowsAgain(t *testing.T) {
+	s := &Sync{Settings: DefaultSettings(), Turn: func(context.Context, bool) error { return nil },
+		Exec: func(context.Context, Role, []string) (string, error) { return envelope([]byte("#hello r e\n")), nil }}
+	r, w := io.Pipe()
+	defer r.Close()
+	go io.Copy(io.Discard, r)
+	x := &syncStream{Sync: s, out: w, run: "r", beat: time.Minute, stop: make(chan struct{})}
+	answers := func(n int) {
+		t.Helper()
+		for range n {
+			if _, err := x.poll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	lost := func() { s.failed(s.learned().hold, s.learned().hold) }
+
+	full := s.Settings.PollHold
+	for range 40 {
+		lost()
+	}
+	if hold := s.learned().hold; hold > full/32 || hold <= 0 {
+		t.Fatalf("an exec waits for %s after 40 lost calls", hold)
+	}
+	answers(6 * holdAgain)
+	if hold := s.learned().hold; hold != full {
+		t.Errorf("an exec waits for %s in the end, want %s", hold, full)
+	}
+	answers(holdAgain - 1)
+	lost()
+	answers(1)
+	if hold := s.learned().hold; hold != full/2 {
+		t.Errorf("an exec waits for %s after another lost call, want %s", hold, full/2)
+	}
 }
 
 // While it waits for its turn, the session hears that all is well.
