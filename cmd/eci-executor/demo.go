@@ -35,11 +35,11 @@ func (c commands) demo() *cli.Command {
 
 func (c commands) runDemo(ctx context.Context, keep bool) (err error) {
 	started := time.Now()
-	dir, err := os.MkdirTemp("", "eci-executor-demo-")
+	dir, remove, err := c.workDir("demo")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	d := &demo{out: screen.New(c.stdout, c.environ), dir: dir}
 	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.start(); err != nil {

@@ -123,11 +123,11 @@ func (s *sim) addLayout(dir, ref string) error {
 
 // runSim serves until ctx ends, then deletes what there is.
 func (c commands) runSim(ctx context.Context, s *sim, logger *logrus.Logger) (err error) {
-	work, err := os.MkdirTemp("", "eci-executor-sim-")
+	work, remove, err := c.workDir("sim")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	defer func() { err = errors.Join(err, remove()) }()
 	if s.options.Dir == "" {
 		s.options.Dir = filepath.Join(work, "eci")
 	}

@@ -24,10 +24,11 @@ import (
 // simProcess is a running sim.
 type simProcess struct {
 	*exec.Cmd
-	file   string // its driver's file
-	url    string
-	rest   chan string // what it prints after that
-	stderr *bytes.Buffer
+	file     string // its driver's file
+	url      string
+	stateDir string
+	rest     chan string // what it prints after that
+	stderr   *bytes.Buffer
 }
 
 // startSim runs the command and takes its driver's file from what it prints.
@@ -65,7 +66,7 @@ func startSim(t *testing.T, args ...string) *simProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.url = cfg.EndpointURL()
+	s.url, s.stateDir = cfg.EndpointURL(), cfg.StateDir
 	return s
 }
 
@@ -86,6 +87,47 @@ func (s *simProcess) stage(t *testing.T, args ...string) (string, error) {
 	command.Env = append(os.Environ(), "CUSTOM_ENV_CI_RUNNER_VERSION=19.4.0")
 	out, err := command.CombinedOutput()
 	return string(out), err
+}
+
+// What a sim that was killed has left goes with the next one's start, and nothing of one
+// that lives.
+func TestSimAfterAKilledOne(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	job := filepath.Join(repository("testdata"), "jobs", "quotes.json")
+	killed, lives := startSim(t, "--image", "host"), startSim(t, "--image", "host")
+	for _, s := range []*simProcess{killed, lives} {
+		if out, err := s.stage(t, "prepare", "--job", job); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	if _, err := killed.end(t, syscall.SIGKILL); err == nil {
+		t.Error("a killed sim ends well")
+	}
+	next := startSim(t)
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), "eci-executor-sim-*"))
+	if err != nil || len(left) != 2 {
+		t.Errorf("%d directories are left, want those of the two that live: %q (%v)", len(left), left, err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	dead, _, _ := strings.Cut(strings.TrimPrefix(killed.stateDir, os.TempDir()+"/"), "/")
+	if err != nil || dead == "" || bytes.Contains(mounts, []byte(dead)) {
+		t.Errorf("something is mounted in %q (%v):\n%s", dead, err, mounts)
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("echo lives"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := lives.stage(t, "run", "--job", job, script, "build_script"); err != nil || out != "lives\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, s := range []*simProcess{lives, next} {
+		if text, err := s.end(t, syscall.SIGINT); err != nil || s.stderr.Len() > 0 || !strings.HasSuffix(text, "# 0 container groups left\n") {
+			t.Errorf("%v: %s%s", err, text, s.stderr)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), "eci-executor-*")); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
 }
 
 // A runner pointed at sim by what it prints runs a job, through faults and under

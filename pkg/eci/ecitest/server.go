@@ -155,6 +155,20 @@ func Start(opts Options) (*Server, error) {
 	return s, nil
 }
 
+// Sweep ends and unmounts what a process that was killed left in a directory that had the
+// Dir of its server, "eci", in it, and removes the directory. Where the server still lives,
+// that is an error.
+func Sweep(dir string) error {
+	host, err := sandbox.NewHost(filepath.Join(dir, "eci", "sandbox"))
+	if err != nil {
+		return fmt.Errorf("ecitest: %w", err)
+	}
+	if err := errors.Join(host.Close(), sweepVolumes(dir)); err != nil {
+		return fmt.Errorf("ecitest: %w", err)
+	}
+	return nil
+}
+
 func (o *Options) setDefaults() {
 	setDefault(&o.Address, "127.0.0.1:0")
 	setDefault(&o.AccessKeyID, "local")
