@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -127,8 +128,8 @@ func (d *driver) kill(t *testing.T, signal syscall.Signal) {
 // effect says whether the call has one all the same.
 func (w *killWorld) killedAt(t *testing.T, signal syscall.Signal, action string, n int, effect bool, args ...string) *driver {
 	t.Helper()
-	begun := 0
-	for _, c := range w.server.Calls() {
+	before, begun := w.server.Calls(), 0
+	for _, c := range before {
 		if c.Action == action {
 			begun++
 		}
@@ -147,13 +148,9 @@ func (w *killWorld) killedAt(t *testing.T, signal syscall.Signal, action string,
 	d := w.start(t, args...)
 	started <- d
 	<-d.ended
-	// The call's effect may come after the process's end.
-	for until := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-		if calls := w.server.Calls(); len(calls) > 0 {
-			if last := calls[len(calls)-1]; last.Action == action && (last.Code == "cut" || last.Code == "left") {
-				break
-			}
-		}
+	// The call's effect may come after the process's end, and those of calls beside it later still.
+	cut := func(c ecitest.Call) bool { return c.Action == action && (c.Code == "cut" || c.Code == "left") }
+	for until := time.Now().Add(time.Minute); !slices.ContainsFunc(w.server.Calls()[len(before):], cut); time.Sleep(time.Millisecond) {
 		if time.Now().After(until) {
 			t.Fatalf("%v was not killed at its call %d of %s: %v\n%s", args, n, action, d.err, d.output.String())
 		}
