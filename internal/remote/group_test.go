@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -28,6 +29,9 @@ type group struct {
 	execs      int
 	unused     int // turns that Sync took and made no exec at
 	stops      int // execs that ask for a stop in the container itself
+	// idle, where it is set, is the session's, not scaled: how long this machine may stand
+	// still before it costs a connection, where those are counted.
+	idle time.Duration
 	// faulty wraps the n-th exec's stream, from 0.
 	faulty func(n int, s *execStream) Stream
 	// answered, where it is set, has Sync execs carry the streams, and may spoil the
@@ -192,6 +196,7 @@ func (g *group) session(t testing.TB, output io.Writer) *Session {
 	logger.SetOutput(testLog{t})
 	session := &Session{Open: g.open, Diagnose: g.diagnose, Output: output, Notices: io.Discard,
 		Settings: DefaultSettings().Scaled(20), Logger: logger}
+	session.Settings.Idle = cmp.Or(g.idle, session.Settings.Idle)
 	if g.answered != nil {
 		session.Open = g.sync(session.Settings).Open
 	}

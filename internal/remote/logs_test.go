@@ -95,6 +95,7 @@ func TestReadLogOfTheNewestRun(t *testing.T) {
 // connections, the run's own log stays whole.
 func TestReadLogDisturbsNothing(t *testing.T) {
 	g := newGroup(t, nil)
+	g.idle = time.Minute
 	random := rand.New(rand.NewPCG(1, 2))
 	var mu sync.Mutex
 	g.faulty = func(n int, s *execStream) Stream {

@@ -19,6 +19,7 @@ import (
 
 func TestScriptOutcomes(t *testing.T) {
 	g := newGroup(t, nil)
+	g.idle = time.Minute
 	tests := []struct {
 		name, script string
 		status       int

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type lender struct {
 	// spoil, where it is set, wraps the n-th loan, from 0.
 	spoil func(n int, l *lent) Loan
 	loans int
+	// greeting is how long a loan may say nothing to who asks for a run; 0 = a minute.
+	greeting time.Duration
 }
 
 // sharedExec outlives its loans, of which one at a time reads what comes: who has given
@@ -125,7 +128,7 @@ func (l *lender) run(t testing.TB, role Role, script string) (Result, string, er
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	session := l.g.session(t, &log)
-	session.Borrow, session.Settings.Greeting = l.lend, time.Second
+	session.Borrow, session.Settings.Greeting = l.lend, cmp.Or(l.greeting, time.Minute)
 	result, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte(script)})
 	return result, log.String(), err
 }
@@ -133,6 +136,7 @@ func (l *lender) run(t testing.TB, role Role, script string) (Result, string, er
 // One exec carries a job's scripts, whatever they do.
 func TestSharedExecCarriesRunAfterRun(t *testing.T) {
 	inShells(t, nil, func(t *testing.T, g *group) {
+		g.idle = time.Minute
 		l := &lender{g: g}
 		large := strings.Repeat("a line of a long log\n", 100_000)
 		for i, tt := range []struct {
@@ -235,6 +239,7 @@ func (m *mute) Close() error                { close(m.closed); return m.lent.Clo
 // own, and the run goes on by an exec of its own.
 func TestSharedExecInDoubt(t *testing.T) {
 	g := newGroup(t, nil)
+	g.idle = time.Minute
 	const script = "echo once >>/builds/times; seq 200; exit 5\n"
 	var want strings.Builder
 	for i := range 200 {
@@ -268,6 +273,9 @@ func TestSharedExecInDoubt(t *testing.T) {
 				return loan
 			}}
 			for n := range 3 {
+				if l.greeting = 0; n == 1 {
+					l.greeting = time.Second
+				}
 				result, log, err := l.run(t, Build, script)
 				if err != nil || result.Status != 5 || log != want.String() {
 					t.Fatalf("run %d: status %d, %d bytes of log, error %v", n, result.Status, len(log), err)
@@ -290,7 +298,7 @@ func TestSharedExecWithoutItsBye(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%q", filepath.Base(shell), bye), func(t *testing.T) {
 				t.Parallel()
 				g := newGroup(t, shellIsh(t, shell))
-				l := &lender{g: g, spoil: func(n int, loan *lent) Loan {
+				l := &lender{g: g, greeting: time.Second, spoil: func(n int, loan *lent) Loan {
 					if n == 0 {
 						return &curt{loan, bye}
 					}

@@ -109,7 +109,7 @@ func TestDestroyLeavesNothing(t *testing.T) {
 	}
 	wg.Wait()
 	// It takes 100 ms; what is held is that none of the processes is waited for in vain.
-	if d := time.Since(begin); d > 5*time.Second {
+	if d := time.Since(begin); d > 30*time.Second {
 		t.Errorf("destroy took %v", d)
 	} else {
 		t.Logf("destroy took %v", d)

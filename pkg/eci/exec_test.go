@@ -182,7 +182,7 @@ func TestExecDialErrors(t *testing.T) {
 			},
 				func(o *Options) {
 					if tt.uri == ws(hanging.URL) { // the others answer, on a busy machine in their time
-						o.CallTimeout = 500 * time.Millisecond
+						o.CallTimeout = 2 * time.Second // for the API's answer too
 					}
 				})
 			s, err := c.Exec(context.Background(), ExecRequest{GroupID: "eci-1", Container: "build", Command: []string{"true"}})

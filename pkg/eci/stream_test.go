@@ -129,13 +129,13 @@ func TestStreamEnds(t *testing.T) {
 // TestStreamIdle: a half-open socket sends no close, so silence must end it.
 func TestStreamIdle(t *testing.T) {
 	uri := socket(t, nil, func(ctx context.Context, _ *websocket.Conn) { <-ctx.Done() }) // reads nothing, so no pong
-	s := connect(t, uri, 20*time.Millisecond, 200*time.Millisecond)
 	start := time.Now()
+	s := connect(t, uri, 20*time.Millisecond, 200*time.Millisecond)
 	_, err := s.Read(make([]byte, 1))
 	if err == nil || errors.Is(err, io.EOF) || !strings.Contains(err.Error(), "silent for 200ms") {
 		t.Errorf("got %v", err)
 	}
-	if spent := time.Since(start); spent < 100*time.Millisecond || spent > 5*time.Second {
+	if spent := time.Since(start); spent < 200*time.Millisecond || spent > time.Minute {
 		t.Errorf("it ended after %s", spent)
 	}
 	if _, err := s.Write([]byte("x")); err == nil {

@@ -87,7 +87,9 @@ func TestStrictSpotAndMaxPendingMinute(t *testing.T) {
 				// The default of 240 minutes is 24 s here, so 10 are 1 s.
 				w := newWorld(t, ecitest.Options{Switches: switches, Faults: faults(t, "group:pending"), Delays: ecitest.Delays{MaxPending: 24 * time.Second}})
 				w.config.Group.Request = config.Params{"MaxPendingMinute": "10"}
-				w.config.Timeouts.Ready = 4 * time.Second
+				if ignored {
+					w.config.Timeouts.Ready = 4 * time.Second
+				}
 				_, err := w.prepare(t)
 				wantError(t, err, map[bool]string{false: "PendingTimeout", true: "was not ready within"}[ignored])
 				w.wantSystemFailure(t, err)

@@ -48,7 +48,7 @@ func TestDoubtIsLookedUpThrice(t *testing.T) {
 		looks int
 		kept  int
 	}{
-		{20 * time.Second, 1, 1}, {31 * time.Second, 2, 1}, {4 * time.Minute, 2, 1}, {6 * time.Minute, 3, 1},
+		{2 * time.Second, 1, 1}, {31 * time.Second, 2, 1}, {4 * time.Minute, 2, 1}, {6 * time.Minute, 3, 1},
 		{50 * time.Minute, 3, 1}, {61 * time.Minute, 4, 0}, {70 * time.Minute, 4, 0},
 	}
 	for i, s := range steps {

@@ -2,6 +2,7 @@ package stages_test
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,27 +27,35 @@ func TestDeadlineEitherWay(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, ecitest.Options{Switches: tt.switches})
-			w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 9}})
+			w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 14}})
 			w.config.Timeouts.DeadlineExtra = time.Second
-			wantError(t, endedFromOutside(t, w), "group")
+			wantError(t, endedFromOutside(t, w, nil), "group")
 			w.awaitNoGroups(t)
 		})
 	}
 }
 
-// endedFromOutside takes a job into a script that something else is to end, and
-// gives the error, which must be the system's, after a cleanup.
-func endedFromOutside(t *testing.T, w *world) error {
+// endedFromOutside takes a job into a script that something else is to end, by strike
+// once it has printed or, where that is nil, in its own time, and gives the error, which
+// must be the system's, after a cleanup.
+func endedFromOutside(t *testing.T, w *world, strike func(group string) error) error {
 	t.Helper()
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	log, err := w.run(t, "build_script", "echo printed; sleep 300")
+	log, err := w.runMeanwhile(t, "echo begun; sleep 300", func() {
+		if strike == nil {
+			return
+		}
+		if err := strike(w.server.Live()[0]); err != nil {
+			t.Error(err)
+		}
+	})
 	var build *stages.BuildError
 	if err == nil || errors.As(err, &build) {
 		t.Errorf("error %v, want a system failure", err)
 	}
-	if log != "printed\n" {
+	if log != "begun\n" {
 		t.Errorf("log %q", log)
 	}
 	if err := w.cleanup(t); err != nil {
@@ -71,8 +80,9 @@ func TestOutOfMemoryEitherWay(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, ecitest.Options{Switches: tt.switches, Faults: faults(t, "group:kill=build,oom,after=2s")})
-			wantError(t, endedFromOutside(t, w), tt.want)
+			w := newWorld(t, ecitest.Options{Switches: tt.switches})
+			starve := func(group string) error { return w.server.StarveContainer(group, "build") }
+			wantError(t, endedFromOutside(t, w, starve), tt.want)
 		})
 	}
 }
@@ -94,12 +104,13 @@ func TestLogActionIsNotNeeded(t *testing.T) {
 func TestGroupThatVanished(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Exec: func(int) ecitest.ExecFault {
-		return ecitest.ExecFault{DropEvery: time.Second}
+		return ecitest.ExecFault{Drop: true, DropFrom: "lost"}
 	}}})
 	front := w.front(t, in(0))
 	w.config.Endpoint = front.url
+	w.mustPrepare(t)
 	looks := 0
-	err := w.runUntil(t, func(string) error {
+	_, err := w.runMeanwhile(t, "echo begun; while [ ! -e /cache/go ]; do sleep 0.05; done; echo lost; sleep 300", func() {
 		w.server.SetFaults(ecitest.Faults{Call: func(action string, _ int) ecitest.CallFault {
 			if action == "ExecContainerCommand" {
 				return ecitest.CallFault{Status: 404, Code: "InvalidParameter.NotFound"}
@@ -108,7 +119,7 @@ func TestGroupThatVanished(t *testing.T) {
 		}})
 		front.hidden.Store(true)
 		looks = w.calls()["DescribeContainerGroups"]
-		return nil
+		write(t, filepath.Join(w.server.NASDir("nas-1.ap-northeast-1.nas.aliyuncs.com", "/cache"), "go"), "")
 	})
 	front.hidden.Store(false)
 	wantError(t, err, "does not exist any more")

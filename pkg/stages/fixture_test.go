@@ -72,8 +72,8 @@ memory = "4GiB"
 image = "helper:1"
 [timeouts]
 ready = "60s"
-delete = "20s"
-call = "3s"
+delete = "60s"
+call = "15s"
 [[nas]]
 name = "cache"
 server = "nas-1.ap-northeast-1.nas.aliyuncs.com"
@@ -302,7 +302,12 @@ func (w *world) runUntil(t testing.TB, do func(id string) error) error {
 	stage.Stdout = out
 	done := make(chan error, 1)
 	go func() { done <- stage.Run(w.context(t), script, "build_script") }()
-	<-out.seen
+	select {
+	case <-out.seen:
+	case err := <-done:
+		t.Errorf("it ended before it began: %v", err)
+		return err
+	}
 	if err := do(w.server.Live()[0]); err != nil {
 		t.Error(err)
 	}

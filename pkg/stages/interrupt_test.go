@@ -49,16 +49,8 @@ func prepareInterruptedInTheCreateCall(t *testing.T, w *world) {
 func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 6 * time.Second}})
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
-		if action != "CreateContainerGroup" || n > 0 {
-			return ecitest.CallFault{}
-		}
-		cancel()
-		return ecitest.CallFault{CutAfter: true}
-	}})
-	if err := w.stage(t, new(bytes.Buffer)).Prepare(ctx); err == nil {
+	stop := onCall("CreateContainerGroup", 0, ecitest.CallFault{CutAfter: true}, true)
+	if err := w.faulty(t, stop, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Prepare(ctx) }); err == nil {
 		t.Fatal("prepare succeeded")
 	}
 	if err := w.cleanup(t); err != nil {

@@ -256,7 +256,7 @@ func (w *world) attach(t *testing.T, group, script string) string {
 func TestKeptGroupEndsAtItsHour(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
-	w.failing(t, 2*time.Second, step{"step_script", "exit 3"})
+	w.failing(t, 6*time.Second, step{"step_script", "exit 3"}) // within which cleanup comes
 	group := w.server.Live()[0]
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)
@@ -281,7 +281,7 @@ func TestKeptGroupIsDeletedByALaterPrepare(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
 	w.job(t, map[string]any{"services": []map[string]any{{"name": "host", "alias": "db", "command": []string{"sleep", "600"}}}})
-	w.failing(t, 2*time.Second, step{"step_script", "exit 3"})
+	w.failing(t, time.Hour, step{"step_script", "exit 3"})
 	group := w.server.Live()[0]
 	if err := w.cleanup(t); err != nil {
 		t.Fatal(err)

@@ -200,8 +200,13 @@ func (w *world) runMeanwhile(t *testing.T, script string, do func()) (string, er
 	stage.Stdout = out
 	ended := make(chan error, 1)
 	go func() { ended <- stage.Run(w.context(t), file, "build_script") }()
-	<-out.seen
-	do()
+	select {
+	case <-out.seen:
+		do()
+	case err := <-ended:
+		t.Errorf("it ended before it began: %v", err)
+		return out.String(), err
+	}
 	err := <-ended
 	return out.String(), err
 }

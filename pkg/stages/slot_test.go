@@ -100,7 +100,7 @@ func TestSlots(t *testing.T) {
 	otherRunner.mustPrepare(t)
 	otherHost.mustPrepare(t)
 	w.mustCleanup(t)
-	w.awaitLive(t, 2)
+	w.awaitListed(t, 2)
 	later := w.attempt("0000000d")
 	later.mustPrepare(t)
 	if got := slotsOf(w.nasPaths(t)); got != "a0 a1 b0 a0" {

@@ -36,7 +36,7 @@ func (b *began) Write(p []byte) (int, error) {
 const soon = 5 * time.Second
 
 // lifetime is a group's, of which ECI ends it; it is running and has printed by then.
-const lifetime = 12 * time.Second
+const lifetime = 25 * time.Second
 
 // death is one way in which a script comes to its end from outside.
 type death struct {
@@ -68,7 +68,7 @@ func deaths() []death {
 			strike: func(w *world, id string) error { return w.server.DeleteGroup(id) }},
 		{name: "deleted from outside and listed no more", switches: ecitest.Switches{DeleteKillsAtOnce: true}, cause: goneGroup,
 			strike: func(w *world, id string) error { return w.server.DeleteGroup(id) }},
-		{name: "the deadline", after: lifetime, cause: `container group \S+ has ended: it has lived for 12s, its deadline`, adjust: func(w *world) {
+		{name: "the deadline", after: lifetime, cause: `container group \S+ has ended: it has lived for 25s, its deadline`, adjust: func(w *world) {
 			response := strings.Replace(jobResponse, `"timeout": 3600`, `"timeout": 1`, 1)
 			must(w.t, os.WriteFile(w.env.JobResponseFile, []byte(response), 0o600))
 			w.config.Timeouts.DeadlineExtra = lifetime - time.Second

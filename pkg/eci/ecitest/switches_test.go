@@ -194,4 +194,4 @@ func requestSwitchTests() []switchTest {
 }
 
 // settled waits a time that no event marks the end of.
-func settled() { time.Sleep(300 * time.Millisecond) }
+func settled() { time.Sleep(500 * time.Millisecond) }
