@@ -47,7 +47,7 @@ func cuts() []cut {
 	scriptLimit := watched(deaf...)
 	scriptLimit.Variables = public("RUNNER_SCRIPT_TIMEOUT", "8s")
 	jobLimit := watched(deaf...)
-	jobLimit.Timeout = 20 * time.Second
+	jobLimit.Timeout = 30 * time.Second // in which a busy machine comes to the script
 	inSources := watched("true")
 	inSources.SHA = "1111111111111111111111111111111111111111"
 	inPrepare := watched("true")
@@ -56,7 +56,7 @@ func cuts() []cut {
 		{
 			name: "job timeout", job: jobLimit, state: "failed job_execution_timeout",
 			stages: untilScript + "build_script=2 cleanup",
-			traces: []string{"stopped on request", "execution took longer than 20s seconds"},
+			traces: []string{"stopped on request", "execution took longer than 30s seconds"},
 		},
 		{
 			name: "canceling", job: endless, when: cancelAt(beginMark), state: "failed job_canceled",

@@ -18,7 +18,7 @@ import (
 )
 
 // jobTimeout bounds the wait for one job; it is far above what one takes.
-const jobTimeout = 100 * time.Second
+const jobTimeout = 3 * time.Minute
 
 // env is what a scenario runs in: a stand-in for GitLab with one repository,
 // and a runner that takes its jobs.
