@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/eci-executor/eci-executor/internal/testneed"
 )
@@ -105,11 +106,11 @@ func downloadDebian(lists, work string, packages []string) ([]string, error) {
 	} {
 		options = append(options, "-o", name+"="+value)
 	}
-	if err := runTool("apt-get", slices.Concat(options, []string{"update"})...); err != nil {
+	if err := runApt(slices.Concat(options, []string{"update"})...); err != nil {
 		return nil, err
 	}
 	install := slices.Concat(options, []string{"--download-only", "install"}, strings.Fields(debianBase), packages)
-	if err := runTool("apt-get", install...); err != nil {
+	if err := runApt(install...); err != nil {
 		return nil, err
 	}
 	return filepath.Glob(filepath.Join(archives, "*.deb"))
@@ -146,6 +147,18 @@ func unpackDebian(root string, files []string) error {
 		}
 	}
 	return nil
+}
+
+// runApt asks three times: a mirror that is brought up to date meanwhile gives lists and
+// packages that don't fit each other, which apt's own retries don't heal.
+func runApt(args ...string) (err error) {
+	for try := range 3 {
+		time.Sleep(time.Duration(try) * 5 * time.Second)
+		if err = runTool("apt-get", args...); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 func runTool(name string, args ...string) error {
