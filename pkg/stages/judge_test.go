@@ -191,9 +191,9 @@ func FuzzJudge(f *testing.F) {
 		if json.Unmarshal(data, &group) != nil {
 			return
 		}
-		tale := openStory(new(strings.Builder), SystemClock{}, "x")
-		tale.look(&group)
-		tale.ready(&group)
+		story := openStory(new(strings.Builder), SystemClock{}, "x")
+		story.look(&group)
+		story.ready(&group)
 		for _, err := range []error{s.judge(&group, func(eci.Event) time.Duration { return time.Hour }), s.late(&group), s.death(&group)} {
 			if err != nil && strings.TrimSpace(err.Error()) == "" {
 				t.Error("an error says nothing")

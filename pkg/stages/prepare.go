@@ -43,19 +43,19 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	defer s.working("prepare")()
 	ctx, cancel := context.WithDeadlineCause(ctx, note.First.Add(s.Config.Timeouts.Ready), errNotReady)
 	defer cancel()
-	tale := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
-	defer tale.close()
-	tale.request(spec)
+	story := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
+	defer story.close()
+	story.request(spec)
 	_, lines, _ := withWishes(s.Config, s.Job) // its mistakes were groupSpec's too
 	for _, line := range lines {
-		tale.printf("%s\n", line)
+		story.printf("%s\n", line)
 	}
-	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch, furtherPolicies(s.Config, s.Job, spec)), tale)
+	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch, furtherPolicies(s.Config, s.Job, spec)), story)
 	if err != nil {
 		return s.prepareFailed(ctx, note, err)
 	}
-	tale.ready(group)
-	s.Metrics.Observe(metrics.PreparePhase, tale.created, "create")
+	story.ready(group)
+	s.Metrics.Observe(metrics.PreparePhase, story.created, "create")
 	s.holdExec(ctx)
 	if ready(group) {
 		s.countPhases(group)
@@ -120,18 +120,18 @@ func (s *Stage) prepareFailed(ctx context.Context, note Note, err error) error {
 
 // obtain asks for groups until one runs, or nothing about the request is left
 // that could be changed.
-func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group, error) {
+func (s *Stage) obtain(ctx context.Context, c *choice, story *story) (*eci.Group, error) {
 	prices := s.newPricer()
 	for again := false; ; again = true {
-		tale.enter("create")
+		story.enter("create")
 		record, err := s.create(ctx, c.spec, again)
 		if err == nil {
-			tale.accepted(record.GroupID)
+			story.accepted(record.GroupID)
 			s.group = record.GroupID
 			s.Logger.WithField("group", s.group).Info("container group was accepted")
 			prices.ask(ctx, c.spec, c.spec.CPU, c.spec.MemoryGiB)
 			var group *eci.Group
-			if group, err = s.awaitRunning(ctx, record, c, tale, prices); err == nil {
+			if group, err = s.awaitRunning(ctx, record, c, story, prices); err == nil {
 				return group, nil
 			}
 		}
@@ -145,7 +145,7 @@ func (s *Stage) obtain(ctx context.Context, c *choice, tale *story) (*eci.Group,
 				return nil, errors.Join(err, gone)
 			}
 		}
-		tale.again(err, change, c.spec)
+		story.again(err, change, c.spec)
 	}
 }
 

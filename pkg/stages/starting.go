@@ -132,15 +132,15 @@ func (s *Stage) awaitStarted(ctx context.Context, record *Record, refused bool) 
 	}
 	waiting, cancel := context.WithDeadlineCause(ctx, s.startBy(note), errNotReady)
 	defer cancel()
-	tale := newStory(s.Stdout, s.Clock, sectionName+"_rest", "What is left of container group "+record.GroupID)
-	tale.knows(left.Told)
-	defer tale.close()
+	story := newStory(s.Stdout, s.Clock, sectionName+"_rest", "What is left of container group "+record.GroupID)
+	story.knows(left.Told)
+	defer story.close()
 	pace := s.store().pace(left.Images)
 	pace.late, pace.isPlaced, pace.spent = true, true, left.Looks
 	if refused {
 		pace.last = s.Clock.Now().Sub(left.Placed)
 	}
-	w := &wait{stage: s, id: record.GroupID, begun: left.Placed, pace: pace, tale: tale, enough: ready}
+	w := &wait{stage: s, id: record.GroupID, begun: left.Placed, pace: pace, story: story, enough: ready}
 	group, err := w.until(waiting)
 	if ctx.Err() != nil {
 		return err // interrupted
@@ -156,10 +156,10 @@ func (s *Stage) awaitStarted(ctx context.Context, record *Record, refused bool) 
 		return errors.Join(err, recordErr)
 	}
 	s.countPhases(group)
-	if tale.open {
-		tale.times(group)
-		tale.close()
-		s.printf("Container group %s has all its containers, after %s more\n", group.ID, seconds(s.Clock.Now().Sub(tale.begun)))
+	if story.open {
+		story.times(group)
+		story.close()
+		s.printf("Container group %s has all its containers, after %s more\n", group.ID, seconds(s.Clock.Now().Sub(story.begun)))
 	}
 	s.tellServicesOf(ctx, group)
 	return nil

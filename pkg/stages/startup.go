@@ -12,15 +12,16 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// startups is how long groups took to start on this host, in seconds, the newest last:
-// a group that needs 12 s need not be asked for 24 times. How long one waits for a
-// place depends on the zone's stock, and what follows on its images.
+// startups is how long groups took to start on this host, in seconds, the newest last.
+// By it a prepare knows about when its group will run, and makes fewer calls. The time
+// to a place depends on the zone's stock, the time from there on the images, so the two
+// are kept apart.
 type startups struct {
 	Placed []float64 `json:"placed"` // from the create call to a place
-	Images []imaged  `json:"images"` // the one that was used last at the end
+	Images []imaged  `json:"images"` // those used last at the end
 }
 
-// imaged is how long groups with the same images took from their place on.
+// imaged is how long groups with the same images took from their place until they ran.
 type imaged struct {
 	Key     string    `json:"key"`
 	Started []float64 `json:"started"`
@@ -29,12 +30,13 @@ type imaged struct {
 const (
 	keptStartups = 8
 	keptImages   = 64
-	longestWait  = time.Minute // for the first look, whatever was learned
+	longestWait  = time.Minute // until the first look, whatever was learned
 )
 
 func (s store) startupsPath() string { return filepath.Join(s.dir, "startup.json") }
 
-// imagesKey names the images of a request, and until what a prepare waits.
+// imagesKey stands for the images of a request and for what a prepare waits for: all
+// containers, or helper alone. Times of the one say nothing about the other.
 func imagesKey(spec eci.GroupSpec, helperAlone bool) string {
 	parts := []string{spec.ImageSnapshotID}
 	for _, c := range spec.Containers {
@@ -46,8 +48,8 @@ func imagesKey(spec eci.GroupSpec, helperAlone bool) string {
 	return digest(strings.Join(parts, "\n"))[:16]
 }
 
-// pace is what was learned for groups with these images; where there are none, of the
-// times to a place alone.
+// pace begins a wait for a group with the images of key, by what was learned here of
+// such groups; where there were none, by what was learned of the time to a place.
 func (s store) pace(key string) *pace {
 	p := &pace{key: key}
 	var known startups
@@ -58,19 +60,19 @@ func (s store) pace(key string) *pace {
 	soonest := time.Duration(max(0, slices.Min(known.Placed)) * float64(time.Second))
 	for _, i := range known.Images {
 		if i.Key == key {
-			p.started, p.known = shortest(i.Started), true
+			p.toStart, p.known = shortest(i.Started), true
 		}
 	}
-	// Of few times the shortest does not tell how soon the next place may come, and a
-	// look that comes too late costs more than some that come too early.
+	// The shortest of a few times is a poor guess at how soon the next place may come,
+	// and to be late costs more than a few early looks.
 	if !p.known || len(known.Placed) == keptStartups {
-		p.placed = soonest
+		p.toPlace = soonest
 	}
 	return p
 }
 
-// shortest is nearly the shortest of some times in seconds, as a look too many costs
-// less than one too late.
+// shortest is nearly the shortest of some times in seconds (the lower quartile): to look
+// too early costs a call, to look too late keeps the job waiting.
 func shortest(recent []float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(recent))
 	if len(sorted) == 0 {
@@ -79,8 +81,7 @@ func shortest(recent []float64) time.Duration {
 	return time.Duration(max(0, sorted[(len(sorted)-1)/4]) * float64(time.Second))
 }
 
-// learn takes in that a group was found at a look to have started, and not yet at the
-// one before.
+// learn records the start of a group that did not run at notYet and ran at found.
 func (s store) learn(p *pace, notYet, found time.Duration) {
 	started, ok := p.took(notYet, found)
 	if !ok {
@@ -109,20 +110,22 @@ func recent(list []float64, d time.Duration) []float64 {
 	return list[max(0, len(list)-keptStartups):]
 }
 
-// younger tells whether something is from less than a while ago. What is from later
-// than now is from under another clock, and of no known age.
+// younger tells whether then is less than life ago. A time in the future was written
+// under a clock that has been set back since; its age is not known, so it is not young.
 func younger(now, then time.Time, life time.Duration) bool {
 	age := now.Sub(then)
 	return age >= 0 && age < life
 }
 
-// loadCache reads what was only kept to save a call: what is damaged is not there.
+// loadCache reads a file that only saves calls. False where it is missing or damaged:
+// then the call is made.
 func loadCache(path string, into any) bool {
 	data, err := os.ReadFile(path)
 	return err == nil && json.Unmarshal(data, into) == nil
 }
 
-// saveCache keeps what may be lost: a crash or a full disk then cost a call.
+// saveCache writes such a file. It may be lost in a crash or on a full disk, at the cost
+// of a call.
 func saveCache(path string, value any) {
 	if data, err := json.Marshal(value); err == nil {
 		wholefile.Write(path, data, 0o600) //nolint:errcheck // nothing more can be done about a cache

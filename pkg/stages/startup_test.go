@@ -157,7 +157,7 @@ func TestPaceOfFirstGroups(t *testing.T) {
 
 // TestPaceWithoutEvents: where ECI tells no times, looks alone do.
 func TestPaceWithoutEvents(t *testing.T) {
-	p := &pace{known: true, placed: 3 * time.Second, started: 8 * time.Second}
+	p := &pace{known: true, toPlace: 3 * time.Second, toStart: 8 * time.Second}
 	for at := range 4 {
 		p.looked(time.Duration(at)*time.Second, &eci.Group{Status: "Scheduling"})
 	}
@@ -183,8 +183,8 @@ func TestPaceOfOtherImages(t *testing.T) {
 	learn("b", 2*time.Second, 9*time.Second)
 	want := func(key string, placed, started time.Duration) {
 		t.Helper()
-		if p := s.pace(key); p.started != started || p.placed != placed || p.known != (started > 0) {
-			t.Errorf("%s: %s to a place and %s from there on, want %s and %s", key, p.placed, p.started, placed, started)
+		if p := s.pace(key); p.toStart != started || p.toPlace != placed || p.known != (started > 0) {
+			t.Errorf("%s: %s to a place and %s from there on, want %s and %s", key, p.toPlace, p.toStart, placed, started)
 		}
 	}
 	want("a", 0, 5*time.Second) // few groups don't tell how soon a place may come
@@ -200,7 +200,7 @@ func TestPaceOfOtherImages(t *testing.T) {
 	}
 	want("a", 3*time.Second, 0) // images of long ago are forgotten
 	known := s.pace("a")
-	known.known, known.placed, known.started = true, time.Hour, time.Hour
+	known.known, known.toPlace, known.toStart = true, time.Hour, time.Hour
 	if got := known.pause(0); got != longestWait {
 		t.Errorf("the first look comes after %s, want %s", got, longestWait)
 	}
@@ -209,7 +209,7 @@ func TestPaceOfOtherImages(t *testing.T) {
 // TestPaceOfTheRest: what prepare has left is looked at at once, but where it was just
 // told that it does not run; and by no more looks than prepare has left.
 func TestPaceOfTheRest(t *testing.T) {
-	p := &pace{host: true, placed: 8 * time.Second, late: true, isPlaced: true}
+	p := &pace{host: true, toPlace: 8 * time.Second, late: true, isPlaced: true}
 	if got := p.pause(p.last); got != 0 {
 		t.Errorf("the first look comes after %s", got)
 	}
@@ -217,7 +217,7 @@ func TestPaceOfTheRest(t *testing.T) {
 	if got := p.pause(p.last); got != seekPause {
 		t.Errorf("after a refusal the first look comes after %s, want %s", got, seekPause)
 	}
-	p.known, p.started = true, 9*time.Second
+	p.known, p.toStart = true, 9*time.Second
 	if got, want := p.pause(p.last), 2*time.Second-duePause; got != want {
 		t.Errorf("where it is due the next look comes after %s, want %s", got, want)
 	}
