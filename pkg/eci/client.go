@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk"
-	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
 	sdkerrors "github.com/aliyun/alibaba-cloud-sdk-go/sdk/errors"
 	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/requests"
@@ -50,18 +49,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Credentials are those of a RAM user or role. All empty means the SDK's default
-// chain: environment, OIDC, profile, ECS RAM role.
-type Credentials struct{ AccessKeyID, AccessKeySecret, SecurityToken, ECSRAMRole string }
-
 // Client calls the ECI API. It may be used by several goroutines at once.
 type Client struct {
-	options    Options
-	endpoint   *url.URL
-	credential auth.Credential
-	keys       credentials.CredentialsProvider // the same, to be asked by us
-	product    string                          // as the SDK names it
-	version    string                          // of the product's API
+	options  Options
+	endpoint *url.URL
+	keys     credentials.CredentialsProvider // of all SDK clients, so that a role's temporary credentials are fetched once
+	product  string                          // as the SDK names it
+	version  string                          // of the product's API
 
 	mu   sync.Mutex
 	idle []*sdkeci.Client // one SDK client is not safe for parallel calls (sources.md: sdk)
@@ -74,10 +68,7 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("endpoint %q is not a URL such as https://eci.%s.aliyuncs.com", o.Endpoint, o.Region)
 	}
 	o = o.withDefaults()
-	c := &Client{options: o, endpoint: endpoint, credential: credential(o.Credentials), product: "Eci", version: "2018-08-08"}
-	if c.keys, err = auth.ToCredentialsProvider(c.credential); err != nil {
-		return nil, fmt.Errorf("making the ECI client: %w", err)
-	}
+	c := &Client{options: o, endpoint: endpoint, keys: newKeySource(o.Credentials.provider), product: "Eci", version: "2018-08-08"}
 	first, err := c.newSDKClient()
 	if err != nil {
 		return nil, fmt.Errorf("making the ECI client: %w", err)
@@ -86,26 +77,12 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// credential is one provider for all SDK clients, so that a role's temporary
-// credentials are fetched once.
-func credential(c Credentials) auth.Credential {
-	switch {
-	case c.ECSRAMRole != "":
-		return credentials.NewECSRAMRoleCredentialsProvider(c.ECSRAMRole)
-	case c.SecurityToken != "":
-		return credentials.NewStsTokenCredential(c.AccessKeyID, c.AccessKeySecret, c.SecurityToken)
-	case c.AccessKeyID != "":
-		return credentials.NewAccessKeyCredential(c.AccessKeyID, c.AccessKeySecret)
-	}
-	return credentials.NewDefaultCredentialsProvider()
-}
-
 func (c *Client) newSDKClient() (*sdkeci.Client, error) {
 	config := sdk.NewConfig().WithScheme(c.endpoint.Scheme).WithAutoRetry(false)
 	if c.options.UserAgent != "" {
 		config.WithUserAgent(c.options.UserAgent)
 	}
-	client, err := sdkeci.NewClientWithOptions(c.options.Region, config, c.credential)
+	client, err := sdkeci.NewClientWithOptions(c.options.Region, config, c.keys)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,56 @@
+package eci
+
+import (
+	"sync"
+
+	"github.com/aliyun/alibaba-cloud-sdk-go/sdk/auth/credentials"
+)
+
+// Credentials are those of a RAM user or role. All empty means the SDK's default
+// chain: environment, OIDC, profile, ECS RAM role.
+type Credentials struct{ AccessKeyID, AccessKeySecret, SecurityToken, ECSRAMRole string }
+
+// provider is the SDK's for them.
+func (c Credentials) provider() credentials.CredentialsProvider {
+	switch {
+	case c.ECSRAMRole != "":
+		return credentials.NewECSRAMRoleCredentialsProvider(c.ECSRAMRole)
+	case c.SecurityToken != "":
+		return credentials.NewStaticSTSCredentialsProvider(c.AccessKeyID, c.AccessKeySecret, c.SecurityToken)
+	case c.AccessKeyID != "":
+		return credentials.NewStaticAKCredentialsProvider(c.AccessKeyID, c.AccessKeySecret)
+	}
+	return credentials.NewDefaultCredentialsProvider()
+}
+
+// keySource lends a provider of the SDK to parallel calls, for which none of them is made:
+// the default chain, asked while it looks for the link that has a key, answers by the link
+// at which it is, and after a failure it keeps to the last one for ever.
+type keySource struct {
+	begin func() credentials.CredentialsProvider
+
+	mu       sync.Mutex
+	provider credentials.CredentialsProvider
+}
+
+func newKeySource(begin func() credentials.CredentialsProvider) *keySource {
+	return &keySource{begin: begin, provider: begin()}
+}
+
+// GetCredentials asks the provider, and after a failure a new one the next time.
+func (k *keySource) GetCredentials() (*credentials.Credentials, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	got, err := k.provider.GetCredentials()
+	if err != nil {
+		k.provider = k.begin()
+	}
+	return got, err
+}
+
+// GetProviderName is that of the provider.
+func (k *keySource) GetProviderName() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.provider.GetProviderName()
+}
