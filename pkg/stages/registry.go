@@ -19,8 +19,8 @@ type loginSource struct {
 	mend   string // ... and how; {registry}
 }
 
-// loginSources are in the Kubernetes executor's order (sources.md: kubernetes-executor): the
-// first that has a login for an image gives it.
+// loginSources are in the Kubernetes executor's order (sources.md: kubernetes-executor): of
+// the logins for one path the first counts.
 func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 	own, err := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG"))
 	var operators []Credential
@@ -36,8 +36,8 @@ func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 	}, err
 }
 
-// loginFor is the login for an image: of the first source that has one, that with
-// the longest path.
+// loginFor is the login for an image: that with the longest path, and of two with the
+// same path that of the earlier source.
 func loginFor(sources []loginSource, image string) (login Credential, source *loginSource) {
 	ref, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -49,11 +49,8 @@ func loginFor(sources []loginSource, image string) (login Credential, source *lo
 				login, source = l, &sources[i]
 			}
 		}
-		if source != nil {
-			return login, source
-		}
 	}
-	return Credential{}, nil
+	return login, source
 }
 
 // covers tells whether a login for server, which may have a path, is one for an image.

@@ -27,7 +27,8 @@ password = "p"
 		"registry.example.com/team/app": {"username": "author-of-app", "password": "p"},
 		"https://Other.example.com:5000/v2/team": {"username": "author-of-other", "password": "p"},
 		"gitlab.example.com:5050": {}, "quay.io": {"auth": "dG9rZW46", "identitytoken": "t"}}}`}
-	own := []Credential{{"registry.example.com", "job", "p"}, {"gitlab.example.com:5050", "job", "p"}}
+	own := []Credential{{"registry.example.com", "job", "p"}, {"gitlab.example.com:5050", "job", "p"},
+		{"registry.example.com/team/dependency_proxy/containers", "job-of-proxy", "p"}}
 	tests := []struct {
 		name      string
 		variables map[string]string
@@ -40,6 +41,7 @@ password = "p"
 		{"the operator's before the job's", nil, []string{"registry.example.com/team/x"}, []string{"operator@registry.example.com"}},
 		{"the job's", nil, []string{"gitlab.example.com:5050/a/b:1"}, []string{"job@gitlab.example.com:5050"}},
 		{"the longest path", auths, []string{"registry.example.com/team/app/web:1"}, []string{"author-of-app@registry.example.com"}},
+		{"the longest path of a later source", auths, []string{"registry.example.com/team/dependency_proxy/containers/jdk:1"}, []string{"job-of-proxy@registry.example.com"}},
 		{"a path is whole", auths, []string{"registry.example.com/team/application"}, []string{"author@registry.example.com"}},
 		{"a port", auths, []string{"other.example.com:5000/a"}, []string{"author-of-other@other.example.com:5000"}},
 		{"letters of a host", auths, []string{"Registry.example.com/team/app/web"}, []string{"author-of-app@Registry.example.com"}},
