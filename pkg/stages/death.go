@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -83,6 +84,23 @@ func firstDead(group *eci.Group) (first *eci.ContainerStatus) {
 		}
 	}
 	return first
+}
+
+// memory is what a container may use, and how its job or the operator raises that.
+type memory struct {
+	of            string // container group or helper
+	size          config.Size
+	variable, key string
+}
+
+// memoryOf is that of helper or build. Without a size of its own helper has the group's,
+// as build always has.
+func (s *Stage) memoryOf(container string) memory {
+	cfg, _, _ := withWishes(s.Config, s.Job) // prepare has told its mistakes
+	if container == helperContainer && cfg.Helper.Memory > 0 {
+		return memory{"helper", cfg.Helper.Memory, "ECI_HELPER_MEMORY", "[helper] memory"}
+	}
+	return memory{"container group", cfg.Build.Memory, "ECI_MEMORY", "[build] memory"}
 }
 
 // killedForMemory tells whether the kernel killed a process of a container: not

@@ -74,7 +74,7 @@ func TestOutOfMemoryEitherWay(t *testing.T) {
 		switches ecitest.Switches
 		want     string
 	}{
-		{"OOMKilled", ecitest.Switches{}, "raise the memory of the build"},
+		{"OOMKilled", ecitest.Switches{}, "raise the memory of the container group"},
 		{"the group ends", ecitest.Switches{OOMEndsGroup: true}, "OOMKilled"},
 		{"the group ends, and nobody says why", ecitest.Switches{OOMEndsGroup: true, OOMReason: "Error"}, "OOMKilled: Memory limit reached: a process of container build was killed"},
 	} {

@@ -112,7 +112,8 @@ func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus) error {
 	case c.Name == helperContainer && strings.Contains(c.Message, "helper image"):
 		e.lasting = true // the helper's script says itself what to do
 	case killedForMemory(group, c):
-		e.next = "raise the memory of the build (ECI_MEMORY or [build] memory)."
+		m := s.memoryOf(c.Name)
+		e.next = fmt.Sprintf("raise the memory of the %s (%s or %s).", m.of, m.variable, m.key)
 	case c.Name == helperContainer:
 		e.next = fmt.Sprintf("retry the job; should it end so each time, set %s to a GitLab helper image for linux/%s.", named, s.Config.Capacity.Architecture)
 	default:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/config"
+	"github.com/eci-executor/eci-executor/internal/remote"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -211,11 +212,35 @@ func TestDeathForMemory(t *testing.T) {
 			Containers: []eci.ContainerStatus{{Name: "helper", State: "Terminated", ExitCode: 143, Reason: "Error"},
 				{Name: "build", State: "Terminated", ExitCode: 137, Reason: reason}}}
 		err := judging(t, "").death(group)
-		for _, want := range []string{"the build container of group eci-1 has ended (exit code 137, " + reason, "raise the memory of the build (ECI_MEMORY"} {
+		for _, want := range []string{"the build container of group eci-1 has ended (exit code 137, " + reason, "raise the memory of the container group (ECI_MEMORY"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want %q", reason, err, want)
 			}
 		}
+	}
+}
+
+// A helper with a size of its own is killed for that, not for the group's.
+func TestMemoryOfHelper(t *testing.T) {
+	result := remote.Result{Status: 137, OOM: true}
+	const ofItsOwn = "memory = \"512MiB\"" // behind [helper]
+	for _, tt := range []struct{ name, driverFile, stage, want string }{
+		{"within the group's", "", "get_sources", "the container group was used up (4 GiB); ask for more with the variable ECI_MEMORY, or [build] memory"},
+		{"of its own", ofItsOwn, "get_sources", "the helper was used up (0.5 GiB); ask for more with the variable ECI_HELPER_MEMORY, or [helper] memory"},
+		{"build beside it", ofItsOwn, "build_script", "ECI_MEMORY, or [build] memory"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := judging(t, tt.driverFile).outcome(tt.stage, &Record{}, result, nil, nil)
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+	group := &eci.Group{ID: "eci-1", Status: "Running", Containers: []eci.ContainerStatus{
+		{Name: "helper", State: "Terminated", ExitCode: 137, Reason: "OOMKilled"}, {Name: "build", State: "Running"}}}
+	err := judging(t, ofItsOwn).death(group)
+	if want := "raise the memory of the helper (ECI_HELPER_MEMORY or [helper] memory)"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
 	}
 }
 

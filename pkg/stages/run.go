@@ -85,10 +85,10 @@ func (s *Stage) outcome(subStage string, record *Record, result remote.Result, s
 	case result.Status == 0:
 		return nil
 	case result.OOM:
-		cfg, _, _ := withWishes(s.Config, s.Job) // prepare has told its mistakes
+		m := s.memoryOf(string(roleOf(subStage)))
 		return &BuildError{Status: result.Status, Message: fmt.Sprintf(
-			"%s was killed because the container group's memory was used up (%g GiB); ask for more with the variable ECI_MEMORY, or [build] memory",
-			subStage, cfg.Build.Memory.GiB())}
+			"%s was killed because the memory of the %s was used up (%g GiB); ask for more with the variable %s, or %s",
+			subStage, m.of, m.size.GiB(), m.variable, m.key)}
 	}
 	return &BuildError{Status: result.Status, Message: noWayOut(subStage, said, s.Job.Instance)}
 }
