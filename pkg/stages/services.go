@@ -82,11 +82,12 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 	if err := errors.Join(policyErr, sizeErr, userErr, commandErr); err != nil {
 		return eci.Container{}, &BuildError{Message: err.Error()}
 	}
+	env, _ := serviceEnv(job, s) // leftOut tells
 	return eci.Container{
 		Image: s.Name, PullPolicy: policies[0],
 		Command: command, Args: args,
 		Stdin: true, // as on Kubernetes: a shell without a command waits instead of ending
-		Env:   serviceEnv(job, s), HideEnv: true,
+		Env:   env, HideEnv: true,
 		CPU: size.CPU, MemoryGiB: size.Memory.GiB(),
 		RunAsUser: uid, RunAsGroup: gid, Privileged: allowed(cfg.Allow.PrivilegedServices, s.Name),
 	}, nil
@@ -141,19 +142,34 @@ func serviceAliases(s Image) []string {
 }
 
 // serviceEnv is what a service may know: the job's public variables and its own, as
-// far as ECI takes them; leftOut tells of the rest.
-func serviceEnv(job *Job, s Image) []eci.EnvVar {
+// far as ECI takes them, of all at most envMost. leftOut tells of the rest; where there
+// are too many, missed are those that are left out for it, GitLab's own first.
+func serviceEnv(job *Job, s Image) (env []eci.EnvVar, missed []string) {
 	values := map[string]string{}
 	for _, v := range slices.Concat(job.PublicVariables, s.Variables) {
 		values[v.Key] = v.Value
 	}
-	var env []eci.EnvVar
-	for _, key := range sortedKeys(values) {
-		if inEnv(Variable{Key: key, Value: values[key]}) {
-			env = append(env, eci.EnvVar{Name: key, Value: values[key]})
+	keys := slices.DeleteFunc(sortedKeys(values), func(key string) bool {
+		return !inEnv(Variable{Key: key, Value: values[key]})
+	})
+	if len(keys) > envMost {
+		rank := func(key string) int {
+			switch {
+			case s.has(key):
+				return 0
+			case !strings.HasPrefix(key, "CI_") && !strings.HasPrefix(key, "GITLAB_"):
+				return 1
+			}
+			return 2
 		}
+		slices.SortStableFunc(keys, func(a, b string) int { return rank(a) - rank(b) })
+		keys, missed = keys[:envMost], keys[envMost:]
+		slices.Sort(keys)
 	}
-	return env
+	for _, key := range keys {
+		env = append(env, eci.EnvVar{Name: key, Value: values[key]})
+	}
+	return env, missed
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/eci-executor/eci-executor/internal/config"
 )
+
+// envMost is how many variables a service gets: ECI takes 241 for a container
+// (sources.md: metadata), of which log_service may need 7.
+const envMost = 234
 
 // inEnv tells whether ECI takes a variable into a container's environment.
 func inEnv(v Variable) bool {
@@ -119,7 +124,8 @@ func (i Image) own(key string) string {
 }
 
 // leftOut tells, a line each, what variables services do not get as the job has them:
-// those of the job that refer to what is not public, and own ones that ECI can't take.
+// those of the job that refer to what is not public, own ones that ECI can't take, and
+// what is too many.
 func leftOut(job *Job) (lines []string) {
 	for _, v := range job.PublicVariables {
 		missed := func(s Image) bool { return !s.has(v.Key) }
@@ -132,6 +138,9 @@ func leftOut(job *Job) (lines []string) {
 			if !inEnv(v) {
 				lines = append(lines, fmt.Sprintf("the variable %s of service %s is left out: ECI takes values of at most %d characters, and names of letters, digits and _", v.Key, s.Name, config.EnvValueMax))
 			}
+		}
+		if _, missed := serviceEnv(job, s); len(missed) > 0 {
+			lines = append(lines, fmt.Sprintf("service %s gets %d variables, as ECI bounds their number, and not %s", s.Name, envMost, strings.Join(missed, ", ")))
 		}
 	}
 	return lines

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -23,7 +24,8 @@ func serviceEnvs(t *testing.T, variables, services, told string, custom map[stri
 	var all []map[string]string
 	for _, s := range job.Services {
 		values := map[string]string{}
-		for _, v := range serviceEnv(job, s) {
+		env, _ := serviceEnv(job, s)
+		for _, v := range env {
 			values[v.Name] = v.Value
 		}
 		all = append(all, values)
@@ -85,6 +87,31 @@ func TestServiceVariablesThatECICannotTake(t *testing.T) {
 	}
 	request := requestOf(t, smallDriverFile, job)
 	for key, within := range map[string]bool{"FITS": true, "LONG": false, "my.key": false, "JOB_LONG": false} {
+		if got := strings.Contains(request, ".Key="+key+"\n"); got != within {
+			t.Errorf("%s in the request: %v, want %v", key, got, within)
+		}
+	}
+}
+
+// Of more variables than ECI may take a service gets its own and the author's before those
+// of GitLab, and the job is told what it does not get.
+func TestServiceVariablesOfWhichThereAreTooMany(t *testing.T) {
+	job := someJob()
+	for i := range envMost - 1 {
+		job.PublicVariables = append(job.PublicVariables, Variable{Key: fmt.Sprintf("CI_%03d", i), Value: "gitlab's"})
+	}
+	job.PublicVariables = append(job.PublicVariables, Variable{Key: "ZONE", Value: "author's"})
+	job.Services = []Image{{Name: "redis:7"}}
+	if lines := leftOut(job); len(lines) != 0 {
+		t.Errorf("%d variables are not too many, and the job is told %q", envMost, lines)
+	}
+	job.Services = []Image{{Name: "redis:7", Variables: []Variable{{Key: "CI_OWN", Value: "own"}, {Key: "ZZ", Value: "own"}}}}
+	want := "service redis:7 gets 234 variables, as ECI bounds their number, and not CI_231, CI_232"
+	if got := strings.Join(leftOut(job), "\n"); got != want {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	request := requestOf(t, smallDriverFile, job)
+	for key, within := range map[string]bool{"CI_000": true, "CI_230": true, "CI_231": false, "CI_OWN": true, "ZZ": true, "ZONE": true} {
 		if got := strings.Contains(request, ".Key="+key+"\n"); got != within {
 			t.Errorf("%s in the request: %v, want %v", key, got, within)
 		}

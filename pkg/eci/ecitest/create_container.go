@@ -92,6 +92,9 @@ func (p *params) env(prefix string, sw Switches) []tag {
 		}
 		env = append(env, tag{key, value})
 	}
+	if len(env) > maxEnv {
+		p.fail("InvalidParameter", "%s.EnvironmentVar has %d items, at most %d are allowed", prefix, len(env), maxEnv)
+	}
 	return env
 }
 

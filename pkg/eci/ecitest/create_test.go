@@ -118,6 +118,8 @@ func TestCreateContainerGroup(t *testing.T) {
 		{"10 arguments", numbered(10, "Container.1.Arg.%d", "x"), "200"},
 		{"11 arguments", numbered(11, "Container.1.Arg.%d", "x"), exceeded},
 		{"variable", pairs("Container.1.EnvironmentVar.1.Key", x(128), "Container.1.EnvironmentVar.1.Value", x(256)), "200"},
+		{"241 variables", numbered(241, "Container.1.EnvironmentVar.%d.Key", "A%d"), "200"},
+		{"242 variables", numbered(242, "Container.1.EnvironmentVar.%d.Key", "A%d"), bad},
 		{"long variable name", pairs("Container.1.EnvironmentVar.1.Key", x(129)), bad},
 		{"digit first in a variable name", pairs("Container.1.EnvironmentVar.1.Key", "1x"), bad},
 		{"long value", pairs("Container.1.EnvironmentVar.1.Key", "A", "Container.1.EnvironmentVar.1.Value", x(257)), exceeded},

@@ -16,6 +16,7 @@ const (
 	maxCommand      = 20
 	maxCommandItem  = 256 // characters
 	maxArgs         = 10
+	maxEnv          = 241
 	maxEnvKey       = 128
 	maxEnvValue     = 256
 	maxTags         = 20
