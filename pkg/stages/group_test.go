@@ -270,6 +270,8 @@ func TestGroupSpecRefuses(t *testing.T) {
 			j.Services = []Image{{Name: "redis", Entrypoint: []string{"sh", strings.Repeat("é", 257)}}}
 		}),
 			`service "redis": word 2 of its entrypoint has 257 characters, and ECI takes 256: put the text into a script in the image`},
+		{"an empty word", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Command: []string{"redis-server", "--save", ""}}} }),
+			`service "redis": word 3 of its command is empty, and ECI takes none that is: let a shell put it in`},
 		{"too many words", "", job(func(j *Job) { j.Services = []Image{{Name: "redis", Command: make([]string, 11)}} }), `service "redis": its command has 11 words, and ECI takes 10`},
 		{"entrypoint that is too long", "", job(func(j *Job) {
 			j.Image.Entrypoint, j.variables = make([]string, 21), map[string]string{"FF_KUBERNETES_HONOR_ENTRYPOINT": "true"}

@@ -24,6 +24,9 @@ func checkWords(what string, entrypoint, command []string) error {
 			return fmt.Errorf("%s: its %s has %d words, and ECI takes %d: put them into a script in the image", what, line.key, n, line.most)
 		}
 		for i, word := range line.words {
+			if word == "" {
+				return fmt.Errorf(`%s: word %d of its %s is empty, and ECI takes none that is: let a shell put it in, as in ["sh", "-c", "exec redis-server --save ''"]`, what, i+1, line.key)
+			}
 			if n := utf8.RuneCountInString(word); n > wordMost {
 				return fmt.Errorf("%s: word %d of its %s has %d characters, and ECI takes %d: put the text into a script in the image", what, i+1, line.key, n, wordMost)
 			}
