@@ -157,7 +157,7 @@ func groupTags(cfg *config.Config, job *Job, now time.Time) map[string]string {
 	maps.Copy(tags, attemptTags(cfg, job))
 	tags[tagProject] = strconv.FormatInt(job.ProjectID, 10)
 	tags[tagJob] = strconv.FormatInt(job.ID, 10)
-	tags[tagPipeline] = job.PipelineID
+	tags[tagPipeline] = tagValue(job.PipelineID)
 	tags[tagExpiresAt] = strconv.FormatInt(now.Add(deadline(cfg, job)).Unix(), 10)
 	return tags
 }
