@@ -16,15 +16,15 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
-// A slot is what {concurrent_id} stands for: <host id>-<n>, a name that one attempt
-// has for itself as long as its group lives. The host id keeps hosts apart, the
-// files of state_dir the runners and jobs of one host.
+// A slot is what {concurrent_id} stands for: <host id>-<n>, a name that no other attempt
+// has while the group of this one lives. The host id tells hosts apart, n the attempts of
+// one host.
 //
-// slot-<n>.lease.json names the attempt that has slot n. It is taken when prepare
-// begins, and free again when the attempt's record is gone, which cleanup or reap
-// removes once nothing of the attempt is left to delete; so nobody needs to give a
-// slot back, and none is lost with a process that was killed. Until prepare has
-// written the record, its lock on the file says that the slot is taken.
+// slot-<n>.lease.json names the attempt that has slot n. prepare takes the slot, and
+// nobody gives it back: it is free as soon as the record of that attempt is gone, which
+// cleanup or reap removes when nothing of the attempt is left to delete. So no slot is
+// lost with a process that was killed. Before prepare has written the record, its lock on
+// the lease says that the slot is taken.
 type lease struct {
 	Record string            `json:"record"` // file name of the attempt's record
 	Tags   map[string]string `json:"tags"`   // those that find its groups
@@ -45,7 +45,7 @@ func (s *Stage) leaseSlot(ctx context.Context) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	silent := false
+	silent := false // ECI did not answer for one slot
 	for n := range mostSlots {
 		f, err := s.takeSlot(ctx, n, &silent)
 		if err != nil {
@@ -98,9 +98,9 @@ func (s store) lockSlot(n int) (*os.File, error) {
 	return f, nil
 }
 
-// taken tells whether the attempt that f names may still have a group. silent is set
-// once ECI has not told: a slot that nobody has had does as well, and a host may have
-// hundreds of others to ask for.
+// taken tells whether the attempt that f names may still have a group. After one call
+// without an answer, which sets silent, no other is made: each slot in doubt counts as
+// taken, of which a host may have hundreds, and one that was never used is taken instead.
 func (s *Stage) taken(ctx context.Context, f *os.File, silent *bool) (bool, error) {
 	data, err := io.ReadAll(f)
 	if err != nil {
@@ -160,9 +160,9 @@ type identity struct {
 	Name string `json:"name"` // host name; another one means that state_dir was copied
 }
 
-// hostID is drawn once for a state_dir, and again where its file is damaged, as jobs that
-// begin with empty directories are better than none, and where state_dir was copied to
-// another host, as with an image of the machine.
+// hostID is drawn once for a state_dir. It is drawn anew where state_dir was copied to
+// another host, as with an image of the machine, and where its file is damaged: jobs then
+// begin with empty directories on the NAS, which is better than not at all.
 func (s store) hostID(hostname func() (string, error)) (string, error) {
 	name, err := hostname()
 	if err != nil {
@@ -172,21 +172,15 @@ func (s store) hostID(hostname func() (string, error)) (string, error) {
 	if found, err := loadAnew[identity](path); err != nil || found.ID != "" && found.Name == name {
 		return found.ID, err
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return "", fmt.Errorf("making state_dir: %w", err)
-	}
-	lock, err := os.OpenFile(filepath.Join(s.dir, "host.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	release, err := s.lockDir()
+	defer release()
 	if err != nil {
 		return "", err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}
 	// Another process may have drawn meanwhile.
 	if found, err := loadAnew[identity](path); err != nil || found.ID != "" && found.Name == name {
 		return found.ID, err
 	}
 	drawn := identity{ID: randomHex(6), Name: name}
-	return drawn.ID, save(path, drawn)
+	return drawn.ID, write(path, drawn)
 }

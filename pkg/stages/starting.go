@@ -11,47 +11,51 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// prepare need not wait for the image of build: what runs first of a job, its clone,
-// cache and artifacts, runs in helper. Where ECI takes an exec in a container of a group
-// that is still Pending, prepare returns once helper runs, and the first script of build
-// waits for what is left. Nobody documents whether ECI does: where it
-// refuses, that is waited for at the first exec, and this host's later prepares wait.
+// prepare does not wait for a large image of build: the first scripts of a job (clone,
+// cache, artifacts) run in helper. prepare returns once helper runs while other images
+// are still being pulled, and the first script of build waits for the rest.
+//
+// For that ECI must take an exec in a group that is still Pending, which nobody documents.
+// Where it refuses one, the stage waits for the whole group before its exec, and for a day
+// later prepares of this host wait for all containers.
 
-// Starting is what a stage needs to wait on for what prepare did not await.
+// Starting is what prepare leaves for the first script of build to wait for.
 type Starting struct {
-	Images string    `json:"images"` // by which the times of such groups are known
-	Placed time.Time `json:"placed"` // when the group got its place
-	Looks  int       `json:"looks"`  // how many prepare has made
-	Told   []string  `json:"told"`   // facts that the job's log has
-	Failed bool      `json:"failed,omitempty"`
+	Images string    `json:"images"`           // imagesKey of the group
+	Placed time.Time `json:"placed"`           // when the group got its place
+	Looks  int       `json:"looks"`            // that prepare has made
+	Told   []string  `json:"told"`             // what the job's log has already: story.facts
+	Failed bool      `json:"failed,omitempty"` // the wait is over: the group could not start
 }
 
-// noExecsFor is after how long a host tries again whether a Pending group takes execs.
+// noExecsFor is how long a host remembers that a Pending group took no exec.
 const noExecsFor = 24 * time.Hour
 
 func (s store) noExecsPath(region string) string {
 	return filepath.Join(s.dir, "pending-"+label(region)+".json")
 }
 
-// execsWhilePending tells whether this host has not seen such an exec refused.
+// execsWhilePending tells whether a Pending group may take execs: this host has seen none
+// refused in the last day.
 func (s *Stage) execsWhilePending() bool {
 	var refused time.Time
 	return !loadCache(s.store().noExecsPath(s.Config.Region), &refused) || !younger(s.Clock.Now(), refused, noExecsFor)
 }
 
+// noteNoExecs remembers that a Pending group took no exec.
 func (s *Stage) noteNoExecs() {
 	saveCache(s.store().noExecsPath(s.Config.Region), s.Clock.Now())
 }
 
-// pullGrace is how long an image must have been on its way for prepare not to await it.
-// What is small is there by then, and most pulls that fail have failed, which is better
-// told by prepare, whose system failures the runner tries again.
+// pullGrace is how long prepare waits for images that are being pulled. Small ones are
+// there by then, and most pulls that fail have failed: better in prepare, which the runner
+// calls again after a system failure, than in a later stage.
 const pullGrace = 2 * time.Second
 
-// servedIn tells whether helper can serve the job while images are pulled, and how much
-// of pullGrace is left until prepare need not await them. Where another pull policy is
-// left for one of them, prepare waits: what fails then is asked for again in another
-// way, as another group.
+// servedIn tells whether helper can serve the job while other images are pulled, and how
+// much of pullGrace is left. It can't where a container has another pull policy to fall
+// back on: a failed pull is then answered by another group, which must come before the
+// job has put anything into this one.
 func (c *choice) servedIn(group *eci.Group, since func(eci.Event) time.Duration) (left time.Duration, served bool) {
 	if !running(group, helperContainer) || group.Status != "Pending" {
 		return 0, false
@@ -72,8 +76,8 @@ func (c *choice) servedIn(group *eci.Group, since func(eci.Event) time.Duration)
 	return left, served
 }
 
-// pulling is the event that tells that the image of a container is on its way; nil where
-// none does, or the pull has ended well or not.
+// pulling is the event by which a container's image began to be pulled; nil where there is
+// none, and where the pull is over, successful or not.
 func pulling(group *eci.Group, c *eci.ContainerStatus) (pull *eci.Event) {
 	for i, e := range group.Events {
 		switch {
@@ -90,7 +94,7 @@ func pulling(group *eci.Group, c *eci.ContainerStatus) (pull *eci.Event) {
 	return pull
 }
 
-// waiting names the images that are still pulled.
+// waiting says which images are still being pulled, "" for none.
 func waiting(group *eci.Group) string {
 	var images []string
 	for i := range group.Containers {
@@ -107,17 +111,18 @@ func waiting(group *eci.Group) string {
 	return "the images " + strings.Join(images, ", ") + " are pulled"
 }
 
-// startBy is until when a group may start: a long clone may have used [timeouts] ready up,
-// and the note be from under a clock that was ahead.
+// startBy is when the first script of build gives up waiting for the group: at the end of
+// [timeouts] ready, but not before a minute from now, as a long clone may have used that up,
+// and not later than ready from now, as the note may be from under a clock that was ahead.
 func (s *Stage) startBy(note Note) time.Time {
 	now, ready := s.Clock.Now(), s.Config.Timeouts.Ready
 	left := min(note.First.Add(ready).Sub(now), ready)
 	return now.Add(max(left, persistence))
 }
 
-// awaitStarted waits for what prepare left, and fails as prepare would have. By then the
-// group may have been ready for long: it is looked at at once, but where an exec was
-// refused just now, which tells as much as a look.
+// awaitStarted waits for what prepare left, and fails as prepare would have. The group may
+// have been ready for long by now, so the first look comes at once, unless refused: an exec
+// was refused just now, and so the group is known to be Pending still.
 func (s *Stage) awaitStarted(ctx context.Context, record *Record, refused bool) error {
 	left := record.Starting
 	switch {
