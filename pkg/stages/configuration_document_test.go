@@ -31,21 +31,21 @@ func TestConfigurationDocumentVariables(t *testing.T) {
 			rows[strings.Join(testdoc.Code(row.Cell("variable")), " ")] = row
 		}
 	}
-	for _, w := range wishes(new(config.Config)) {
-		row, ok := rows[w.names[0]]
+	for _, o := range overwrites(new(config.Config)) {
+		row, ok := rows[o.names[0]]
 		if !ok {
-			t.Errorf("the page lacks %s", w.names[0])
+			t.Errorf("the page lacks %s", o.names[0])
 			continue
 		}
-		delete(rows, w.names[0])
-		t.Run(w.names[0], func(t *testing.T) {
-			if diff := cmp.Diff(w.names, append(w.names[:1:1], testdoc.Code(row.Cell("the same"))...)); diff != "" {
+		delete(rows, o.names[0])
+		t.Run(o.names[0], func(t *testing.T) {
+			if diff := cmp.Diff(o.names, append(o.names[:1:1], testdoc.Code(row.Cell("the same"))...)); diff != "" {
 				t.Errorf("names in the code (-), on the page (+):\n%s", diff)
 			}
-			if got := testdoc.Code(row.Cell("cap")); len(got) != 1 || got[0] != w.key {
-				t.Errorf("cap %q, in the code %q", got, w.key)
+			if got := testdoc.Code(row.Cell("cap")); len(got) != 1 || got[0] != o.key {
+				t.Errorf("cap %q, in the code %q", got, o.key)
 			}
-			wishHolds(t, w.names, row)
+			overwriteHolds(t, o.names, row)
 		})
 	}
 	for name := range rows {
@@ -55,15 +55,15 @@ func TestConfigurationDocumentVariables(t *testing.T) {
 
 var refusedValues = regexp.MustCompile("not (`[^`]+`(?:, `[^`]+`)*)")
 
-// wishHolds asks by each of a row's names, on a runner that allows all and on one that
+// overwriteHolds asks by each of a row's names, on a runner that allows all and on one that
 // allows nothing.
-func wishHolds(t *testing.T, names []string, row testdoc.Row) {
+func overwriteHolds(t *testing.T, names []string, row testdoc.Row) {
 	ask := func(driverFile, name, value string) (*config.Config, []string, error) {
 		cfg, err := config.Parse("test.toml", []byte(driverFile))
 		if err != nil {
 			t.Fatal(err)
 		}
-		lines, err := grant(wishes(cfg), func(n string) string { return map[string]string{name: value}[n] })
+		lines, err := grant(overwrites(cfg), func(n string) string { return map[string]string{name: value}[n] })
 		return cfg, lines, err
 	}
 	limit := refusedValues.FindStringSubmatch(row.Cell("limit"))
@@ -119,8 +119,8 @@ func TestConfigurationDocumentOtherVariables(t *testing.T) {
 			}
 		}
 	}
-	for _, w := range wishes(new(config.Config)) {
-		for _, name := range w.names {
+	for _, o := range overwrites(new(config.Config)) {
+		for _, name := range o.names {
 			documented[name] = true
 		}
 	}

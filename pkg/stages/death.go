@@ -96,7 +96,7 @@ type memory struct {
 // memoryOf is that of helper or build. Without a size of its own helper has the group's,
 // as build always has.
 func (s *Stage) memoryOf(container string) memory {
-	cfg, _, _ := withWishes(s.Config, s.Job) // prepare has told its mistakes
+	cfg, _, _ := withOverwrites(s.Config, s.Job) // prepare has told its mistakes
 	if container == helperContainer && cfg.Helper.Memory > 0 {
 		return memory{"helper", cfg.Helper.Memory, "ECI_HELPER_MEMORY", "[helper] memory"}
 	}

@@ -95,7 +95,7 @@ func deadline(cfg *config.Config, job *Job) time.Duration {
 
 // deadline is that of the stage's group.
 func (s *Stage) deadline() time.Duration {
-	cfg, _, _ := withWishes(s.Config, s.Job) // prepare has told its mistakes
+	cfg, _, _ := withOverwrites(s.Config, s.Job) // prepare has told its mistakes
 	return deadline(cfg, s.Job)
 }
 
@@ -103,8 +103,8 @@ func (s *Stage) deadline() time.Duration {
 // configuration and time give the same group. Mistakes of the job's
 // author come as a *BuildError.
 func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, error) {
-	cfg, _, wishErr := withWishes(cfg, job)
-	if err := errors.Join(checkAllowed(cfg, job), wishErr); err != nil {
+	cfg, _, overwriteErr := withOverwrites(cfg, job)
+	if err := errors.Join(checkAllowed(cfg, job), overwriteErr); err != nil {
 		return eci.GroupSpec{}, &BuildError{Message: err.Error()}
 	}
 	spec := eci.GroupSpec{

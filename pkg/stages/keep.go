@@ -31,7 +31,7 @@ const hourLayout = "2006-01-02 15:04:05 MST"
 // keepTime is how long the job's group is to be kept after a failure, 0 for not at
 // all.
 func (s *Stage) keepTime() time.Duration {
-	cfg, _, err := withWishes(s.Config, s.Job)
+	cfg, _, err := withOverwrites(s.Config, s.Job)
 	if err != nil { // prepare has refused the job
 		return 0
 	}

@@ -46,7 +46,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	story := openStory(s.Stdout, s.Clock, "Container group "+spec.Name)
 	defer story.close()
 	story.request(spec)
-	_, lines, _ := withWishes(s.Config, s.Job) // its mistakes were groupSpec's too
+	_, lines, _ := withOverwrites(s.Config, s.Job) // its mistakes were groupSpec's too
 	for _, line := range lines {
 		story.printf("%s\n", line)
 	}

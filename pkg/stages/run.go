@@ -71,10 +71,10 @@ func (s *Stage) Run(ctx context.Context, script, subStage string) error {
 
 // script runs the script of a sub-stage.
 func (s *Stage) script(ctx context.Context, record *Record, subStage string, job remote.Job) error {
-	session, said := s.session(record, subStage), &lastWords{Writer: s.Stdout}
+	session, said := s.session(record, subStage), &tailWriter{Writer: s.Stdout}
 	session.Output = said
 	result, err := session.Run(ctx, job)
-	return s.outcome(subStage, record, result, said.words, err)
+	return s.outcome(subStage, record, result, said.tail, err)
 }
 
 // outcome is what the stage says of how a script ended, whose log ends with said.

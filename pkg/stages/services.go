@@ -68,7 +68,7 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, mounts []eci
 // service is the container of a service, still without a name and mounts.
 func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 	policies, policyErr := pullPolicies(cfg, s.Name, s.PullPolicy)
-	size, sizeErr := withServiceWishes(cfg, s)
+	size, sizeErr := withServiceOverwrites(cfg, s)
 	uid, gid, userErr := runAs(cfg, s)
 	command, args := s.Entrypoint, s.Command
 	var commandErr error

@@ -76,9 +76,9 @@ func asking(t *testing.T, driverFile string, variables map[string]string, change
 	return differs, nil
 }
 
-// TestAsked: each variable by which a job asks for something, and each name that
+// TestOverwrites: each variable by which a job asks for something, and each name that
 // the Kubernetes executor has for it.
-func TestAsked(t *testing.T) {
+func TestOverwrites(t *testing.T) {
 	cpu := func(v string) map[string]string { return map[string]string{"Cpu": v} }
 	memory := func(v string) map[string]string { return map[string]string{"Memory": v} }
 	tests := []struct {
@@ -130,7 +130,7 @@ func TestAsked(t *testing.T) {
 			}
 			job := someJob()
 			job.variables = map[string]string{tt.name: tt.value}
-			if _, lines, err := withWishes(cfg, job); err != nil || len(lines) != 1 || !strings.HasPrefix(lines[0], tt.name+" is ignored: [") {
+			if _, lines, err := withOverwrites(cfg, job); err != nil || len(lines) != 1 || !strings.HasPrefix(lines[0], tt.name+" is ignored: [") {
 				t.Errorf("where the runner leaves it to nobody: %q, %v", lines, err)
 			}
 			got, err = asking(t, strict, map[string]string{tt.name: tt.value}, nil)
@@ -235,7 +235,7 @@ func TestAskedUser(t *testing.T) {
 	job := someJob()
 	job.Image.User, job.Image.DockerUser = "maven", true
 	want := []string{`the user "maven" of image maven:3 is ignored: [allow] users of this runner does not have it`}
-	if _, lines, err := withWishes(cfg, job); err != nil || !slices.Equal(lines, want) {
+	if _, lines, err := withOverwrites(cfg, job); err != nil || !slices.Equal(lines, want) {
 		t.Errorf("told %q, %v, want %q", lines, err, want)
 	}
 	got, err = asking(t, permissive, nil, func(j *Job) { j.Services[0].User = "1000" })

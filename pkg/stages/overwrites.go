@@ -13,28 +13,28 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// wish is something that a job may ask for by a variable, within what the driver's
-// file allows. As in the Kubernetes executor (sources.md: runner; its overwrites.go),
-// what is left to nobody is ignored, and what is too much fails the job instead of
-// being cut.
-type wish struct {
-	names   []string // of the variable; the first that is set counts
-	key     string   // of the driver's file that allows it
-	allowed bool
-	take    func(value string) error // nil, or what is wrong with the value
+// overwrite is a value of the driver's file that a job may overwrite by a variable, within
+// what the file allows. As in the Kubernetes executor (sources.md: runner; its
+// overwrites.go) a variable is ignored where the file allows it to nobody, and a value
+// above the maximum fails the job instead of being cut down.
+type overwrite struct {
+	names   []string                 // of the variable; the first that is set counts
+	key     string                   // of the driver's file, which allows it
+	allowed bool                     // that key is set
+	take    func(value string) error // puts the value into the configuration, or says what is wrong with it
 }
 
-// wishes are those about a group; they are taken into cfg.
-func wishes(cfg *config.Config) []wish {
+// overwrites are all those of a group. They change cfg when they are taken.
+func overwrites(cfg *config.Config) []overwrite {
 	a := cfg.Allow
-	size := func(container string, cpu *float64, memory *config.Size) []wish {
-		return sizeWishes(a, container, cpu, memory)
+	size := func(container string, cpu *float64, memory *config.Size) []overwrite {
+		return sizeOverwrites(a, container, cpu, memory)
 	}
 	return slices.Concat(
 		size("", &cfg.Build.CPU, &cfg.Build.Memory),
 		size("HELPER_", &cfg.Helper.CPU, &cfg.Helper.Memory),
 		size("SERVICE_", &cfg.Service.CPU, &cfg.Service.Memory),
-		[]wish{
+		[]overwrite{
 			{[]string{"ECI_EPHEMERAL_STORAGE"}, "[allow] max_ephemeral_storage", a.MaxEphemeralStorage > 0,
 				func(v string) error { return takeStorage(&cfg.Capacity.EphemeralStorage, v, 0, a.MaxEphemeralStorage) }},
 			{[]string{"KUBERNETES_EPHEMERAL_STORAGE_LIMIT", "KUBERNETES_EPHEMERAL_STORAGE_REQUEST"}, "[allow] max_ephemeral_storage", a.MaxEphemeralStorage > 0,
@@ -51,24 +51,24 @@ func wishes(cfg *config.Config) []wish {
 		})
 }
 
-// sizeWishes are those about the size of a kind of container: "" is build,
-// "HELPER_" or "SERVICE_" the others. A group has what is asked for from its start,
-// so that a limit says more about it than a request.
-func sizeWishes(a config.Allow, container string, cpu *float64, memory *config.Size) []wish {
+// sizeOverwrites are those of the size of a kind of container: "" is build, "HELPER_" and
+// "SERVICE_" the others. Of Kubernetes' two variables the limit comes first: an ECI group
+// has all that it may use from the start.
+func sizeOverwrites(a config.Allow, container string, cpu *float64, memory *config.Size) []overwrite {
 	names := func(resource string) []string {
 		return []string{"ECI_" + container + resource, "KUBERNETES_" + container + resource + "_LIMIT", "KUBERNETES_" + container + resource + "_REQUEST"}
 	}
-	return []wish{
+	return []overwrite{
 		{names("CPU"), "[allow] max_cpu", a.MaxCPU > 0, func(v string) error { return takeCPU(cpu, v, a.MaxCPU) }},
 		{names("MEMORY"), "[allow] max_memory", a.MaxMemory > 0, func(v string) error { return takeMemory(memory, v, a.MaxMemory) }},
 	}
 }
 
-// withWishes is cfg with what the job asks for. lines tell in the job's log what is
-// ignored. The error, a *BuildError, has every mistake in a line of its own.
-func withWishes(cfg *config.Config, job *Job) (with *config.Config, lines []string, err error) {
+// withOverwrites is cfg with what the job's variables and images ask for. lines say, for the
+// job's log, what is ignored. The error, a *BuildError, has a line for each mistake.
+func withOverwrites(cfg *config.Config, job *Job) (with *config.Config, lines []string, err error) {
 	copied := *cfg
-	lines, mistakes := grant(wishes(&copied), job.Variable)
+	lines, mistakes := grant(overwrites(&copied), job.Variable)
 	for _, image := range append([]Image{job.Image}, job.Services...) {
 		switch {
 		case image.User == "":
@@ -81,26 +81,27 @@ func withWishes(cfg *config.Config, job *Job) (with *config.Config, lines []stri
 	return &copied, append(lines, leftOut(job)...), mistakes
 }
 
-// withServiceWishes is the size of one service, whose own variables go over the job's.
-func withServiceWishes(cfg *config.Config, service Image) (config.Service, error) {
+// withServiceOverwrites is the size of one service, whose own variables go over the job's.
+func withServiceOverwrites(cfg *config.Config, service Image) (config.Service, error) {
 	size := cfg.Service
-	_, err := grant(sizeWishes(cfg.Allow, "SERVICE_", &size.CPU, &size.Memory), service.own)
+	_, err := grant(sizeOverwrites(cfg.Allow, "SERVICE_", &size.CPU, &size.Memory), service.own)
 	return size, err
 }
 
-func grant(wishes []wish, variable func(string) string) (lines []string, err error) {
+// grant takes those whose variable is set and that are allowed.
+func grant(all []overwrite, variable func(string) string) (lines []string, err error) {
 	var mistakes []string
-	for _, w := range wishes {
-		i := slices.IndexFunc(w.names, func(name string) bool { return variable(name) != "" })
+	for _, o := range all {
+		i := slices.IndexFunc(o.names, func(name string) bool { return variable(name) != "" })
 		if i < 0 {
 			continue
 		}
-		name, value := w.names[i], variable(w.names[i])
-		if !w.allowed {
-			lines = append(lines, fmt.Sprintf("%s is ignored: %s of this runner is not set", name, w.key))
+		name, value := o.names[i], variable(o.names[i])
+		if !o.allowed {
+			lines = append(lines, fmt.Sprintf("%s is ignored: %s of this runner is not set", name, o.key))
 			continue
 		}
-		if err := w.take(withUnit(name, value)); err != nil {
+		if err := o.take(withUnit(name, value)); err != nil {
 			mistakes = append(mistakes, fmt.Sprintf("%s %q %v", name, value, err))
 		}
 	}
@@ -120,11 +121,12 @@ func withUnit(name, value string) string {
 	return strconv.FormatFloat(float64(bytes)/1024, 'f', -1, 64) + "Ki"
 }
 
-// asksForSize tells whether the author has to answer for the group's size.
+// asksForSize tells whether the job has any say in the group's size, so that its author
+// has to answer for one that ECI does not have.
 func asksForSize(job *Job) bool {
 	var none config.Config
-	return slices.ContainsFunc(wishes(&none), func(w wish) bool {
-		return w.key != "[debug] keep_on_failure" && slices.ContainsFunc(w.names, func(name string) bool { return job.Variable(name) != "" })
+	return slices.ContainsFunc(overwrites(&none), func(o overwrite) bool {
+		return o.key != "[debug] keep_on_failure" && slices.ContainsFunc(o.names, func(name string) bool { return job.Variable(name) != "" })
 	})
 }
 
@@ -163,7 +165,8 @@ func takeMemory(to *config.Size, value string, most config.Size) error {
 // (sources.md: storage).
 const freeStorage = 30
 
-// takeStorage reads GiB, or a size with its unit, of which so much is free.
+// takeStorage reads a number of GiB, or a size with its unit. free is what of it the group
+// has without asking; free and most are GiB.
 func takeStorage(to *int, value string, free, most int) error {
 	gib, err := strconv.ParseFloat(value, 64)
 	if size, sizeErr := config.ParseSize(value); sizeErr == nil {
@@ -231,7 +234,7 @@ func runAs(cfg *config.Config, image Image) (uid, gid *int64, err error) {
 		return nil, nil, nil
 	}
 	if !slices.Contains(cfg.Allow.Users, image.User) {
-		if image.DockerUser { // withWishes tells
+		if image.DockerUser { // withOverwrites tells
 			return nil, nil, nil
 		}
 		return nil, nil, buildErrorf("user %q of image %s is not allowed on this runner; allowed are %s", image.User, image.Name, strings.Join(cfg.Allow.Users, ", "))

@@ -7,20 +7,20 @@ import (
 	"github.com/eci-executor/eci-executor/internal/pattern"
 )
 
-// lastWords keeps the end of what is written through it.
-type lastWords struct {
+// tailWriter keeps the end of what is written through it.
+type tailWriter struct {
 	io.Writer
-	words []byte
+	tail []byte
 }
 
-// lastWordsMax holds a few lines of git, with the URL that they name.
-const lastWordsMax = 4096
+// tailBytes is enough for a few lines of git, with the URL that they name.
+const tailBytes = 4096
 
-func (l *lastWords) Write(p []byte) (int, error) {
-	n, err := l.Writer.Write(p)
-	l.words = append(l.words, p[max(0, n-lastWordsMax):n]...)
-	if len(l.words) > 2*lastWordsMax {
-		l.words = append([]byte(nil), l.words[len(l.words)-lastWordsMax:]...)
+func (w *tailWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.tail = append(w.tail, p[max(0, n-tailBytes):n]...)
+	if len(w.tail) > 2*tailBytes {
+		w.tail = append([]byte(nil), w.tail[len(w.tail)-tailBytes:]...)
 	}
 	return n, err
 }
@@ -29,8 +29,8 @@ func (l *lastWords) Write(p []byte) (int, error) {
 var unreachable = pattern.Lazy(`Could not resolve host|Couldn't connect to server|Failed to connect to |[Cc]onnection timed out|Operation timed out|` +
 	`No route to host|Network is unreachable|Temporary failure in name resolution`)
 
-// noWayOut is what is to be done where a clone failed because GitLab can't be reached,
-// "" where it failed otherwise.
+// noWayOut says what to do about a clone that failed because the group can't reach GitLab;
+// "" where a script failed otherwise. said is the end of the script's log.
 func noWayOut(subStage string, said []byte, host string) string {
 	if subStage != "get_sources" || !unreachable().Match(said) {
 		return ""
