@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,67 @@ func (s *simProcess) stage(t *testing.T, args ...string) (string, error) {
 	command.Env = append(os.Environ(), "CUSTOM_ENV_CI_RUNNER_VERSION=19.4.0")
 	out, err := command.CombinedOutput()
 	return string(out), err
+}
+
+// A client that goes before its answers have come, as a driver that is killed does, breaks
+// a pipe of sim, which is not that of its output.
+func TestSimOutlivesItsClients(t *testing.T) {
+	s := startSim(t, "--image", "host")
+	job := filepath.Join(repository("testdata"), "jobs", "quotes.json")
+	if out, err := s.stage(t, "prepare", "--job", job); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for range 10 {
+		client, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The first answer finds nobody, the later ones a connection that was reset.
+		_, err = io.WriteString(client, strings.Repeat("GET / HTTP/1.1\r\nHost: sim\r\n\r\n", 10))
+		if err := errors.Join(err, client.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := filepath.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("echo lives"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := s.stage(t, "run", "--job", job, script, "build_script"); err != nil || out != "lives\n" {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := s.stage(t, "cleanup", "--job", job); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if text, err := s.end(t, syscall.SIGINT); err != nil || !strings.HasSuffix(text, "# 0 container groups left\n") {
+		t.Errorf("%v: %s%s", err, text, s.stderr)
+	}
+}
+
+// demo | head ends demo and leaves nothing.
+func TestDemoWithoutAReader(t *testing.T) {
+	testneed.Need(t, sandbox.Supported())
+	t.Setenv("TMPDIR", t.TempDir())
+	demo := exec.Command("eci-executor", "demo")
+	out, err := demo.StdoutPipe()
+	if err == nil {
+		err = demo.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = demo.Process.Kill() }) // an error says that it has ended
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Wait(); err == nil {
+		t.Error("a demo that nobody has seen ends well")
+	}
+	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "eci-executor-*")); err != nil || len(left) > 0 {
+		t.Errorf("left: %q, %v", left, err)
+	}
 }
 
 // What a sim that was killed has left goes with the next one's start, and nothing of one
