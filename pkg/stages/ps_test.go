@@ -84,11 +84,16 @@ func (w *world) inContainer(t testing.TB, container, command string) {
 	w.inContainerOf(t, live[0], container, command)
 }
 
-// inContainerOf returns when the command has ended, or taken the container with it.
+// inContainerOf returns when the command has ended, or taken the container with it. Where
+// the machine is slow, prepare has left the group Pending.
 func (w *world) inContainerOf(t testing.TB, group, container, command string) {
 	t.Helper()
-	s, err := w.stage(t, new(bytes.Buffer)).API.Exec(w.context(t), eci.ExecRequest{GroupID: group, Container: container,
-		Command: []string{"sh", "-c", command + "; echo done; read -r _"}})
+	var s *eci.Stream
+	err := eci.Persist(w.context(t), time.Minute, func() (err error) {
+		s, err = w.stage(t, new(bytes.Buffer)).API.Exec(w.context(t), eci.ExecRequest{GroupID: group, Container: container,
+			Command: []string{"sh", "-c", command + "; echo done; read -r _"}})
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
