@@ -10,19 +10,20 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// choice is the request of an attempt and what of it may still be changed: which
-// vSwitches and instance types it names, in which order, spot or not, with which
-// image cache. All go in one call, and ECI tries them itself; ours comes after.
-// Each change leaves fewer, so there is an end to them.
+// choice is the request of an attempt, and what of it may still be changed after a definite
+// refusal: the vSwitches and instance types and their order, spot or not, the image cache.
+// All vSwitches and types go in one call, and ECI tries them itself. Only when it refuses
+// them all does next make another request. Each change leaves fewer to make, so there is
+// an end to them.
 type choice struct {
 	spec     eci.GroupSpec // to be sent next
 	asked    eci.GroupSpec // as configured
-	fallback bool          // pay-as-you-go where no spot instance is to be had
+	fallback bool          // may still become pay-as-you-go
 	auto     bool          // ECI may look for an image cache by itself
-	turns    int           // how often the order of the vSwitches was turned
-	typeTurn int           // and that of the types
+	turns    int           // how often the order of the vSwitches was turned ...
+	typeTurn int           // ... and that of the instance types
 
-	policies map[string][]string // by container, for when its image can't be pulled
+	policies map[string][]string // pull policies that are left to try, by container
 }
 
 func newChoice(spec eci.GroupSpec, fallback, auto bool, policies map[string][]string) *choice {
@@ -60,8 +61,8 @@ func (c *choice) otherPolicy(container string) string {
 	return fmt.Sprintf("with the pull policy %s for %s", left[0], container)
 }
 
-// other is the request after a refusal of a class. said are its words, which may
-// name a vSwitch or a type.
+// other changes the request after a refusal of a class. said is its text, which may name a
+// vSwitch or an instance type.
 func (c *choice) other(class eci.Class, said string) string {
 	switch class {
 	case eci.NoCache:
@@ -101,6 +102,8 @@ func (c *choice) withoutCache() string {
 	return ""
 }
 
+// elsewhere leaves out what the refusal names; where it names nothing, it turns the order,
+// and at last asks for pay-as-you-go.
 func (c *choice) elsewhere(said string) string {
 	if gone, left := named(said, c.spec.VSwitchIDs); len(gone) > 0 && len(left) > 0 {
 		c.spec.VSwitchIDs, c.turns = left, 0
@@ -150,9 +153,8 @@ func named(said string, list []string) (gone, left []string) {
 	return gone, left
 }
 
-// refusal is the class of a failure to get a group, and its words, where another
-// request with a new client token may be sent: not after an answer that leaves
-// open whether there is a group.
+// refusal is the class and the text of a failure to get a group. The class is Unknown where
+// no other request may follow, because the answer leaves open whether there is a group.
 func refusal(err error) (eci.Class, string) {
 	if start := new(startError); errors.As(err, &start) {
 		return start.class, start.event

@@ -14,27 +14,27 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// Cleanup deletes every group of the attempt: the recorded one first, then
-// whatever carries its tags. It does not wait for the groups to be gone. That the
-// attempt is over is recorded before anything else and until nothing is left to
-// do, so that later prepares and reap finish what this process can't. The group of
-// a failed job may be kept instead, see keeps.
+// Cleanup deletes every group of the attempt: the recorded one, and whatever carries its
+// tags. It does not wait for the groups to be gone. Before anything else it records that
+// the attempt is over, and it removes that record only when nothing is left to do, so that
+// later prepares and reap finish what this process can't. The group of a failed job may be
+// kept instead: see keeps.
 func (s *Stage) Cleanup(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete)
 	defer cancel()
 	path := s.store().recordPath(s.Job)
-	release, _ := s.store().hold(path) // who claims an attempt does what is to be done here
+	release, _ := s.store().hold(path) // on an error another process has claimed the attempt, to delete its groups too
 	defer release()
 	if s.keeps(ctx) {
 		relay.Quit(s.relaySocket(), handOver)
 		return nil
 	}
-	var quit sync.WaitGroup // the relay serves nobody any more, and takes its time to end
+	var quit sync.WaitGroup // beside the rest: the relay serves nobody any more, but takes a moment to end
 	quit.Go(func() { relay.Quit(s.relaySocket(), handOver) })
 	defer quit.Wait()
 	doubt := s.createdUnknown()
-	// Where the state can't be written, the groups go all the same.
-	first := false // cleanup of the attempt
+	first := false // this is the attempt's first cleanup
+	// An error is kept for the end: the groups are deleted even where nothing can be recorded.
 	record, stateErr := s.store().update(path, func(r *Record) *Record {
 		if r == nil {
 			r = s.newRecord()
@@ -77,8 +77,8 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 	return errors.Join(stateErr, s.store().removeRecord(s.Job))
 }
 
-// moveTo has the stage ask another region, which the driver's file named when a group was
-// made, and tells whether that can be asked.
+// moveTo has the stage call the API of another region, which the driver's file named when the
+// attempt's group was made. False where that API can't be called.
 func (s *Stage) moveTo(region string) bool {
 	cfg := s.Config.In(region)
 	if cfg == nil || s.Dial == nil {
@@ -92,30 +92,30 @@ func (s *Stage) moveTo(region string) bool {
 	return true
 }
 
-// createdUnknown tells whether a group of the attempt may exist though none is
-// found: where an intent or an id was recorded, and where nothing tells, because
-// state_dir is not the one that prepare wrote its note to.
+// createdUnknown tells whether a group of the attempt may exist even if none is found now:
+// an intent or an id was recorded, or nothing is known, because the job's note is missing
+// and so this state_dir is not the one that prepare used.
 func (s *Stage) createdUnknown() bool {
 	record, recordErr := s.store().loadRecord(s.Job)
 	note, noteErr := s.store().loadNote(s.Job)
 	return record != nil || recordErr != nil || noteErr != nil || note.First.IsZero()
 }
 
-// finding is what one look for the groups of an attempt has come to.
+// finding is what came of one look for the groups of an attempt.
 type finding int
 
 const (
-	foundNone    finding = iota // none came to light
-	foundUnknown                // one is listed that the delete does not know
-	foundEnding                 // there were some, and all of them are being deleted
+	foundNone    finding = iota // no group
+	foundUnknown                // a group is listed whose delete the API does not know
+	foundEnding                 // groups, all of which are being deleted, by us or by somebody else
 )
 
-// deleteAttempt deletes the groups of a record and returns the ids of those whose
-// delete was accepted, and what there was, be it a group that somebody else deletes. An
-// id that is unknown to the API proves nothing, recorded or listed: it may be too new.
+// deleteAttempt deletes the groups of a record and returns the ids of those whose delete was
+// accepted, and what was found. That the API does not know an id, recorded or listed, proves
+// nothing: the group may be too new.
 func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence time.Duration) (deleted []string, found finding, err error) {
 	var errs []error
-	settled := map[string]bool{} // what needs no second call
+	settled := map[string]bool{} // ids that need no second delete
 	remove := func(id string) {
 		err := deleteGroup(ctx, s.API, id, persistence)
 		switch {
@@ -129,7 +129,7 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 		settled[id] = true
 	}
 	var groups []eci.Group
-	var look sync.WaitGroup // beside the delete, of which it tells nothing: a call less to wait for
+	var look sync.WaitGroup // beside the delete, so that only one of the two calls is waited for
 	look.Go(func() {
 		err = eci.Persist(ctx, persistence, func() (err error) {
 			groups, err = s.API.DescribeContainerGroups(ctx, eci.Query{Tags: record.Tags})
@@ -164,11 +164,11 @@ func (s *Stage) deleteAttempt(ctx context.Context, record *Record, persistence t
 	return deleted, found, errors.Join(errs...)
 }
 
-// statusTerminating is that of a group whose delete was accepted.
+// statusTerminating is the status of a group whose delete was accepted.
 const statusTerminating = "Terminating"
 
-// deleteGroup asks for the end of a group until the API accepts it, refuses it
-// for good or does not know the id.
+// deleteGroup asks for the end of a group until the API accepts that, refuses it for good or
+// does not know the id, which is an error of class NotFound.
 func deleteGroup(ctx context.Context, api API, id string, persistence time.Duration) error {
 	again := func(c eci.Class) bool { return c != eci.NotFound && c != eci.Stop && c != eci.Config }
 	err := eci.PersistOn(ctx, persistence, again, func() error { return api.DeleteContainerGroup(ctx, id, true) })

@@ -9,8 +9,8 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// death is why a group can't serve its job any more, or nil. Containers end before the
-// group's status says why.
+// death says why a group can't serve its job any more; nil while it may. Helper and build
+// may have ended before the group's status says why, so their own ends are looked at first.
 func (s *Stage) death(group *eci.Group) error {
 	c := firstDead(group)
 	switch {
@@ -32,7 +32,7 @@ func (s *Stage) death(group *eci.Group) error {
 	return s.bootFailure(group, c)
 }
 
-// statusDeath is the death that a group's status tells.
+// statusDeath is death by the group's status alone.
 func statusDeath(group *eci.Group) error {
 	switch group.Status {
 	case "ScheduleFailed":
@@ -42,7 +42,7 @@ func statusDeath(group *eci.Group) error {
 	case "Succeeded", "Failed", "Terminating":
 		return endedFromOutside(group, "status "+group.Status)
 	}
-	return nil // a status that is new is none of these
+	return nil // also for a status that nobody knows
 }
 
 func endedFromOutside(group *eci.Group, how string) error {
@@ -51,14 +51,15 @@ func endedFromOutside(group *eci.Group, how string) error {
 		next: "retry the job; should groups end so again, find out who deletes them beside this driver (ActionTrail tells)."}
 }
 
-// outlived tells whether the group was ended at its deadline. Which status, reason or
-// event ECI has for that is not documented; both times are the server's.
+// outlived tells whether ECI has ended the group at its deadline. Which status, reason or
+// event says so is not documented, so its lifetime decides, both ends of it by ECI's clock.
 func (s *Stage) outlived(group *eci.Group, c *eci.ContainerStatus) bool {
 	const rounding = 2 * time.Second
 	return !group.CreationTime.IsZero() && c.FinishTime.Sub(group.CreationTime)+rounding >= s.deadline()
 }
 
-// byForce tells whether a signal has ended a container, as it does when its group ends.
+// byForce tells whether a container was ended by a signal, as when its group is ended, and
+// not for memory.
 func byForce(c *eci.ContainerStatus) bool {
 	return c != nil && c.State == "Terminated" && c.ExitCode > 128 && c.Reason != "OOMKilled"
 }
@@ -67,15 +68,16 @@ func bothKilled(group *eci.Group) bool {
 	return byForce(group.Container(helperContainer)) && byForce(group.Container(buildContainer))
 }
 
-// ending tells whether a group is likely to be on its way to an end whose cause its
-// status or its other containers tell a moment later: the helper ends by nothing else.
+// ending tells whether a group seems to be coming to its end: helper was ended by a signal,
+// which nothing else does, while build still runs and the status says nothing yet. A moment
+// later these tell the cause.
 func ending(group *eci.Group) bool {
 	build := group.Container(buildContainer)
 	return byForce(group.Container(helperContainer)) && build != nil && build.State == "Running" && statusDeath(group) == nil
 }
 
-// firstDead is helper or build, where it has ended: the one that was killed for
-// memory, because that may end the whole group.
+// firstDead is helper or build where one has ended, nil where none has. Of both it is the
+// one that was killed for memory, because that may have ended the other.
 func firstDead(group *eci.Group) (first *eci.ContainerStatus) {
 	for _, name := range []string{helperContainer, buildContainer} {
 		c := group.Container(name)
@@ -93,8 +95,8 @@ type memory struct {
 	variable, key string
 }
 
-// memoryOf is that of helper or build. Without a size of its own helper has the group's,
-// as build always has.
+// memoryOf is the memory of helper or build: the group's, unless helper has a size of its
+// own.
 func (s *Stage) memoryOf(container string) memory {
 	cfg, _, _ := withOverwrites(s.Config, s.Job) // prepare has told its mistakes
 	if container == helperContainer && cfg.Helper.Memory > 0 {
@@ -103,8 +105,8 @@ func (s *Stage) memoryOf(container string) memory {
 	return memory{"container group", cfg.Build.Memory, "ECI_MEMORY", "[build] memory"}
 }
 
-// killedForMemory tells whether the kernel killed a process of a container: not
-// every end that follows has it as its reason.
+// killedForMemory tells whether the kernel killed a process of a container for memory: by the
+// reason of its end, or by an event, since the reason does not always say so.
 func killedForMemory(group *eci.Group, c *eci.ContainerStatus) bool {
 	return c.Reason == "OOMKilled" || slices.ContainsFunc(group.Events, func(e eci.Event) bool {
 		return e.Reason == "OOMKilled" && e.Name == c.Name

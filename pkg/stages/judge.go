@@ -17,8 +17,8 @@ import (
 // words say neither that it will nor that it won't.
 const patience = 30 * time.Second
 
-// judge is why a group will not start, or nil while it may. since tells for how
-// long the event has been seen.
+// judge says why a group will not start; nil while it may. since tells how long ago an event
+// was seen first.
 func (s *Stage) judge(group *eci.Group, since func(eci.Event) time.Duration) error {
 	if err := s.death(group); err != nil {
 		return err
@@ -35,8 +35,8 @@ func (s *Stage) judge(group *eci.Group, since func(eci.Event) time.Duration) err
 	return s.mountFailure(group, since)
 }
 
-// late is what keeps a group from starting when there is no more time for it,
-// the most telling first; nil where nothing tells.
+// late says what keeps a group from starting when its time is over, passing problems
+// included; nil where nothing tells.
 func (s *Stage) late(group *eci.Group) error {
 	for i := range group.Containers {
 		if err := s.pullFailure(group, &group.Containers[i], true); err != nil {
@@ -84,9 +84,10 @@ func bootProblems() []bootProblem {
 	}
 }
 
-// bootProblemOf is the problem of the container's image that the words tell, or nil.
+// bootProblemOf is the problem of the container's image that said, the runtime's words, tells
+// of; nil for none.
 func (s *Stage) bootProblemOf(group *eci.Group, c *eci.ContainerStatus, said string) error {
-	// Our own script, and what a signal ended, had a shell that works.
+	// Where our own script failed, or a signal ended it, there was a shell that works.
 	if c.ExitCode == bootScriptFailed || c.ExitCode > 128 && c.ExitCode != 255 {
 		return nil
 	}
@@ -101,7 +102,7 @@ func (s *Stage) bootProblemOf(group *eci.Group, c *eci.ContainerStatus, said str
 	return nil
 }
 
-// bootFailure is why helper or build has ended, perhaps before it served.
+// bootFailure says why helper or build has ended, perhaps before it served any script.
 func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus) error {
 	if err := s.bootProblemOf(group, c, cmp.Or(c.Message, startEvent(group, c).Message)); err != nil {
 		return err
@@ -122,7 +123,7 @@ func (s *Stage) bootFailure(group *eci.Group, c *eci.ContainerStatus) error {
 	return e
 }
 
-// createFailure is why a container that has its image can't be started.
+// createFailure says why a container can't be started though its image is there.
 func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since func(eci.Event) time.Duration) error {
 	known := []string{"CreateContainerError", "CreateContainerConfigError", "RunContainerError", "StartError"}
 	if c.State == "Running" || c.State == "Terminated" || !slices.Contains(known, c.Reason) {
@@ -142,8 +143,8 @@ func (s *Stage) createFailure(group *eci.Group, c *eci.ContainerStatus, since fu
 		next: fmt.Sprintf("retry the job; should it fail so each time, look into what ECI says, and at %s.", named)}
 }
 
-// subPathFailure is a sub_path that can't be mounted, in the kubelet's words. Nobody
-// documents that ECI makes a missing one.
+// subPathFailure is about a sub_path that can't be mounted, by the kubelet's words for it.
+// Nobody documents that ECI makes a missing one.
 func (s *Stage) subPathFailure(group *eci.Group, c *eci.ContainerStatus, said string) error {
 	if !strings.Contains(strings.ToLower(said), "subpath") {
 		return nil
@@ -159,8 +160,8 @@ func (s *Stage) subPathFailure(group *eci.Group, c *eci.ContainerStatus, said st
 		next: "make its directory on the file system, or write it into path, whose directories ECI makes. [[nas]] with a sub_path: " + strings.Join(tables, ", ") + "."}
 }
 
-// startEvent is what an event tells of the container's failed start: of this one
-// where an event names a container, else of any.
+// startEvent is the last event about the container's failed start. An event that names no
+// container of the group may be about any.
 func startEvent(group *eci.Group, c *eci.ContainerStatus) (found eci.Event) {
 	for _, e := range group.Events {
 		if e.Type == "Warning" && e.Reason == "Failed" && strings.Contains(e.Message, "container") &&
@@ -216,8 +217,8 @@ func mountProblems() []mountProblem {
 	}
 }
 
-// mountFailure is the volume that can't be mounted, told while no container of
-// ours runs: volumes come first.
+// mountFailure says which volume can't be mounted and what to do. Volumes are mounted before
+// containers start, so once helper or build runs there is no such failure.
 func (s *Stage) mountFailure(group *eci.Group, since func(eci.Event) time.Duration) error {
 	if running(group, helperContainer) || running(group, buildContainer) {
 		return nil
@@ -278,7 +279,7 @@ func lastWarning(group *eci.Group) string {
 	return ""
 }
 
-// harmless tells of a Warning that groups have which are well: it ends none.
+// harmless tells whether a Warning says nothing against a group: groups that are well have it.
 func harmless(e eci.Event) bool { return e.Reason == "ImageCacheMissed" || e.Reason == "SpotDegraded" }
 
 // raw is an event in ECI's own words.

@@ -9,11 +9,11 @@ import (
 	"github.com/eci-executor/eci-executor/internal/remote"
 )
 
-// A group may be kept for a while after its job has failed, so that a person can
-// look into it. run records that a build stage failed and, with the job's last
-// script, names the hour in the log; cleanup then leaves the group and lets its
-// PID 1s end at that hour. A kept group that has services still runs then: the next
-// prepare or reap deletes it, and ECI ends it at ActiveDeadlineSeconds.
+// The group of a failed job may be kept for a while, so that a person can look into it. run
+// records that a build stage failed and, with the job's last script, tells in the log until
+// when the group is kept. cleanup then does not delete the group, but has PID 1 of helper
+// and build end at that time. A kept group with services still runs then: the next prepare
+// or reap deletes it, at the latest ECI ends it at ActiveDeadlineSeconds.
 
 // Failed is the build stage that failed.
 type Failed struct {
@@ -21,11 +21,11 @@ type Failed struct {
 	Status int    `json:"status"` // of its script
 }
 
-// keptGrace is how long after its hour a kept group is deleted: by then its
-// containers have ended, if they end by themselves.
+// keptGrace is how long after its time a kept group is deleted: by then its containers have
+// ended, if they end by themselves.
 const keptGrace = time.Minute
 
-// hourLayout is how that hour is shown to a person.
+// hourLayout is how that time is shown to a person.
 const hourLayout = "2006-01-02 15:04:05 MST"
 
 // keepTime is how long the job's group is to be kept after a failure, 0 for not at
@@ -38,8 +38,8 @@ func (s *Stage) keepTime() time.Duration {
 	return cfg.Debug.KeepOnFailure
 }
 
-// recordFailure notes that a script of build failed, if its group is to be kept
-// for that. What after_script returns does not decide about a job.
+// recordFailure notes that a script of build failed, if the job's group is to be kept. A
+// failed after_script does not count: it fails no job.
 func (s *Stage) recordFailure(subStage string, role remote.Role, failure error) error {
 	var build *BuildError
 	if role != remote.Build || subStage == "after_script" || !errors.As(failure, &build) || s.keepTime() == 0 {
@@ -75,8 +75,8 @@ func (s *Stage) tellKept(subStage string) {
 		record.Failed.Stage, record.Failed.Status, record.GroupID, record.KeepUntil.UTC().Format(hourLayout), DriverName, s.Job.ID)
 }
 
-// keptFrom is until when a group can be kept that is to be so for a time: ECI ends
-// it at its own deadline. Zero where that is over.
+// keptFrom is until when a group can be kept that is to be kept for a time from now on: not
+// beyond its deadline, at which ECI ends it. Zero where that is over.
 func (r *Record) keptFrom(now time.Time, keep time.Duration) time.Time {
 	until := now.Add(keep)
 	if !r.Expires.IsZero() && r.Expires.Before(until) {
@@ -88,8 +88,9 @@ func (r *Record) keptFrom(now time.Time, keep time.Duration) time.Time {
 	return until
 }
 
-// keeps lets the group of a failed job live until its hour and tells whether it
-// does; a second cleanup ends it. What can't be made to end by itself is not kept.
+// keeps tells whether the group of a failed job is kept, after having made sure that it
+// ends by itself at its time; a group that can't be made to is not kept. A second cleanup
+// does not keep it again.
 func (s *Stage) keeps(ctx context.Context) bool {
 	record, err := s.store().loadRecord(s.Job)
 	if err != nil || record == nil || record.Failed == nil || record.GroupID == "" || record.Kept || !record.Over.IsZero() {
@@ -113,8 +114,8 @@ func (s *Stage) keeps(ctx context.Context) bool {
 	return true
 }
 
-// endIn tells the PID 1s of a group to end after a while, leaving time for a
-// delete where that fails.
+// endIn tells PID 1 of helper and build to end after a while. It takes half of [timeouts]
+// delete at most, and so leaves time for a delete where it fails.
 func (s *Stage) endIn(ctx context.Context, record *Record, after time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, s.Config.Timeouts.Delete/2)
 	defer cancel()

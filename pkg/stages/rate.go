@@ -13,14 +13,16 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// All processes of the driver on this host together keep to a part of what ECI documents
-// for an account: each call takes a turn, and is late rather than refused. What is left
-// is for other hosts, and for what can't wait.
+// All processes of the driver on this host together make no more calls than a part of what
+// ECI documents for an account. Each call takes a turn in a queue that all share, a file of
+// state_dir, and so comes late instead of being refused. The rest of the limit is for other
+// hosts, and for calls that can't wait.
 
-// Rate is how often a call may be made: so many a minute, and a burst after a quiet time.
+// Rate is how often calls of one action may be made: so many a minute, and after a quiet
+// time a burst of so many at once.
 type Rate struct{ PerMinute, Burst int }
 
-// every is the time between two calls that come at the rate.
+// every is the time between two calls at that rate.
 func (r Rate) every() time.Duration { return time.Minute / time.Duration(r.PerMinute) }
 
 const (
@@ -32,7 +34,7 @@ const (
 	actionExec     = "ExecContainerCommand"
 )
 
-// HostRate is that of a host for an action whose limit is documented: 2000 a minute for
+// HostRate is a host's part of an action's documented limit, about four fifths: 2000 a minute for
 // describe, 500 for logs and execs, 1000 for the rest (sources.md: limits).
 func HostRate(action string) Rate {
 	switch action {
@@ -46,26 +48,24 @@ func HostRate(action string) Rate {
 	return Rate{800, 100}
 }
 
-const longestQueue = 10 * time.Minute // a later turn was written under another clock
+const longestQueue = 10 * time.Minute // a turn that is later was written under another clock
 
-// turns is when the next call is due if each were made at its turn, and when that was
-// reckoned: later than the time of the turn after it only by a clock that was set back,
-// as by NTP.
+// turns is the queue of an action.
 type turns struct {
-	Next time.Time `json:"next"`
-	At   time.Time `json:"at"`
+	Next time.Time `json:"next"` // when the next call is due, were there no burst
+	At   time.Time `json:"at"`   // when the last turn was taken; in the future only where the clock was set back, as by NTP
 }
 
-// turnsSize is the size of its file, padded, so that one write leaves nothing of the old
-// content behind it.
+// turnsSize is the size of the queue's file in bytes. It is padded to that, so that a write
+// in place leaves nothing of the old content behind.
 const turnsSize = 128
 
 func (s store) turnsPath(action string) string { return filepath.Join(s.dir, "calls-"+action+".json") }
 
-// turn waits until one more call of an action may be made: for its turn, which it takes
-// at once, so that who came first goes first. What is urgent takes a turn and does not
-// wait for it. The only error is that of ctx: where state_dir can't be used, the
-// account's limit, which ECI guards, is all there is.
+// turn waits until one more call of an action may be made. It takes its turn at once and
+// then waits for it, so that calls are made in the order in which they were asked for. An
+// urgent call takes a turn too, but does not wait. The only error is that of ctx: where
+// state_dir can't be used there is no queue, and ECI refuses what is above the limit.
 func (s *Stage) turn(ctx context.Context, action string, urgent bool) error {
 	rates := s.Rates
 	if rates == nil {
@@ -107,16 +107,16 @@ func (s store) takeTurn(action string, r Rate, clock func() time.Time) time.Dura
 	}
 	wait := t.Next.Sub(now) - time.Duration(r.Burst-1)*r.every()
 	t.Next, t.At = t.Next.Add(r.every()), now
-	// In place: each call waits for this, and to replace a file by rename has ext4 find
-	// room on the disk for the new one at once (ext4(5), auto_da_alloc): milliseconds.
+	// In place, because each call waits for this write: a file that is replaced by rename
+	// has ext4 allocate its blocks at once (ext4(5), auto_da_alloc), which takes milliseconds.
 	if text, err := json.Marshal(t); err == nil {
 		f.WriteAt(fmt.Appendf(nil, "%-*s\n", turnsSize-1, text), 0) //nolint:errcheck // as above
 	}
 	return wait
 }
 
-// paced is the API at this host's rates. Execs take their turns where it is known which
-// are urgent.
+// paced is an API whose calls take their turns. Execs do so elsewhere (transport.go), where
+// it is known which are urgent.
 type paced struct {
 	API
 	stage *Stage

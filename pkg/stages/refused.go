@@ -9,8 +9,8 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// refusedFor is how often in a row the API may refuse an exec before the stage ends:
-// one may pass, when a key is exchanged or a RAM policy is on its way.
+// refusedFor is how often in a row the API may refuse an exec before the stage ends. A single
+// refusal may pass: a key was just exchanged, a RAM policy has yet to take effect.
 const refusedFor = 3
 
 // refusals are the execs of a stage that the API has refused in a row. Only a definite
@@ -55,8 +55,8 @@ func (r *refusals) pending() bool {
 	return eci.CodeOf(r.asked) == "IncorrectStatus"
 }
 
-// lasting is why no further exec is worth its call, nil while one is: what only a
-// person can heal ends at the third refusal, what nobody knows when it lasts.
+// lasting says why no further exec is worth a call; nil while one may be. A refusal that only
+// a person can heal counts at the third time, one of an unknown kind when it has lasted.
 func (r *refusals) lasting() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

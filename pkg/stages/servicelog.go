@@ -13,7 +13,7 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// servicesPatience bounds what a stage does for its job's services when it is done.
+// servicesPatience bounds the time that a stage spends on the job's services at its end.
 const servicesPatience = 10 * time.Second
 
 // ServiceSeen is what the job's log has of a service.
@@ -22,9 +22,9 @@ type ServiceSeen struct {
 	Log   logMark `json:"log,omitzero"`    // with CI_DEBUG_SERVICES
 }
 
-// tellServices tells in the job's log, once, which services have ended, and shows
-// with CI_DEBUG_SERVICES what is new in the logs of all: as far as it can be had, for
-// no stage fails by it.
+// tellServices tells in the job's log, once, which services have ended, and shows with
+// CI_DEBUG_SERVICES what is new in their logs. What can't be had is left out: no stage
+// fails by it.
 func (s *Stage) tellServices(ctx context.Context, id string) {
 	if len(s.Job.Services) == 0 || ctx.Err() != nil {
 		return
@@ -70,15 +70,15 @@ func (s *Stage) tellServicesOf(ctx context.Context, group *eci.Group) {
 	s.noteServices(seen)
 }
 
-// debugs tells whether the log of the i-th service is to be shown: of all by the job's
-// variable, of one by its own.
+// debugs tells whether the log of the i-th service is to be shown: by the job's variable for
+// all services, by a service's own for that one.
 func (job *Job) debugs(i int) bool {
 	const variable = "CI_DEBUG_SERVICES"
 	own, _ := strconv.ParseBool(job.Services[i].own(variable))
 	return own || job.on(variable)
 }
 
-// noteServices records what the job's log has.
+// noteServices records what the job's log has of services, so that it is told once.
 func (s *Stage) noteServices(seen map[string]ServiceSeen) {
 	if len(seen) == 0 {
 		return
@@ -108,8 +108,8 @@ func (s *Stage) tellServiceEnd(ctx context.Context, group string, c *eci.Contain
 	}
 }
 
-// showServiceLog shows what a service's log has more than before: whole lines while
-// more may come.
+// showServiceLog shows what a service's log has more than was shown before, and returns the
+// new mark. While the service runs, a last line without its newline waits for the rest.
 func (s *Stage) showServiceLog(ctx context.Context, group string, c *eci.ContainerStatus, before logMark) logMark {
 	text, err := s.ownLog(ctx, group, c.Name)
 	if err != nil {
@@ -137,16 +137,18 @@ func (s *Stage) printServiceLines(name, text string) {
 	}
 }
 
-// logMark is how far a container's log was shown. There is no cursor for one, and
-// what was shown must not lie in state_dir, so that digests of it find the place.
+// logMark is how far a container's log was shown, for a later process to go on from there.
+// ECI has no cursor for that, and what jobs print must not lie in state_dir, so the place is
+// found again by digests: of the whole text, and of its last lines for when ECI has dropped
+// the beginning since.
 type logMark struct {
-	Length int    `json:"length"` // bytes of the text, and their digest
-	Sum    string `json:"sum"`
-	Lines  int    `json:"lines"` // of its end, and their digest: for when ECI drops the beginning
-	Tail   string `json:"tail"`
+	Length int    `json:"length"` // bytes of the text
+	Sum    string `json:"sum"`    // its digest
+	Lines  int    `json:"lines"`  // how many of its last lines Tail is of
+	Tail   string `json:"tail"`   // their digest
 }
 
-// markLines are enough lines to know a place of a log by.
+// markLines is how many lines are enough to find a place of a log by.
 const markLines = 20
 
 func markOf(text string) logMark {
@@ -155,8 +157,8 @@ func markOf(text string) logMark {
 	return logMark{len(text), digest(text), len(tail), digest(strings.Join(tail, ""))}
 }
 
-// after is what text has more than what was marked; whole is false where the two
-// don't join.
+// after is what text has beyond the mark. whole is false where the marked place is not in
+// text, so that lines in between are lost.
 func (m logMark) after(text string) (added string, whole bool) {
 	if m.Length <= len(text) && (m.Length == 0 || digest(text[:m.Length]) == m.Sum) {
 		return text[m.Length:], true
@@ -170,8 +172,8 @@ func (m logMark) after(text string) (added string, whole bool) {
 	return text, text == ""
 }
 
-// next is the mark once text was shown. What was shown stays shown where ECI tells a
-// log as empty, as it may once for one that is there.
+// next is the mark once text was shown. An empty text, which ECI may give once for a log that
+// is there, leaves the mark as it is.
 func (m logMark) next(text string) logMark {
 	if text == "" {
 		return m

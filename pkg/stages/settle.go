@@ -14,12 +14,15 @@ const (
 	mostSettled = 5
 	// settleGrace is how long a prepare that is ready waits for that to end.
 	settleGrace = 10 * time.Second
-	// tokenLife is how long a client token is taken to count; nobody documents it.
+	// tokenLife is how long a client token is trusted to make a repeated create the same
+	// group; nobody documents it.
 	tokenLife = 10 * time.Minute
 )
 
-// alone takes the attempt's one place for a prepare: of several at once, by hand, each
-// would ask for a group by a token of its own.
+// To settle an attempt is to finish what its cleanup could not.
+
+// alone makes sure that one prepare of the attempt runs at a time. Of several, called by
+// hand, each would ask for a group with a token of its own.
 func (s *Stage) alone() (release func(), err error) {
 	release, err = s.store().claim(s.store().recordPath(s.Job) + ".prepare")
 	if errors.Is(err, errLocked) {
@@ -29,10 +32,10 @@ func (s *Stage) alone() (release func(), err error) {
 	return release, err
 }
 
-// takeUp makes the attempt this process's own: no other process settles it
-// before done is called, nothing of an earlier prepare is in the way, and reap
-// knows whose groups this host makes. What cleanups of earlier jobs left is
-// finished meanwhile; done waits a little for that.
+// takeUp makes the attempt this process's own: until done is called no other process
+// settles it, nothing of an earlier prepare is in the way, and reap knows that groups of
+// this runner are made on this host. Meanwhile, in the background, attempts of earlier jobs
+// are settled; done waits a little for that to end.
 func (s *Stage) takeUp(ctx context.Context) (done func(), err error) {
 	release, err := s.store().hold(s.store().recordPath(s.Job))
 	if err == nil {
@@ -62,8 +65,8 @@ func (s *Stage) takeUp(ctx context.Context) (done func(), err error) {
 	}, nil
 }
 
-// settleOwn clears away what an earlier prepare of the same attempt left. Only a
-// stage by hand comes to one attempt twice.
+// settleOwn settles an earlier prepare of the same attempt. Only stages that are called by
+// hand come to one attempt twice.
 func (s *Stage) settleOwn(ctx context.Context) error {
 	record, err := s.store().loadRecord(s.Job)
 	switch {
@@ -93,8 +96,8 @@ func (s *Stage) settleOwn(ctx context.Context) error {
 	return s.store().removeRecord(s.Job)
 }
 
-// settleUnfinished finishes what cleanups of earlier jobs could not. No failure
-// of it is one of the job at hand.
+// settleUnfinished settles attempts of earlier jobs, mostSettled at most. Its failures are
+// logged: they are not this job's.
 func (s *Stage) settleUnfinished(ctx context.Context) {
 	paths, err := s.store().records()
 	if err != nil {
@@ -121,7 +124,7 @@ func (s *Stage) settleUnfinished(ctx context.Context) {
 	}
 }
 
-// settle finishes one cleanup, or looks once more.
+// settle finishes one attempt's cleanup, or counts one more look that found nothing.
 func (s *Stage) settle(ctx context.Context, path string) error {
 	release, err := s.store().claim(path)
 	if err != nil {
@@ -150,8 +153,8 @@ func (s *Stage) finish(ctx context.Context, path string, r *Record) (done bool, 
 	return false, save(path, r)
 }
 
-// intend stores what is about to be asked for, unless a cleanup has gone past: it
-// looked for groups already and will not come again.
+// intend stores the request that is about to be sent. It fails where the attempt was cleaned
+// up meanwhile: that cleanup has looked for groups and will not come again.
 func (s *Stage) intend(record *Record) error {
 	kept, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {
 		if r != nil && !r.Over.IsZero() {
@@ -165,9 +168,9 @@ func (s *Stage) intend(record *Record) error {
 	return err
 }
 
-// created records the id that the create call gave. Where a cleanup went past
-// meanwhile, nobody else will delete the group, and where the id can't be recorded,
-// perhaps nobody: it may not be listed when cleanup looks for it.
+// created records the id that the create call gave. It deletes the group at once where
+// nobody else would: the attempt was cleaned up meanwhile, or the id can't be recorded, and
+// a cleanup that has only the tags may come before the group is listed.
 func (s *Stage) created(ctx context.Context, record *Record) error {
 	id := record.GroupID
 	kept, err := s.store().update(s.store().recordPath(s.Job), func(r *Record) *Record {

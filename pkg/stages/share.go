@@ -11,13 +11,14 @@ import (
 	"github.com/eci-executor/eci-executor/internal/remote"
 )
 
-// With [exec] shared_connection an attempt has a relay, which holds one exec that its
-// stages take in turn. Nothing depends on it: a stage that gets no exec from it at
-// once makes its own, and one that loses it goes on by its own.
+// With [exec] shared_connection an attempt has a relay (internal/relay): a process that
+// keeps one exec open, which the stages borrow in turn. Nothing depends on it. A stage that
+// gets no exec from the relay at once makes its own, and one that loses the relay's exec
+// goes on by its own.
 const (
-	handOver  = 200 * time.Millisecond // for a relay to answer; after it the stage does without
-	wedged    = 5 * time.Second        // for one whose answer the stage waits for no more
-	relayDial = 5 * time.Second        // for a relay to connect to an exec
+	handOver  = 200 * time.Millisecond // that a stage waits for the relay's answer
+	wedged    = 5 * time.Second        // after which a relay that has not answered is replaced
+	relayDial = 5 * time.Second        // that the relay may take to connect to an exec
 )
 
 // relaySocket is that of an attempt, by the path of its record.
@@ -33,7 +34,7 @@ func (s *Stage) relaySocket() string { return s.store().relaySocket(s.store().re
 // shares tells whether the job's stages are to share an exec.
 func (s *Stage) shares() bool { return s.Relay != "" && s.Config.Exec.SharedConnection }
 
-// startRelay starts one for the attempt. One that may run is to be ended before.
+// startRelay starts the attempt's relay. The caller has ended one that may have run before.
 func (s *Stage) startRelay(record *Record) {
 	until := record.Expires
 	if until.IsZero() {
@@ -44,8 +45,8 @@ func (s *Stage) startRelay(record *Record) {
 	}
 }
 
-// holdExec has an exec made for the job's first script, and does not wait for its dial.
-// Where that fails, the stages find out.
+// holdExec starts the relay and has it connect to an exec, for the job's first script to
+// borrow. It does not wait for the connection; where that fails, the stage makes its own.
 func (s *Stage) holdExec(ctx context.Context) {
 	if !s.shares() {
 		return
@@ -64,7 +65,7 @@ func (s *Stage) holdExec(ctx context.Context) {
 	started := make(chan struct{})
 	go func() {
 		defer close(started)
-		relay.Quit(s.relaySocket(), handOver) // that of an earlier prepare of the attempt
+		relay.Quit(s.relaySocket(), handOver) // the relay of an earlier prepare of this attempt
 		s.startRelay(record)
 	}()
 	id, uri, err := t.shareable(ctx)
@@ -80,7 +81,7 @@ func (s *Stage) holdExec(ctx context.Context) {
 	}
 }
 
-// shareable makes an exec that stages can share.
+// shareable makes an exec that stages can share, for the relay to connect to at uri.
 func (t *transport) shareable(ctx context.Context) (id, uri string, err error) {
 	if err := t.stage.turn(ctx, actionExec, false); err != nil {
 		return "", "", err
@@ -91,8 +92,8 @@ func (t *transport) shareable(ctx context.Context) (id, uri string, err error) {
 	return id, uri, err
 }
 
-// borrow gets the exec that the job's stages share; nil where the stage is to make its
-// own. A relay that has lost its exec gets another one.
+// borrow gets the relay's exec; nil without an error where the stage is to make its own. A
+// relay that has lost its exec gets another one, at the price of the stage's own.
 func (t *transport) borrow(ctx context.Context) (remote.Loan, error) {
 	s := t.stage
 	if !s.shares() || t.sync != nil {
@@ -113,7 +114,7 @@ func (t *transport) borrow(ctx context.Context) (remote.Loan, error) {
 	return loan, nil
 }
 
-// answer is what a relay says to the wish for its exec.
+// answer is what the relay answers to a stage that asks for its exec.
 type answer struct {
 	loan *relay.Loan
 	err  error
@@ -124,8 +125,8 @@ func (a answer) failed() bool {
 	return a.err != nil && !errors.Is(a.err, relay.ErrNone) && !errors.Is(a.err, relay.ErrBusy)
 }
 
-// take asks the relay for its exec. One that is gone, or late with its answer, is left
-// to replaceRelay.
+// take asks the relay for its exec. Where the relay is gone, or late with its answer,
+// replaceRelay deals with it at the end of the script.
 func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
 	socket, asked, dials := t.stage.relaySocket(), make(chan answer, 1), make(chan struct{}, 1)
 	go func() {
@@ -137,7 +138,7 @@ func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
 		case a := <-asked:
 			t.gone = a.failed()
 			return a.loan, a.err
-		case <-dials: // which a dial of our own would not be done before
+		case <-dials: // the relay is connecting: worth waiting for, as our own connection would take longer
 			limit = time.After(relayDial)
 			continue
 		case <-ctx.Done():
@@ -148,13 +149,13 @@ func (t *transport) take(ctx context.Context) (*relay.Loan, error) {
 	}
 }
 
-// replaceRelay ends the use of the relay by a script: where it was gone or is wedged,
-// the job's next script finds another one.
+// replaceRelay comes after a script. Where the relay was gone, or still has not answered, it
+// starts another one for the job's next script.
 func (t *transport) replaceRelay() {
 	if t.late != nil {
 		select {
 		case a := <-t.late:
-			if a.err == nil { // the machine was only busy
+			if a.err == nil { // the answer came late, but the relay is well
 				a.loan.Return()
 			}
 			t.gone = a.failed()
@@ -169,20 +170,20 @@ func (t *transport) replaceRelay() {
 	t.gone, t.late = false, nil
 }
 
-// scripts runs scripts in a group.
+// scripts is a remote.Session that looks after the relay behind each script.
 type scripts struct {
 	*remote.Session
 	transport *transport
 }
 
-// Run is that of remote.Session.
+// Run is remote.Session.Run.
 func (x *scripts) Run(ctx context.Context, job remote.Job) (remote.Result, error) {
 	defer x.transport.replaceRelay()
 	return x.Session.Run(ctx, job)
 }
 
-// staleSockets are those that a relay has left which was killed. One that still runs
-// ends with its socket.
+// staleSockets are sockets of relays that are long over. Should one still run, it ends when
+// its socket is removed.
 func (s store) staleSockets(now time.Time) (paths []string) {
 	dir := filepath.Join(s.dir, relayDir)
 	entries, _ := os.ReadDir(dir)

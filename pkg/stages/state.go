@@ -43,31 +43,32 @@ type Record struct {
 	Transport string `json:"transport,omitempty"` // sync, once the WebSocket was given up
 }
 
-// isOver tells whether nothing needs the attempt's group any more. The hour of a
-// kept group is told with the job's last script, so that it counts where a cleanup
-// was killed before it had written anything.
+// isOver tells whether nothing needs the attempt's group any more: cleanup has begun, or the
+// time of a kept group is over. That time was written with the job's last script, so it also
+// counts where cleanup was killed before it could write anything.
 func (r *Record) isOver(now time.Time) bool {
 	return !r.Over.IsZero() || !r.KeepUntil.IsZero() && now.After(r.KeepUntil.Add(keptGrace))
 }
 
-// looks are the times after the beginning of a cleanup at which a group of its
-// attempt is looked for: a create call that got no answer may take effect late,
-// and a new group may not be listed at once. The first is cleanup's own; later
-// prepares and reap have the others.
+// looks are the times after the beginning of a cleanup at which its attempt's groups are
+// looked for: a create call that got no answer may take effect late, and a new group may
+// not be listed at once. The first look is cleanup's, the others are made by later
+// prepares and by reap.
 func looks() []time.Duration { return []time.Duration{0, 30 * time.Second, 5 * time.Minute, time.Hour} }
 
-// elsewhere tells whether the attempt's group is in another region, by a driver's file
-// with the same state_dir: to ask this one for it tells nothing.
+// elsewhere tells whether the attempt's group is in another region than this one, where
+// nothing can be learned of it: the region of the driver's file was changed, or another
+// driver's file has the same state_dir.
 func (r *Record) elsewhere(region string) bool { return r.Region != "" && r.Region != region }
 
-// due tells whether it is time to look for groups of an attempt that is over. Whose
-// cleanup is still to come began under another clock.
+// due tells whether it is time for the next look for groups of an attempt that is over. Where
+// its cleanup began in the future, the clock was set back, and the look is due.
 func (r *Record) due(now time.Time) bool {
 	return r.Looks == 0 || r.Looks >= len(looks()) || !younger(now, r.Over, looks()[r.Looks])
 }
 
-// looked counts a look that found nothing and tells whether it was the last. What is
-// left of them is reckoned by the clock as it is.
+// looked counts a look that found nothing and tells whether it was the last. Where the clock
+// was set back to before the cleanup, the looks that are left count from at.
 func (r *Record) looked(at time.Time) bool {
 	if at.Before(r.Over) {
 		r.Over = at
@@ -83,8 +84,8 @@ func (r *Record) finds(g *eci.Group) bool {
 	return r.GroupID == g.ID && g.ID != "" || hasTags(g, r.Tags)
 }
 
-// hasTags tells whether g has the tags of an attempt; without the attempt's own
-// they are nobody's.
+// hasTags tells whether g has all these tags, which must be those of an attempt: without the
+// tag attempt they stand for no group.
 func hasTags(g *eci.Group, want map[string]string) bool {
 	for k, v := range want {
 		if g.Tags[k] != v {
@@ -100,7 +101,7 @@ func (s *Stage) newRecord() *Record {
 		Region: s.Config.Region, Tags: attemptTags(s.Config, s.Job), Created: s.Clock.Now()}
 }
 
-// Note is what the driver keeps of a job over its attempts.
+// Note is what the driver keeps of a job from one attempt to the next.
 type Note struct {
 	First   time.Time `json:"first"`             // prepare of the first attempt
 	Failure string    `json:"failure,omitempty"` // a failure that no later attempt can heal
@@ -137,8 +138,8 @@ func (s store) removeRecord(job *Job) error {
 	return remove(s.recordPath(job))
 }
 
-// loadNote returns an empty note where there is none, and where it is damaged: that may
-// cost the job one more attempt, where an error would cost it all.
+// loadNote returns an empty note where there is none, and where it is damaged: the job may
+// then make an attempt too many, while an error would fail all of them.
 func (s store) loadNote(job *Job) (Note, error) { return loadAnew[Note](s.notePath(job)) }
 
 func (s store) saveNote(job *Job, n Note) error { return save(s.notePath(job), n) }
@@ -161,10 +162,10 @@ func (s store) files(suffix string) ([]string, error) {
 	return paths, nil
 }
 
-// update changes an attempt's record while no other process changes it: change
-// gets what is there, nil for nothing and for what can't be read, and returns what
-// is to be there, nil for nothing. That is returned even where it can't be written.
-// What can't be read is replaced, but not removed.
+// update changes an attempt's record while no other process changes it. change gets the
+// record, nil where there is none or it can't be read, and returns the one that is to be
+// there, nil for none. update returns that one too, also with an error, where it could not
+// be written. A record that can't be read is replaced by another, but never removed.
 func (s store) update(path string, change func(*Record) *Record) (*Record, error) {
 	release, lockErr := s.lockDir()
 	defer release()
@@ -196,15 +197,14 @@ func (s *Stage) amend(change func(*Record)) (*Record, error) {
 	})
 }
 
-// noteLife is after how long a note is of no use: no job has an attempt a day
-// after its last one.
+// noteLife is how long a note is kept: no job has an attempt a day after its last one.
 const noteLife = 24 * time.Hour
 
-// noteEnd is after how long the note of a job that has run goes: a second cleanup knows
-// by it that nothing is left to look for. A busy host would have 100,000 of a day.
+// noteEnd is how long the note of a job is kept that has run. A second cleanup knows by the
+// note that nothing is left to look for; but a busy host would have 100,000 of one day.
 const noteEnd = 10 * time.Minute
 
-// endNote has prune remove a job's note after noteEnd.
+// endNote has prune remove a job's note after noteEnd, by an older modification time.
 func (s store) endNote(job *Job, now time.Time) {
 	os.Chtimes(s.notePath(job), now, now.Add(noteEnd-noteLife)) //nolint:errcheck // then it goes after noteLife
 }
@@ -228,7 +228,7 @@ func (s store) stale(now time.Time) []string {
 		life := noteLife
 		switch {
 		case strings.HasPrefix(e.Name(), wholefile.TempPrefix):
-			life = time.Minute // writing one takes milliseconds
+			life = time.Minute // a file is written in milliseconds
 		case strings.HasSuffix(e.Name(), stageSuffix):
 			life = stageLife
 		case strings.HasSuffix(e.Name(), ".job.json"):
@@ -256,7 +256,7 @@ func runnerOf(tags map[string]string) Runner { return Runner{tags[tagInstance], 
 
 func (s store) runnersPath() string { return filepath.Join(s.dir, "runners.json") }
 
-// runners are those whose jobs this host has prepared.
+// runners are those whose jobs were prepared on this host.
 func (s store) runners() (list []Runner, err error) {
 	_, err = load(s.runnersPath(), &list)
 	return list, err
@@ -279,6 +279,7 @@ func (s store) remember(r Runner) error {
 	return write(s.runnersPath(), append(list, r))
 }
 
+// load reads a file of state_dir; false where there is none.
 func load(path string, into any) (bool, error) {
 	data, err := read(path)
 	if data == nil || err != nil {
@@ -302,7 +303,8 @@ func read(path string) ([]byte, error) {
 	return data, nil
 }
 
-// loadAnew is load of what can be made anew: what is damaged is not there.
+// loadAnew reads a file whose content can be made anew. It returns the zero value where the
+// file is missing or damaged.
 func loadAnew[T any](path string) (value T, err error) {
 	data, err := read(path)
 	var found T
@@ -312,7 +314,7 @@ func loadAnew[T any](path string) (value T, err error) {
 	return found, nil
 }
 
-// save is write in its turn.
+// save writes a file of state_dir, in turn with other processes.
 func save(path string, value any) error {
 	release, err := store{filepath.Dir(path)}.lockDir()
 	defer release()
@@ -322,7 +324,8 @@ func save(path string, value any) error {
 	return write(path, value)
 }
 
-// write leaves the old file or the new one, whole, wherever it is interrupted.
+// write writes a file of state_dir; the caller has the lock. Whenever it is interrupted, the
+// old file or the new one is there, whole.
 func write(path string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {

@@ -13,21 +13,21 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// story is what prepare tells in the job's log, in a section that GitLab shows
+// story is what prepare tells of its group in the job's log, in a section that GitLab shows
 // collapsed: what was asked for, what came, each event once, how long it took.
 type story struct {
 	out    io.Writer
 	clock  Clock
 	begun  time.Time
-	name   string // of the section
-	header string // its first line, "" once it was told
-	open   bool
+	name   string          // of the section
+	header string          // the section's first line; "" once it was printed
+	open   bool            // the section has begun and not ended
 	spec   eci.GroupSpec   // what is asked for
-	shown  map[string]bool // events and facts that were told
-	phase  string          // the status that the group is in
-	since  time.Time
-	phases []string // those that are over, with their times
-	extras []string // for the line that stays visible
+	shown  map[string]bool // digests of what was told, see once
+	phase  string          // the status that the group is in, or what comes before it has one
+	since  time.Time       // when that began
+	phases []string        // those that are over, with their times
+	extras []string        // for the line that stays visible
 
 	created time.Duration // from the beginning until a group was accepted
 }
@@ -42,7 +42,8 @@ func openStory(out io.Writer, clock Clock, header string) *story {
 	return s
 }
 
-// newStory is one whose section begins with the first thing that is told.
+// newStory is a story whose section begins only with the first thing that is told, so that
+// nothing is printed where there is nothing to tell.
 func newStory(out io.Writer, clock Clock, name, header string) *story {
 	return &story{out: out, clock: clock, begun: clock.Now(), name: name, header: header, shown: map[string]bool{}}
 }
@@ -57,8 +58,8 @@ func (s *story) close() {
 	}
 }
 
-// printf tells something. The section's markers are GitLab's own: a terminal shows
-// nothing of them.
+// printf prints a line of the section, and before the first one the section's beginning. Its
+// markers are GitLab's; a terminal does not show them.
 func (s *story) printf(format string, args ...any) {
 	if s.header != "" {
 		header := s.header
@@ -185,8 +186,7 @@ func (s *story) place(group *eci.Group) {
 	}
 }
 
-// rounding says so where more than a quarter of vCPU or memory is paid for that nobody
-// asked for.
+// rounding tells where ECI's rounding adds more than a quarter to what was asked for.
 func (s *story) rounding(group *eci.Group) {
 	more := func(billed, asked float64) bool { return asked > 0 && billed > asked*1.25 }
 	if len(s.spec.InstanceTypes) == 0 && (more(group.CPU, s.spec.CPU) || more(group.MemoryGiB, s.spec.MemoryGiB)) {
@@ -219,8 +219,8 @@ func (s *story) event(group *eci.Group, e eci.Event) {
 	}
 }
 
-// stale warns of an image that a cache served although its tag moves: nothing has
-// asked the registry whether it is still the same.
+// stale warns of an image whose tag moves and that came from an image cache: nobody has
+// asked the registry whether the tag still stands for the same image.
 func (s *story) stale(e eci.Event) {
 	if !strings.Contains(e.Message, "already present") {
 		return
@@ -247,7 +247,8 @@ func moves(image string) bool {
 	return ok && !strings.ContainsAny(tagged.Tag(), "0123456789")
 }
 
-// once is true the first time that it is asked about a fact.
+// once is true the first time that it is called with a fact. Stories keep digests of what
+// they have told, because these go into state_dir.
 func (s *story) once(fact string) bool {
 	fact = digest(fact)[:12]
 	told := s.shown[fact]
@@ -255,18 +256,19 @@ func (s *story) once(fact string) bool {
 	return !told
 }
 
-// facts are those that were told, for another story of the same group.
+// facts are the digests of what was told, for another story of the same group, which takes
+// them over by knows.
 func (s *story) facts() []string { return slices.Sorted(maps.Keys(s.shown)) }
 
-// knows takes over what another story of the group has told.
+// knows keeps the story from telling again what another one has told.
 func (s *story) knows(facts []string) {
 	for _, fact := range facts {
 		s.shown[fact] = true
 	}
 }
 
-// times tells how long each phase took by ECI's own clock, whose seconds tell more
-// than polls of ours that came late.
+// times tells how long each phase took by ECI's own clock: though it has whole seconds, that
+// is more exact than our looks, which may come late.
 func (s *story) times(group *eci.Group) {
 	var parts []string
 	for _, p := range phasesOf(group) {
@@ -277,7 +279,8 @@ func (s *story) times(group *eci.Group) {
 	}
 }
 
-// phase is a part of a group's start.
+// phase is a part of a group's start: schedule until it has its place, pull until its last
+// image is there, start until its last container was started.
 type phase struct {
 	name string // schedule, pull or start
 	took time.Duration

@@ -27,20 +27,20 @@ type unreached struct {
 	At   time.Time `json:"at"`
 }
 
-// transport opens the execs of one group. With auto it begins with the WebSocket and
-// changes, for the rest of the job, to Sync execs where its host can't be dialled. An
-// exec that the API or that host refuses is no reason: there the way is open.
+// transport opens the execs of one group. With auto it begins with the WebSocket, and
+// changes to Sync execs for the rest of the job where ECI's WebSocket host can't be
+// connected to. An exec that the API or that host refuses is no reason to: it was reached.
 type transport struct {
 	stage  *Stage
 	record *Record
 	group  string
 	socket opener
 	sync   *remote.Sync // nil while the WebSocket is used
-	failed int          // dials in a row
-	heard  func(error)  // is told what came of each call
+	failed int          // dials that failed in a row
+	heard  func(error)  // is told what came of each API call
 
 	gone bool          // there is no relay, though there should be
-	late <-chan answer // of a relay that does not answer in time
+	late <-chan answer // where the answer of a relay will come that was not waited for
 }
 
 type opener = func(context.Context, remote.Role, []string) (remote.Stream, error)
@@ -120,8 +120,7 @@ func (t *transport) useSync() {
 	}
 }
 
-// giveUp changes to Sync execs, for this stage's later scripts and the job's later stages
-// too, and tells its author.
+// giveUp changes to Sync execs, also for the job's later stages, and tells the job's author.
 func (t *transport) giveUp(known unreached) {
 	t.useSync()
 	t.record.Transport = transportSync
