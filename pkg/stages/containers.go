@@ -13,11 +13,11 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
 )
 
-// mounts are what the containers mount, NAS directories included.
+// mounts are what each container mounts, NAS directories included.
 type mounts struct {
 	helper, build []eci.VolumeMount
 	service       []eci.VolumeMount // of each service
-	opened        []string          // directories of helper that a job of any uid must be able to write to
+	opened        []string          // directories that helper opens to jobs of any uid
 }
 
 // setContainers adds helper, build, the services and the volumes they mount.
@@ -108,8 +108,8 @@ func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
 		VolumeMounts:           m.build,
 		TerminationMessagePath: "/dev/termination-log", MessageFromLog: true,
 	}
-	build.GPU, _ = eci.GPUsOfAll(cfg.Capacity.InstanceTypes) // the file and takeTypes see to it that they go together
-	// Else scripts run without the image's entrypoint, and the job's, as on Kubernetes.
+	build.GPU, _ = eci.GPUsOfAll(cfg.Capacity.InstanceTypes) // that the types go together was checked by config and takeTypes
+	// Without the flag neither the image's entrypoint nor the job's runs, as on Kubernetes.
 	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
 		build.Command, build.Args = job.Image.Entrypoint, build.Command
 		if err := checkWords(fmt.Sprintf("image %q", image), build.Command, build.Args); err != nil {
@@ -123,8 +123,8 @@ func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
 	return build, err
 }
 
-// grow adds to the group's size what helper and services have for themselves: all
-// else lives inside build's.
+// grow adds the sizes of helper and services to the group's, where they have one of their
+// own. Without one they live inside the build's size.
 func grow(spec *eci.GroupSpec) {
 	for _, c := range spec.Containers {
 		spec.CPU += c.CPU

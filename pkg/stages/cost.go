@@ -25,11 +25,11 @@ type Cost struct {
 	Currency  string    `json:"currency,omitempty"`
 }
 
-// pricer asks for prices while prepare waits anyway, and never makes it wait.
+// pricer asks for prices in the background, while prepare waits for its group anyway.
 type pricer struct {
 	stage *Stage
-	known map[eci.PriceQuery]eci.Price // empty where ECI tells none
-	asked map[eci.PriceQuery]chan eci.Price
+	known map[eci.PriceQuery]eci.Price      // the zero Price where ECI tells none
+	asked map[eci.PriceQuery]chan eci.Price // answers that are on their way
 }
 
 // keptPrice is a price in state_dir.
@@ -38,8 +38,7 @@ type keptPrice struct {
 	Price eci.Price `json:"price"`
 }
 
-// How long a price in state_dir is good: for less time where the market makes it,
-// or where ECI told none.
+// How long a price in state_dir is good: a market price, and that ECI told none, for less.
 const (
 	priceGood     = 24 * time.Hour
 	spotPriceGood = time.Hour
@@ -58,7 +57,8 @@ func (p *pricer) path(q eci.PriceQuery) string {
 	return filepath.Join(p.stage.Config.StateDir, label(strings.ReplaceAll(name, ".", "p"))+".json")
 }
 
-// query is what a group of a size costs; false where it has no price by size.
+// query asks for the price of a group of this size; false where the group has an ECS
+// instance type, whose price has nothing to do with the size, or no size yet.
 func query(spec eci.GroupSpec, cpu, memory float64) (eci.PriceQuery, bool) {
 	byType := slices.ContainsFunc(spec.InstanceTypes, func(t string) bool { return strings.HasPrefix(t, "ecs.") })
 	return eci.PriceQuery{CPU: cpu, MemoryGiB: memory, EphemeralStorageGiB: spec.EphemeralStorageGiB,
@@ -95,7 +95,7 @@ func (p *pricer) ask(ctx context.Context, spec eci.GroupSpec, cpu, memory float6
 	}()
 }
 
-// told is the price of a size if it has come.
+// told is the price of a size if it has come by now, else the zero Price.
 func (p *pricer) told(spec eci.GroupSpec, cpu, memory float64) eci.Price {
 	q, _ := query(spec, cpu, memory)
 	select {
@@ -106,7 +106,7 @@ func (p *pricer) told(spec eci.GroupSpec, cpu, memory float64) eci.Price {
 	return p.known[q]
 }
 
-// wait takes in what was asked for, until ctx ends.
+// wait waits for all prices that were asked for, until ctx ends.
 func (p *pricer) wait(ctx context.Context) {
 	for q, answer := range p.asked {
 		select {
@@ -123,7 +123,7 @@ func (p *pricer) keep(q eci.PriceQuery, price eci.Price) {
 	saveCache(p.path(q), keptPrice{p.stage.Clock.Now(), price})
 }
 
-// cost is what a running group costs.
+// cost is what a running group costs that is billed since a time.
 func (p *pricer) cost(spec eci.GroupSpec, group *eci.Group, since time.Time) *Cost {
 	c := &Cost{CPU: group.CPU, MemoryGiB: group.MemoryGiB, Spot: spec.SpotStrategy != "", Since: since}
 	price := p.told(spec, group.CPU, group.MemoryGiB)
@@ -165,16 +165,16 @@ func (c *Cost) text(now time.Time) string {
 	return text
 }
 
-// tellCost writes the line with which a job's log ends.
+// tellCost writes the cost as the last line of a job's log.
 func (s *Stage) tellCost(subStage string, record *Record) {
 	if subStage == "cleanup_file_variables" && record.Cost != nil {
 		s.printf("Container group %s: %s\n", record.GroupID, record.Cost.text(s.Clock.Now()))
 	}
 }
 
-// logCost writes the final figure, of a group that ends at that time, to the
-// runner's log, and the first time to the metrics. A cleanup that comes later than
-// ECI has ended the group, or whose clock says so, counts no more than its deadline.
+// logCost writes the final cost of a group that ends at that time to the operator's log,
+// and with first to the metrics. Beyond the group's deadline nothing is counted, however
+// late cleanup comes or this host's clock may be: ECI has ended the group by then.
 func (s *Stage) logCost(record *Record, end time.Time, first bool) {
 	if record.Cost == nil {
 		return

@@ -22,12 +22,12 @@ func (b blame) String() string { return [...]string{"the runner's operator", "th
 type startError struct {
 	what    string    // container, image, registry, and what is wrong with them
 	event   string    // what ECI says itself; "" where that is in what
-	next    string    // what is to be done; "" where nothing is
-	blame   blame     //
-	lasting bool      // another attempt can't do better
+	next    string    // what to do; "" for nothing
+	blame   blame     // who has to do it
+	lasting bool      // another attempt of the job would fail in the same way
 	class   eci.Class // Capacity or NoCache where another request may do better
 
-	unpulled string // the container whose image can't be pulled
+	unpulled string // the container whose image can't be pulled, "" for none
 }
 
 func (e *startError) Error() string {
@@ -59,8 +59,8 @@ func lasting(err error) bool {
 	return class == eci.Stop || class == eci.Config
 }
 
-// blameSize makes the job's author answer for a size that ECI does not have,
-// where the job asked for one.
+// blameSize makes a build failure of a size that ECI does not have, where the job asked for
+// a size itself.
 func blameSize(err error, job *Job) error {
 	var e *eci.Error
 	if !errors.As(err, &e) || !asksForSize(job) {
@@ -73,10 +73,10 @@ func blameSize(err error, job *Job) error {
 	return err
 }
 
-// busyAdvice is for an answer by which the driver asks again, when its time to do so is over.
+// busyAdvice is for an answer that made the driver ask again until its time was over.
 const busyAdvice = "ECI is busy, or has a fault: try again later; should it last, ask Alibaba Cloud by a ticket with the request id."
 
-// withAdvice adds what a person must do about an error of the API.
+// withAdvice adds to an error of the API what a person must do about it, where that is known.
 func withAdvice(err error) error {
 	var e *eci.Error
 	if start := new(startError); errors.As(err, &start) || !errors.As(err, &e) {
@@ -92,6 +92,7 @@ func withAdvice(err error) error {
 	return &advised{err, advice}
 }
 
+// advised is an error with a line of advice.
 type advised struct {
 	error
 	advice string

@@ -28,8 +28,8 @@ const (
 	volumeShm     = "shm"
 )
 
-// controlSize bounds what a job can put into the group's memory there: a few
-// scripts, of which the largest that we know of are some megabytes.
+// controlSize bounds how much of the group's memory the control volume may take. It holds a
+// few scripts, of which the largest that we know of have some megabytes.
 const controlSize = "256Mi"
 
 // Tags that every group carries; the first four find the groups of one attempt.
@@ -87,13 +87,12 @@ func tagValue(s string) string {
 	return string(r[:min(len(r), 128)])
 }
 
-// deadline is after how long ECI itself ends the group; cfg is with what the job asks
-// for.
+// deadline is the time after which ECI itself ends the group; cfg has the job's overwrites.
 func deadline(cfg *config.Config, job *Job) time.Duration {
 	return job.Timeout + cfg.Timeouts.DeadlineExtra + cfg.Debug.KeepOnFailure
 }
 
-// deadline is that of the stage's group.
+// deadline is the deadline of the stage's group.
 func (s *Stage) deadline() time.Duration {
 	cfg, _, _ := withOverwrites(s.Config, s.Job) // prepare has told its mistakes
 	return deadline(cfg, s.Job)

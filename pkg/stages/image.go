@@ -59,8 +59,9 @@ func allowed(patterns []string, image string) bool {
 	})
 }
 
-// pullPolicies are the job's policies, or else the runner's, that the operator
-// allows: the next one is for when a pull by the one before has failed.
+// pullPolicies are the pull policies of an image in ECI's words: the job's, or else the
+// runner's, as far as the operator allows them. Each is for when a pull by the one before
+// has failed.
 func pullPolicies(cfg *config.Config, image string, wanted []string) ([]string, error) {
 	policies := wanted
 	if len(policies) == 0 {
@@ -86,8 +87,8 @@ func pullPolicies(cfg *config.Config, image string, wanted []string) ([]string, 
 	return inTurn, nil
 }
 
-// furtherPolicies are the pull policies of a group's containers that come after
-// those of its request.
+// furtherPolicies are the pull policies that are left to try after those of the request, by
+// container.
 func furtherPolicies(cfg *config.Config, job *Job, spec eci.GroupSpec) map[string][]string {
 	further := map[string][]string{}
 	images := append([]Image{{Name: buildImage(cfg, job), PullPolicy: job.Image.PullPolicy}}, job.Services...)
@@ -99,9 +100,9 @@ func furtherPolicies(cfg *config.Config, job *Job, spec eci.GroupSpec) map[strin
 	return further
 }
 
-// mirrored is where an image is pulled from: its name with the longest prefix that
-// [pull] mirrors has something for replaced by that. What a job may use is judged by
-// the name that it gave.
+// mirrored is the name by which an image is pulled: with its longest prefix in [pull]
+// mirrors replaced by the mirror's. Which images a job may use is decided by the name that
+// the job gave.
 func mirrored(cfg *config.Config, image string) string {
 	ref, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -119,7 +120,7 @@ func mirrored(cfg *config.Config, image string) string {
 	return cfg.Pull.Mirrors[longest] + strings.TrimPrefix(ref.String(), longest)
 }
 
-// defaultPullPolicy is Kubernetes' own: a tag that moves is always asked for.
+// defaultPullPolicy is Kubernetes' default: Always for the tag latest and for no tag.
 func defaultPullPolicy(image string) string {
 	ref, err := reference.ParseDockerRef(image)
 	if err != nil {

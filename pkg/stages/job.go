@@ -193,13 +193,14 @@ func newJob(r response, env Env) *Job {
 	maps.Copy(job.variables, env.Custom)
 	job.expandServices(env.Custom["CI_JOB_SERVICES"]) // set last by the runner, over any job variable
 	job.expandUsers()
-	// A name that a variable leaves empty is how an author makes a service optional.
+	// An author makes a service optional by a variable as its name, which may be empty.
 	job.Services = slices.DeleteFunc(job.Services, func(s Image) bool { return s.Name == "" })
 	job.identify(r, first)
 	return job
 }
 
-// expandUsers does what the runner leaves to its executors (spec.go, Expand).
+// expandUsers expands the variables in the users of images, which the runner leaves to its
+// executors (spec.go, Expand).
 func (j *Job) expandUsers() {
 	expand := func(image *Image) {
 		image.User = Variable{Value: image.User}.expanded(j.Variable)
@@ -250,7 +251,8 @@ func newImage(r responseImage) Image {
 	return image
 }
 
-// aliasesOf parts the aliases that GitLab sends as one text (spec.go of the runner).
+// aliasesOf splits the aliases of a service, which GitLab sends as one text (spec.go of the
+// runner).
 func aliasesOf(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 }
@@ -258,11 +260,11 @@ func aliasesOf(text string) []string {
 // Variable is the value of a job variable, as the runner expanded it where it did.
 func (j *Job) Variable(key string) string { return j.variables[key] }
 
-// on tells whether a feature flag of the runner is set.
+// on tells whether a variable, such as a feature flag of the runner, is set to true.
 func (j *Job) on(flag string) bool {
 	on, _ := strconv.ParseBool(j.variables[flag])
 	return on
 }
 
-// cleared tells whether an entrypoint is [""], which stands for an image that has none.
+// cleared tells whether an entrypoint is [""], by which an author takes the image's own away.
 func cleared(entrypoint []string) bool { return len(entrypoint) == 1 && entrypoint[0] == "" }

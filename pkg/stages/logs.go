@@ -124,7 +124,7 @@ func (o *Operator) containerLog(ctx context.Context, id string, options LogOptio
 	}
 }
 
-// containerEnded says that a container will write nothing more.
+// containerEnded says why a container will write nothing more; nil while it may.
 func (o *Operator) containerEnded(ctx context.Context, id, name string) error {
 	groups, err := o.API.DescribeContainerGroups(ctx, eci.Query{IDs: []string{id}})
 	if err == nil && len(groups) > 0 {
@@ -136,9 +136,9 @@ func (o *Operator) containerEnded(ctx context.Context, id, name string) error {
 	return o.ended(ctx, id)
 }
 
-// appended is what text, a container's log, has more than last, an earlier answer,
-// of which the oldest lines may be gone meanwhile; whole is false where the two
-// don't join.
+// appended is what text, the log of a container, has beyond last, an earlier answer. ECI may
+// have dropped the oldest lines since; whole is false where it has dropped so many that
+// lines in between are lost.
 func appended(last, text string) (added string, whole bool) {
 	for rest := last; rest != ""; {
 		if strings.HasPrefix(text, rest) {

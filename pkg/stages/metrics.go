@@ -48,8 +48,8 @@ func (s *Stage) flush() {
 	}
 }
 
-// decides tells whether a sub-stage can fail its job: what comes after the job's own
-// scripts because they failed can't, nor can after_script.
+// decides tells whether a sub-stage can fail its job. after_script can't, nor can what runs
+// only because the job has failed, or after all is decided.
 func decides(subStage string) bool {
 	switch subStage {
 	case "after_script", "archive_cache_on_failure", "upload_artifacts_on_failure", "cleanup_file_variables":
@@ -58,8 +58,8 @@ func decides(subStage string) bool {
 	return true
 }
 
-// outcomeOf is how a stage ended that was called with ctx, which ends by the runner's
-// signal alone.
+// outcomeOf is how a stage ended that returned err. Its ctx ends by nothing but the runner's
+// signal, so that the job was cancelled then.
 func outcomeOf(ctx context.Context, err error) metrics.Outcome {
 	var build *BuildError
 	switch {
@@ -83,8 +83,8 @@ func (s *Stage) countCost(c *Cost, seconds float64) {
 	}
 }
 
-// countPhases counts how long a group all of whose containers were started took from
-// phase to phase.
+// countPhases counts how long each phase of a group's start took; all its containers must
+// have been started.
 func (s *Stage) countPhases(group *eci.Group) {
 	for _, p := range phasesOf(group) {
 		s.Metrics.Observe(metrics.PreparePhase, p.took, p.name)

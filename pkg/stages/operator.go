@@ -17,9 +17,9 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// Operator answers a person's questions about the driver's groups: ps.go, logs.go
-// and shell.go. It changes nothing, needs no job, and works from any host that may
-// call the API; what only the runner's host knows comes from its state_dir.
+// Operator answers a person's questions about the driver's groups: PS, Logs and Shell. It
+// changes nothing, needs no job, and works from any host that may call the API. What only
+// the runner's host knows comes from state_dir, where it is.
 type Operator struct {
 	Config *config.Config
 	API    API
@@ -30,11 +30,10 @@ type Operator struct {
 	Remote remote.Settings
 }
 
-// askingLimit is how long an operator's question is repeated that gets no usable
-// answer.
+// askingLimit is how long a call for a person is repeated that gets no usable answer.
 const askingLimit = 10 * time.Second
 
-// list asks for groups, again for so long where no usable answer comes.
+// list asks for groups, and for as long as limit again where no usable answer comes.
 func list(ctx context.Context, api API, q eci.Query, limit time.Duration) (listing eci.Listing, err error) {
 	err = eci.Persist(ctx, limit, func() (err error) {
 		listing, err = api.ListContainerGroups(ctx, q)
@@ -43,7 +42,7 @@ func list(ctx context.Context, api API, q eci.Query, limit time.Duration) (listi
 	return listing, err
 }
 
-// listOwn is list for the driver's groups in a region, those of all runners.
+// listOwn lists the driver's groups in the API's region, those of all its runners and hosts.
 func listOwn(ctx context.Context, api API, region string, q eci.Query, limit time.Duration) (eci.Listing, error) {
 	q.Tags = map[string]string{tagManagedBy: DriverName}
 	listing, err := list(ctx, api, q, limit)
@@ -55,8 +54,8 @@ func listOwn(ctx context.Context, api API, region string, q eci.Query, limit tim
 	return listing, nil
 }
 
-// own lists the driver's groups by job and age, and tells the server's time: zero
-// where the server tells none.
+// own lists the driver's groups, sorted by job and age, with the time of ECI's clock: zero
+// where the answer tells none.
 func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time, error) {
 	listing, err := listOwn(ctx, o.API, o.Config.Region, q, askingLimit)
 	if err != nil {
@@ -69,19 +68,20 @@ func (o *Operator) own(ctx context.Context, q eci.Query) ([]eci.Group, time.Time
 	return groups, listing.Date, nil
 }
 
-// stage has the parts of a stage that ask for a price or an exec, of no job.
+// stage is a stage without a job, of which only the parts that ask for prices and execs are
+// used.
 func (o *Operator) stage() *Stage {
 	return &Stage{Config: o.Config, API: o.API, Clock: o.Clock, Logger: o.Logger}
 }
 
-// session talks to the scripts of a group without being its driver.
+// session reads what the scripts of a group print, beside the driver that runs them.
 func (o *Operator) session(id string) *remote.Session {
 	return &remote.Session{Open: o.stage().socket(id), Diagnose: func(ctx context.Context) error { return o.ended(ctx, id) },
 		Output: o.Stdout, Notices: o.Stderr, Settings: o.Remote, Logger: o.Logger}
 }
 
-// ended says that a group has ended or is gone; nil while it lives, and where that
-// can't be learned.
+// ended says that a group has ended or is gone; nil while it lives, and where ECI does not
+// answer.
 func (o *Operator) ended(ctx context.Context, id string) error {
 	var groups []eci.Group
 	err := eci.Persist(ctx, 3*time.Second, func() (err error) {
@@ -111,8 +111,8 @@ func jobOf(g *eci.Group) int64 {
 	return n
 }
 
-// known is what this host's state_dir holds of a group's attempt: a record, or an
-// empty one, and the stage that runs.
+// known is what state_dir of this host has of a group's attempt: its record and the stage
+// that runs. Both are empty where another host has made the group.
 func (o *Operator) known(g *eci.Group) (Record, progress) {
 	if strings.ContainsRune(g.Tags[tagAttempt], '/') { // tags are anybody's
 		return Record{}, progress{}

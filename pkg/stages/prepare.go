@@ -66,8 +66,8 @@ func (s *Stage) Prepare(ctx context.Context) error {
 
 var errNotReady = errors.New("[timeouts] ready is over")
 
-// startNote opens the job's one budget of time for all its attempts, and ends an
-// attempt that can't do better than the one before.
+// startNote begins the time that all attempts of the job have together, with the first of
+// them. It fails a later attempt that can't do better than the one before.
 func (s *Stage) startNote() (Note, error) {
 	now, ready := s.Clock.Now(), s.Config.Timeouts.Ready
 	s.store().prune(now)
@@ -90,8 +90,8 @@ func (s *Stage) startNote() (Note, error) {
 	return note, nil
 }
 
-// askedAgain tells a person, whose next prepare is no other attempt, from when on it asks
-// ECI again; "" for a runner's job, whose retry is another job.
+// askedAgain tells a person who prepares a job by hand from when on that asks ECI again; ""
+// for a runner's job, whose retry is another job.
 func (s *Stage) askedAgain(note Note) string {
 	if !s.Job.ByHand {
 		return ""
@@ -100,11 +100,11 @@ func (s *Stage) askedAgain(note Note) string {
 	return fmt.Sprintf("\nWhere that is mended, a prepare of this job by hand asks ECI again from %s on.", at.UTC().Format(hourLayout))
 }
 
-// noteGrace is for how long after the budget a job's note counts.
+// noteGrace is how long a job's note counts after [timeouts] ready is over.
 const noteGrace = time.Minute
 
-// prepareFailed says what came of the budget and keeps a failure that no other
-// attempt can heal.
+// prepareFailed completes the error of a prepare, and notes a failure that no other attempt
+// of the job can heal.
 func (s *Stage) prepareFailed(ctx context.Context, note Note, err error) error {
 	late := errors.Is(context.Cause(ctx), errNotReady)
 	err = withAdvice(blameSize(err, s.Job))
@@ -118,8 +118,8 @@ func (s *Stage) prepareFailed(ctx context.Context, note Note, err error) error {
 	return err
 }
 
-// obtain asks for groups until one runs, or nothing about the request is left
-// that could be changed.
+// obtain asks for groups, one after the other, until one runs or nothing is left to be
+// changed about the request.
 func (s *Stage) obtain(ctx context.Context, c *choice, story *story) (*eci.Group, error) {
 	prices := s.newPricer()
 	for again := false; ; again = true {
@@ -149,9 +149,9 @@ func (s *Stage) obtain(ctx context.Context, c *choice, story *story) (*eci.Group
 	}
 }
 
-// create stores the whole request as intent, then sends it, byte for byte the
-// same on each retry: the client token makes the answer to all of them one group.
-// again asks for a new intent with a new token.
+// create stores the whole request as an intent, then sends it, byte for byte the same on
+// each retry: by its client token all of them make one group. With again it stores another
+// intent, with another token.
 func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Record, error) {
 	record, err := s.store().loadRecord(s.Job)
 	if err != nil {
@@ -186,6 +186,6 @@ func (s *Stage) create(ctx context.Context, spec eci.GroupSpec, again bool) (*Re
 	return nil, fmt.Errorf("%w (%w)", err, errInDoubt)
 }
 
-// errInDoubt is beside a refusal that does not tell what became of the calls before
-// it: no other request may follow, though the refusal itself is definite.
+// errInDoubt goes with a refusal that came after calls without an answer. The refusal is
+// definite, but those calls may have made a group, so no other request may follow.
 var errInDoubt = errors.New("an earlier call got no answer and may have made the group, so no other one is asked for")

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress is what a stage tells of itself in state_dir while it runs, for ps and
-// logs: a file beside the attempt's record. The stage's lock on it says that the
-// stage runs; it ends with the process, however that ends.
+// progress is a file beside the attempt's record by which ps and logs know the stage that
+// runs. The stage has a lock on it, which ends with its process however that ends: a file
+// without a lock is of a stage that was killed.
 type progress struct {
 	Stage string    `json:"stage"` // prepare, or the sub-stage of run
 	Since time.Time `json:"since"` // by this host's clock
@@ -19,15 +19,15 @@ type progress struct {
 
 const stageSuffix = ".stage.json"
 
-// stageLife is after how long the file of a process that was killed is removed.
+// stageLife is how long the file of a stage that was killed is kept.
 const stageLife = 7 * 24 * time.Hour
 
 func stagePath(record string) string {
 	return strings.TrimSuffix(record, ".attempt.json") + stageSuffix
 }
 
-// working tells that a stage has begun; done must be called at its end. That it
-// can't be told is no failure of the stage.
+// working lets ps and logs know that a stage has begun; done must be called at its end. The
+// stage does not fail where that can't be written.
 func (s *Stage) working(stage string) (done func()) {
 	path := stagePath(s.store().recordPath(s.Job))
 	saveCache(path, progress{stage, s.Clock.Now()})
@@ -40,13 +40,13 @@ func (s *Stage) working(stage string) (done func()) {
 		s.Logger.WithError(lockErr).Debug("telling which stage runs")
 	}
 	return func() {
-		os.Remove(path) //nolint:errcheck // a file without a lock tells nothing
+		os.Remove(path) //nolint:errcheck // a file without a lock counts for nothing
 		f.Close()       // nothing was written
 	}
 }
 
-// stageOf is the stage that this host runs for an attempt; nothing where none
-// runs, or another host runs it.
+// stageOf is the stage that runs on this host for the attempt of a record; empty where none
+// does.
 func (s store) stageOf(record string) progress {
 	f, err := os.Open(stagePath(record))
 	if err != nil {

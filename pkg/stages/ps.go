@@ -74,7 +74,7 @@ func (o *Operator) PS(ctx context.Context, asJSON bool) error {
 	return o.table(list)
 }
 
-// sized is what of a group's specification makes its price.
+// sized is as much of a group's specification as its price depends on.
 func sized(g *eci.Group) eci.GroupSpec {
 	spec := eci.GroupSpec{InstanceTypes: []string{g.InstanceType}}
 	if isSpot(g) {
@@ -112,8 +112,8 @@ func (o *Operator) listed(g *eci.Group, prices *pricer, now time.Time) Listed {
 	return l
 }
 
-// spent reckons by the server's clock alone. Without a record of this host, a
-// group counts from its creation.
+// spent is what a group has cost until now, by ECI's clock alone; nil where no price is
+// known. A group of which this host has no record counts from its creation.
 func spent(g *eci.Group, record *Record, prices *pricer, now time.Time) *Spent {
 	cost, since := record.Cost, g.CreationTime
 	if cost == nil {
@@ -161,10 +161,10 @@ func (o *Operator) table(list []Listed) error {
 	return w.Flush()
 }
 
-// cell is text for a column.
+// cell is text for a column of a table, or another text where it is empty.
 func cell(text, otherwise string) string { return cmp.Or(clean(text), otherwise) }
 
-// clean is text fit for a terminal: tags and events are anybody's.
+// clean makes text fit for a terminal: anybody may have written the tags and events.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

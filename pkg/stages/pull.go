@@ -14,11 +14,11 @@ import (
 // pullProblem is a kind of failed pull, told by the words of the container runtime.
 type pullProblem struct {
 	words   *regexp.Regexp
-	is      string // said of the image's registry, which stands for {registry}
-	passing bool   // ECI's own retries may heal it: left to them until [timeouts] ready is over
-	owner   bool   // for whoever named the image to mend; otherwise for the operator
-	login   bool   // for whoever gave the login
-	next    string // {image} is where the image is named, {registry}, {platform}
+	is      string // what is wrong; {registry}
+	passing bool   // ECI's own retries may heal it, and have until [timeouts] ready is over
+	owner   bool   // whoever named the image has to mend it; otherwise the operator
+	login   bool   // whoever gave the login has to mend it
+	next    string // what to do; {image} is where the image is named, {registry}, {platform}, {login}
 }
 
 // pullProblems in the order of their search: what is more definite comes first,
@@ -57,12 +57,13 @@ func pullProblems() []pullProblem {
 	}
 }
 
-// unknownPull is what no pattern knows: ECI may heal it, but not for long.
+// unknownPull is a failure that matches none of pullProblems. ECI's retries may heal it, and
+// get triesOfUnknown of them.
 func unknownPull() pullProblem {
 	return pullProblem{is: "for a reason that this driver does not know", next: "look into what ECI says, and whether {registry} has the image."}
 }
 
-// triesOfUnknown is how often a pull may fail for a reason that is not known.
+// triesOfUnknown is how often a pull may fail for such a reason.
 const triesOfUnknown = 3
 
 // pulls is what a group's events tell of the pulls of one image.
@@ -88,8 +89,8 @@ func pullsOf(group *eci.Group, c *eci.ContainerStatus) pulls {
 	return p
 }
 
-// pullFailure is why the image of a container will not come, or nil while it may.
-// late asks for what keeps it from coming all the same.
+// pullFailure says why the image of a container will not come; nil while it may yet. With
+// late it also says what has kept it from coming so far.
 func (s *Stage) pullFailure(group *eci.Group, c *eci.ContainerStatus, late bool) *startError {
 	if c.State == "Running" || c.State == "Terminated" {
 		return nil
@@ -137,8 +138,8 @@ func names(message, image string) bool {
 	return strings.Contains(message, `"`+image+`"`) || strings.Contains(message, `/`+image+`"`)
 }
 
-// withoutName is a message in lower case without the parts of the image's name,
-// which may hold any of the words that are looked for.
+// withoutName is a message in lower case, without the image's name in any of its forms: a
+// name may hold the very words that pullProblems look for.
 func withoutName(message, image string) string {
 	parts := []string{image}
 	if ref, err := reference.ParseNormalizedNamed(image); err == nil {
@@ -152,6 +153,7 @@ func withoutName(message, image string) string {
 	return strings.ToLower(message)
 }
 
+// neverPulled is the failure of an image with the pull policy Never that is not there.
 func (s *Stage) neverPulled(c *eci.ContainerStatus) *startError {
 	owner, named := s.ownerOf(c)
 	return &startError{unpulled: c.Name, blame: owner, lasting: true,
@@ -193,8 +195,8 @@ func registryOf(image string) string {
 	return reference.Domain(ref)
 }
 
-// loginOf is who gave the login for an image, or who should have, and what to do
-// about it.
+// loginOf is who gave the login for an image, or who should have given one, and what that
+// person is to do.
 func loginOf(cfg *config.Config, job *Job, image string, owner blame) (blame, string) {
 	sources, _ := loginSources(cfg, job) // its mistakes were told before
 	if _, source := loginFor(sources, image); source != nil {

@@ -14,13 +14,14 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// healthPortVariable asks for a service to be awaited, as in the runner's own
-// executors.
+// healthPortVariable names the port of a service that is to be awaited, as in the runner's
+// own executors.
 const healthPortVariable = "HEALTHCHECK_TCP_PORT"
 
-// healthPort is the port by which a service tells that it is ready, "" where it is
-// not to be awaited: of its own variables (kubernetes.go, waitForServices), else of
-// the job's (docker.go, whose services have both in their environment).
+// healthPort is the port that a service opens when it is ready, "" where the service is not
+// to be awaited. It comes from the service's own variables, as in the Kubernetes executor
+// (kubernetes.go, waitForServices), else from the job's, as in the Docker executor
+// (docker.go), whose services have both in their environment.
 func healthPort(job *Job, s Image) string {
 	if port := s.own(healthPortVariable); port != "" {
 		return port
@@ -49,10 +50,9 @@ func (e *serviceEnded) Error() string {
 	return fmt.Sprintf("it has ended with exit code %d", e.status.ExitCode)
 }
 
-// awaitServices returns when the services that have a health port accept
-// connections, once for a group. As with the Kubernetes executor the job fails where
-// one never does; the wait has an end here, and comes to it at once when such a
-// service has ended.
+// awaitServices waits, once for a group, until the services that have a health port accept
+// connections. As with the Kubernetes executor the job fails where one never does. Here the
+// wait ends after [timeouts] ready, and at once when such a service has ended.
 func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 	awaited := awaitedServices(s.Job)
 	if len(awaited) == 0 || record.Awaited {
@@ -79,7 +79,7 @@ func (s *Stage) awaitServices(ctx context.Context, record *Record) error {
 	return errors.Join(s.unhealthy(ctx, record.GroupID, awaited, said.String(), err), s.awaited())
 }
 
-// healthCheck is the script that waits, for all of the services at once.
+// healthCheck is the script for helper that waits for all of the services at once.
 func healthCheck(awaited []awaitedService) []byte {
 	var line strings.Builder
 	line.WriteString("gitlab-runner health-check")
@@ -99,15 +99,15 @@ func distinctPorts(awaited []awaitedService) []string {
 	return ports
 }
 
-// awaited records that no later stage has to wait: after_script does not where the
-// job's script did in vain.
+// awaited records that the services were awaited, so that no later stage does it again:
+// after_script must not wait for what the job's script has waited for in vain.
 func (s *Stage) awaited() error {
 	_, err := s.amend(func(r *Record) { r.Awaited = true })
 	return err
 }
 
-// watchAwaited gives the wait up when a service that is awaited has ended, or time is
-// over.
+// watchAwaited ends the wait by giveUp when an awaited service has ended, or [timeouts]
+// ready is over.
 func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaitedService, giveUp context.CancelCauseFunc) {
 	over := s.Clock.After(s.Config.Timeouts.Ready)
 	for {
@@ -131,8 +131,9 @@ func (s *Stage) watchAwaited(ctx context.Context, group string, awaited []awaite
 	}
 }
 
-// unhealthy warns in the runner's words of each service that is not ready, with its
-// log, and fails the job.
+// unhealthy warns, in the runner's own words, of each service that is not ready, with the
+// end of its log, and returns the error that fails the job. said is what the health check
+// has printed.
 func (s *Stage) unhealthy(ctx context.Context, group string, awaited []awaitedService, said string, cause error) error {
 	ended := new(serviceEnded)
 	isEnd := errors.As(cause, &ended)

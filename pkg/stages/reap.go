@@ -46,7 +46,8 @@ func (r *Reaper) Reap(ctx context.Context, o ReapOptions) error {
 	if err != nil {
 		run.failed(err)
 	}
-	// The records come first: what is over by one was created before the listing.
+	// Records are read before groups are listed: the group of an attempt that is over by then
+	// was created before the listing, so that the listing has it.
 	over := run.overRecords(records)
 	if err := run.list(ctx); err != nil {
 		return errors.Join(append(run.errs, err)...)
@@ -121,7 +122,7 @@ const (
 	actionWould   = "would delete"
 )
 
-// left tells whether the group is still there for all that is known.
+// left tells whether the group is still there, as far as is known.
 func (g *reaped) left() bool {
 	return g.action != actionDeleted && g.action != actionGone && g.Status != statusTerminating
 }
@@ -146,7 +147,7 @@ func (r *reaping) overRecords(paths []string) map[string]*Record {
 	return over
 }
 
-// readRecord returns nil where the record is of another region, or its file damaged.
+// readRecord reads a record; nil where it is of another region, or the file is damaged.
 func (r *reaping) readRecord(path string) *Record {
 	var record Record
 	if ok, err := load(path, &record); err != nil || !ok || record.elsewhere(r.Config.Region) {

@@ -68,8 +68,8 @@ func (r *reaping) record(ctx context.Context, path string) {
 	}
 }
 
-// elsewhere finishes a cleanup in the region of its group. One that does not answer is
-// asked once; a region's own driver's file may know another endpoint.
+// elsewhere finishes a cleanup in another region, that of its group. A region whose API does
+// not answer is left alone from then on: its own driver's file may name another endpoint.
 func (r *reaping) elsewhere(ctx context.Context, path string, record *Record) {
 	s, known := r.away[record.Region]
 	if !known {
@@ -94,8 +94,9 @@ func (r *reaping) elsewhere(ctx context.Context, path string, record *Record) {
 	r.file(path, actionKept, "its container group is in "+record.Region+": reap with that region in the driver's file")
 }
 
-// groupsOf counts the groups of a record whose end is sure or pending, those that were
-// listed and are not known by their id, as they may be too new, and those that are left.
+// groupsOf counts the groups of a record that were listed: found are those that are being
+// deleted, unknown those that the API did not know when they were to be, as they may
+// be too new, and left all others.
 func (r *reaping) groupsOf(record *Record) (found, unknown, left int) {
 	for i := range r.groups {
 		switch g := &r.groups[i]; {
@@ -135,8 +136,9 @@ func (r *reaping) file(path, action, why string) {
 	r.files = append(r.files, fileRow{filepath.Base(path), action, why})
 }
 
-// print writes the tables. The count is of what may still run, in scope, or with tags
-// that say nothing or nothing to hold them against.
+// print writes the tables and how many container groups are left: those that may still run
+// and are, or may be, of the runners in question, because a tag is missing or the list of
+// this host's runners could not be read.
 func (r *reaping) print() error {
 	left := 0
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)

@@ -15,8 +15,9 @@ import (
 	"github.com/eci-executor/eci-executor/internal/config"
 )
 
-// sentFile is a file that helper's first scripts write into a volume in memory. It is
-// no parameter of the request, which describe calls would show.
+// sentFile is a secret file for the job's containers. It is not part of the create request,
+// which every describe call would show: helper's first scripts write it into a volume in
+// memory.
 type sentFile struct {
 	dir, name string // dir is one of helper; name needs no quoting
 	content   []byte
@@ -83,8 +84,8 @@ func readFile(path string, most int64) ([]byte, error) {
 	return content, nil
 }
 
-// withFiles is a script with the writing of the job's files before it: of the
-// sub-stages that come first in every job.
+// withFiles puts the writing of the job's files before a script of one of the sub-stages
+// with which every job begins.
 func withFiles(cfg *config.Config, job *Job, subStage string, script []byte) ([]byte, error) {
 	if subStage != "prepare_script" && subStage != "get_sources" {
 		return script, nil
@@ -100,10 +101,12 @@ func withFiles(cfg *config.Config, job *Job, subStage string, script []byte) ([]
 	return append(with, script...), nil
 }
 
-// endOfFile is the line that ends a file in a script; "..new" no file may be called.
+// endOfFile is the line that ends a file's content in a script.
 const endOfFile = "end of a file of eci-executor"
 
-// writing is the shell's text that writes the file: whole, or not there.
+// writing is a piece of shell script that writes the file. It is written under the name
+// ..new, which no file may have (internal/config), and then renamed: so it is whole or not
+// there.
 func (f sentFile) writing() []byte {
 	read, text := "cat", f.content
 	if !plain(text) {
@@ -114,8 +117,8 @@ func (f sentFile) writing() []byte {
 		read, dir, f.name, endOfFile, text)
 }
 
-// plain tells whether each shell reads the text from a script as it stands: whole
-// lines of UTF-8 without control characters, none of which ends the file.
+// plain tells whether text can stand in a script as it is, whatever the shell: whole lines of
+// UTF-8 without control characters, none of which is endOfFile. Any other goes as base64.
 func plain(text []byte) bool {
 	odd := func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' }
 	return utf8.Valid(text) && !bytes.ContainsFunc(text, odd) &&

@@ -59,7 +59,7 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, mounts []eci
 		spec.Containers = append(spec.Containers, c)
 		names = append(names, serviceAliases(s)...)
 	}
-	if len(names) > 0 { // before the operator's: the first line of a hosts file decides
+	if len(names) > 0 { // before the operator's host_aliases: of two lines for a name in a hosts file the first counts
 		spec.HostAliases = append([]eci.HostAlias{{IP: "127.0.0.1", Hostnames: slices.Compact(names)}}, spec.HostAliases...)
 	}
 	return nil

@@ -20,10 +20,10 @@ func inEnv(v Variable) bool {
 	return config.EnvName(v.Key) && utf8.RuneCountInString(v.Value) <= config.EnvValueMax
 }
 
-// publicVariables are those of the job that services may see, expanded as the
-// runner does it, once and unless raw. A reference to a variable that is not public
-// stays as it stands: its value is nobody's to see in a request. Of two of one name
-// the last decides, also about whether it is public.
+// publicVariables are the job's variables that services may see, expanded as the runner does
+// it: once, and not where they are raw. A reference to a variable that is not public stays
+// unexpanded, since its value must not stand in a request. Of two variables of one name the
+// last counts, also for whether it is public.
 func publicVariables(variables []Variable) []Variable {
 	last := map[string]Variable{}
 	for _, v := range variables {
@@ -47,8 +47,8 @@ func publicVariables(variables []Variable) []Variable {
 	return public
 }
 
-// runnersOwn are variables that the runner itself adds and services may see; one of
-// the job's with that name counts instead.
+// runnersOwn are the variables that the runner itself adds and that services may see. They
+// come before the job's, so that a job's variable of the same name counts.
 func runnersOwn(env Env) (variables []Variable) {
 	for _, key := range []string{"CI_BUILDS_DIR", "CI_PROJECT_DIR"} {
 		if env.Custom[key] != "" {
@@ -72,11 +72,10 @@ func (v Variable) expanded(value func(name string) string) string {
 	})
 }
 
-// expandServices gives the own variables of the job's services the values that the
-// runner has for them: told is CI_JOB_SERVICES, which lists the services in the job's
-// order, since 19.x with variables (sources.md: custom-executor). Where it does not tell,
-// they are expanded here. They may refer to any variable of the job, as their author
-// has chosen.
+// expandServices expands the own variables of the job's services. told is the variable
+// CI_JOB_SERVICES, by which a runner since 19.x gives their values, in the order of the
+// services (sources.md: custom-executor); where it does not, they are expanded here. They
+// may refer to any variable of the job, as the same author wrote both.
 func (job *Job) expandServices(told string) {
 	var runners []struct {
 		Name      string            `json:"name"`
@@ -123,9 +122,9 @@ func (i Image) own(key string) string {
 	return ""
 }
 
-// leftOut tells, a line each, what variables services do not get as the job has them:
-// those of the job that refer to what is not public, own ones that ECI can't take, and
-// what is too many.
+// leftOut says, a line each, which variables services do not get as the job has them: the
+// job's that refer to one that is not public, their own that ECI does not take, and those
+// that are too many for it.
 func leftOut(job *Job) (lines []string) {
 	for _, v := range job.PublicVariables {
 		missed := func(s Image) bool { return !s.has(v.Key) }
