@@ -14,10 +14,10 @@ import (
 // DriverName is what the job's log calls the driver.
 const DriverName = "eci-executor"
 
-// Configure is the config stage: it writes the one JSON document that the runner
-// reads (sources.md: custom-executor) and makes no API call. Checkouts that a NAS keeps are
-// shared: then the runner gives each of its concurrent jobs of a project a directory
-// of its own, and fetches into what it finds there.
+// Configure is the config stage: it writes the one JSON document that the runner reads
+// (sources.md: custom-executor) and makes no API call. Where builds_dir is on a NAS it says
+// that the directory is shared: the runner then gives each concurrent job of a project a
+// directory of its own there, and fetches into the checkout that it finds.
 func Configure(cfg *config.Config, version string, stdout io.Writer) error {
 	name := DriverName
 	shared := nasmount.At(cfg.NAS, cfg.BuildsDir) != nil

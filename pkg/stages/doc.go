@@ -65,11 +65,11 @@ type Stage struct {
 	Stderr io.Writer
 	Logger logrus.FieldLogger // the operator's log
 	Remote remote.Settings
-	Rates  func(action string) Rate // of this host's calls; nil = HostRate
-	Relay  string                   // program that is relay.Command for [exec] shared_connection; "" = none is shared
+	Rates  func(action string) Rate // limits of this host's calls; nil = HostRate
+	Relay  string                   // program to start as the relay of [exec] shared_connection; "" = no connection is shared
 
 	Metrics *metrics.Recorder // nil counts nothing
 	Dial    Dialer            // nil = only Config's own region is asked
 
-	group string // the attempt's container group, once it is known here
+	group string // id of the attempt's container group, once it is known here
 }

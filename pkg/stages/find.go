@@ -12,9 +12,9 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// find returns the one group that name stands for: a job id, a group id or a
-// group's name. Of several, the one that has not ended is meant; where that leaves
-// none or more than one, the error lists them.
+// find returns the group that name stands for: a job id, a group id or a group's name. Of
+// several groups it is the only one that has not ended; where not exactly one has not, the
+// error lists them all.
 func (o *Operator) find(ctx context.Context, name string) (*eci.Group, error) {
 	groups, _, err := o.own(ctx, eci.Query{WithEvent: true})
 	if err != nil {
@@ -53,7 +53,7 @@ func ambiguous(name string, groups []eci.Group) error {
 	return errors.New(strings.TrimRight(b.String(), "\n"))
 }
 
-// hasContainer is the error of a name that no container of the group has.
+// hasContainer fails where no container of the group has the name; it lists those there are.
 func hasContainer(g *eci.Group, name string) error {
 	if g.Container(name) != nil {
 		return nil

@@ -94,8 +94,7 @@ func (k *ImageCaches) listing(ctx context.Context, id string) (eci.ImageCacheLis
 	return listing, nil
 }
 
-// ours tells whether a cache was made by this driver's file, or by one with the
-// same runner_name.
+// ours tells whether a cache was made with a driver's file of the same runner_name.
 func (k *ImageCaches) ours(c *eci.ImageCache) bool {
 	return c.Tags[tagManagedBy] == DriverName && c.Tags[tagRunner] == tagValue(k.Config.RunnerName)
 }

@@ -20,7 +20,7 @@ const (
 // unlistedLimit is how long a cache that was just made may be missing in the list.
 const unlistedLimit = 30 * time.Second
 
-// defaultCacheGiB is ECI's size where none is asked for (sources.md: caches).
+// defaultCacheGiB is the size that ECI gives a cache for which none is asked (sources.md: caches).
 const defaultCacheGiB = 20
 
 // Create builds a cache of the given images, or else of those of [image_cache], and
@@ -30,7 +30,7 @@ func (k *ImageCaches) Create(ctx context.Context, given []string, o CacheOptions
 	if err != nil {
 		return err
 	}
-	if !p.given { // refresh has to do with no other
+	if !p.given { // only refresh looks at digests, and it leaves caches of given images alone
 		p.ask(ctx)
 	}
 	_, err = k.build(ctx, p)
@@ -153,7 +153,8 @@ func (k *ImageCaches) ready(c *eci.ImageCache, took time.Duration) {
 	}
 }
 
-// buildFailure is why a cache could not be built, in the words of a job's pull.
+// buildFailure says why a cache could not be built, a failed pull in the same words as a
+// job's.
 func (k *ImageCaches) buildFailure(c *eci.ImageCache) error {
 	e := &startError{what: fmt.Sprintf("image cache %s (%s) is %s", c.ID, clean(c.Name), c.Status),
 		next: "look into what ECI says, and at the build's events in the ECI console."}

@@ -16,17 +16,18 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// cacheImagesMost is of one cache (sources.md: caches).
+// cacheImagesMost is how many images ECI takes into one cache (sources.md: caches).
 const cacheImagesMost = 20
 
-// digestLimit is how long the registries may take to say what tags stand for.
+// digestLimit is how long the registries may take, together, to say what image tags stand for.
 const digestLimit = 15 * time.Second
 
-// A tag has room for 128 characters, so that each of 20 images has 6 for the
-// beginning of its digest: one change of 16 million goes unseen.
+// The digests of a cache's images are kept in a tag of the cache, which holds 128 characters:
+// 6 for each of 20 images. So only the beginning of a digest is compared, and one change in
+// 16 million goes unseen.
 const (
 	digestDigits  = 6
-	unknownDigest = "------" // of a registry that this host got no answer from
+	unknownDigest = "------" // of an image whose registry did not answer this host
 )
 
 // cachePlan is what a cache is to be built of.
@@ -37,9 +38,9 @@ type cachePlan struct {
 	request eci.ImageCacheSpec // without name and client token
 }
 
-// plannedImage is one image as groups pull it, which is what a cache is matched by.
+// plannedImage is one image of a cache.
 type plannedImage struct {
-	name   string
+	name   string // by which groups pull it, since ECI matches caches by that
 	digest string // its first digits, or unknownDigest
 	doubt  error  // why the digest is not known
 }
@@ -136,8 +137,8 @@ func (p *cachePlan) ask(ctx context.Context) {
 	p.request.Tags[tagDigests] = digests.String()
 }
 
-// differs tells why a cache is not what the plan wants, "" where it is, as far as
-// can be told: doubt is an image whose tag may stand for something else.
+// differs says why a cache is not what the plan wants, "" where it is. doubt is then an
+// image, if any, whose registry did not answer, so that its tag may stand for another image.
 func (p *cachePlan) differs(c *eci.ImageCache) (why string, doubt *plannedImage) {
 	var has, wants []string
 	for _, name := range c.Images {
@@ -168,8 +169,8 @@ func (p *cachePlan) differs(c *eci.ImageCache) (why string, doubt *plannedImage)
 	return "", doubt
 }
 
-// fullName is an image's name with registry and tag, by which the same image has
-// the same name.
+// fullName is an image's name with its registry and tag, whatever the short form it was
+// given in, so that names can be compared.
 func fullName(image string) string {
 	ref, err := reference.ParseDockerRef(image)
 	if err != nil {

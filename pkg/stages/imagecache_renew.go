@@ -9,11 +9,10 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// Refresh builds the cache of [image_cache] anew where its images, or what their tags
-// stand for, have changed, and in any case with force; the old ones of ours are
-// deleted when the new one is Ready. A build that an earlier refresh was
-// interrupted in is waited for. Caches of images that were given to create are left
-// alone.
+// Refresh builds the cache of [image_cache] anew where its images, or what their tags stand
+// for, have changed, and in any case with force. When the new one is Ready, our old ones are
+// deleted. A build that an interrupted refresh has begun is waited for. Caches of images
+// that were given to Create are left alone.
 func (k *ImageCaches) Refresh(ctx context.Context, force bool, o CacheOptions) error {
 	p, err := k.plan(nil, o)
 	if err != nil {
@@ -36,8 +35,8 @@ func (k *ImageCaches) Refresh(ctx context.Context, force bool, o CacheOptions) e
 	return k.retire(ctx, old, id)
 }
 
-// current is the cache that needs no refresh, "" where none is; one that is being
-// built is waited for.
+// current is the id of a cache that is up to date, "" where there is none. A cache that is
+// still being built is waited for.
 func (k *ImageCaches) current(ctx context.Context, p *cachePlan, old []eci.ImageCache, force bool) (string, error) {
 	if force {
 		k.say("A new image cache is built, as --force asks.")
@@ -66,8 +65,8 @@ func (k *ImageCaches) current(ctx context.Context, p *cachePlan, old []eci.Image
 	return "", nil
 }
 
-// retire deletes caches in favour of a new one; that which all jobs start from by
-// snapshot_id stays.
+// retire deletes the old caches in favour of the one with id. One that snapshot_id names
+// stays, because jobs would fail without it.
 func (k *ImageCaches) retire(ctx context.Context, old []eci.ImageCache, id string) error {
 	var errs []error
 	for i := range old {
@@ -80,8 +79,8 @@ func (k *ImageCaches) retire(ctx context.Context, old []eci.ImageCache, id strin
 	return errors.Join(errs...)
 }
 
-// Delete deletes the caches with these ids, whosever they are, and those of ours with
-// these names, or all of ours. Nothing is deleted where one of them can't be found.
+// Delete deletes caches by id, whoever made them, and ours by name, or with all all of ours.
+// Where one of them can't be found, nothing is deleted.
 func (k *ImageCaches) Delete(ctx context.Context, wanted []string, all bool) error {
 	listing, err := k.listing(ctx, "")
 	if err != nil {
@@ -142,7 +141,7 @@ func (k *ImageCaches) named(caches []eci.ImageCache, wanted string) (*eci.ImageC
 	return nil, fmt.Errorf("no image cache in %s has the id or the name %q: eci-executor image-cache list shows them", k.Config.Region, wanted)
 }
 
-// remove deletes one cache; that it is gone already is well.
+// remove deletes one cache. It is no error that the cache is gone already.
 func (k *ImageCaches) remove(ctx context.Context, c *eci.ImageCache) error {
 	err := eci.Persist(ctx, askingLimit, func() error { return k.API.DeleteImageCache(ctx, c.ID) })
 	if err != nil && eci.ClassOf(err) != eci.NotFound {

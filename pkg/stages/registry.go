@@ -19,8 +19,8 @@ type loginSource struct {
 	mend   string // ... and how; {registry}
 }
 
-// loginSources are in the Kubernetes executor's order (sources.md: kubernetes-executor): of
-// the logins for one path the first counts.
+// loginSources are the sources of logins in the Kubernetes executor's order (sources.md:
+// kubernetes-executor): of the logins for one path the first counts.
 func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 	own, err := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG"))
 	var operators []Credential
@@ -36,8 +36,8 @@ func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 	}, err
 }
 
-// loginFor is the login for an image: that with the longest path, and of two with the
-// same path that of the earlier source.
+// loginFor is the login for an image: the one with the longest path, and of two with the same
+// path the one of the earlier source. source is nil where there is none.
 func loginFor(sources []loginSource, image string) (login Credential, source *loginSource) {
 	ref, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -60,8 +60,9 @@ func covers(server string, image reference.Named) bool {
 	return server != "" && (domain == server || strings.HasPrefix(domain+"/"+reference.Path(image)+"/", server+"/"))
 }
 
-// pullCredentials are the logins for the images of a group, one for each registry:
-// ECI asks for no path. ACR instances of the operator's account need none.
+// pullCredentials are the logins for the images of a group, one for each registry, because
+// ECI takes them by host and not by path; and the ACR instances of the operator's account,
+// which need no login.
 func pullCredentials(cfg *config.Config, job *Job, images []string) ([]eci.RegistryCredential, []eci.ACRRegistry, error) {
 	sources, err := loginSources(cfg, job)
 	if err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/eci-executor/eci-executor/internal/remote"
 )
 
-// roleOf says in which container a sub-stage runs: what GitLab's own scripts do
-// in helper, what the job's author wrote in build. The runner does not tell
-// (sources.md: custom-executor); its rule is that unknown names are the author's.
+// roleOf says in which container a sub-stage runs: GitLab's own scripts in helper, what the
+// job's author wrote in build. The runner does not say which is which (sources.md:
+// custom-executor), but by its rule names that are not known here are the author's.
 func roleOf(subStage string) remote.Role {
 	switch subStage {
 	case "prepare_script", "get_sources", "clear_worktree", "boot_verify_probes",
@@ -77,7 +77,8 @@ func (s *Stage) script(ctx context.Context, record *Record, subStage string, job
 	return s.outcome(subStage, record, result, said.tail, err)
 }
 
-// outcome is what the stage says of how a script ended, whose log ends with said.
+// outcome is the error of a stage by how its script ended: nil for status 0. said is the end
+// of the script's log.
 func (s *Stage) outcome(subStage string, record *Record, result remote.Result, said []byte, err error) error {
 	switch {
 	case err != nil:
