@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// connection pumps one stream: records come out of a channel, what is written
-// goes to the other side without holding up the reader.
+// connection reads and writes the stream of one exec, each in a goroutine: what comes is
+// given out as records, and what is written never holds up the reading.
 type connection struct {
 	stream  Stream
 	records chan record
@@ -20,7 +20,7 @@ type connection struct {
 	heard   atomic.Int64 // when the last bytes came, in Unix nanoseconds
 
 	loan   Loan   // nil for an exec of the run's own
-	waited string // id of the exec that a shared one must answer by, "" once it has
+	waited string // id by which a shared exec must answer; "" once it has, and for an own exec
 
 	mu  sync.Mutex
 	err error
@@ -51,7 +51,8 @@ func (c *connection) read() {
 		if rec.kind != kindData {
 			continue
 		}
-		// Who comes for the next one has no more use for the payload.
+		// A payload is good until the next record is read, so that must wait until its
+		// receiver is done with it, as it is when it takes another record.
 		select {
 		case c.records <- record{kind: kindBeat}:
 		case <-c.done:
@@ -60,8 +61,8 @@ func (c *connection) read() {
 	}
 }
 
-// listener notes when bytes came: a large record may take a slow connection longer
-// than the idle limit.
+// listener notes when bytes came, which counts for the idle limit: a large record may take
+// longer than that over a slow connection.
 type listener struct{ c *connection }
 
 func (l *listener) Read(p []byte) (int, error) {
@@ -72,8 +73,7 @@ func (l *listener) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// idle is how long it is yet until nothing has come for the limit; after that the
-// connection is lost.
+// idle is how much is left of the limit for silence; a lostError where nothing is.
 func (c *connection) idle(limit time.Duration) (left time.Duration, err error) {
 	if left = limit - time.Since(time.Unix(0, c.heard.Load())); left > 0 {
 		return left, nil
@@ -88,8 +88,8 @@ func (c *connection) send() {
 			return
 		case b := <-c.outbox:
 			if _, err := c.stream.Write(b); err != nil {
-				// The reader meets the same fault; a half-open socket that only
-				// swallows our words is found by the idle limit.
+				// The reader meets the same fault. A half-open socket, which takes what is
+				// written and loses it, is found by the idle limit.
 				c.fail(fmt.Errorf("writing to the exec: %w", err))
 				return
 			}
@@ -108,9 +108,9 @@ func (c *connection) write(b []byte) {
 	}
 }
 
-// bye lets eci-remote exit at once instead of a minute later.
+// bye lets the exec end at once, instead of a minute later.
 func (c *connection) bye() {
-	c.stream.Write([]byte("bye\n")) //nolint:errcheck // it exits by itself where this is lost
+	c.stream.Write([]byte("bye\n")) //nolint:errcheck // the exec ends by itself where this is lost
 }
 
 func (c *connection) fail(err error) {

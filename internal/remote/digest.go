@@ -10,20 +10,20 @@ import (
 	"math/bits"
 )
 
-// How eci-remote may take digests, as its record up tells. docs/architecture.md says why
-// there are two.
+// The kinds of digests that eci-remote may take; its record up says which.
+// docs/architecture.md says why there are two.
 const (
 	sumSHA256 = "sha256" // sha256sum: 64 hexadecimal digits
 	sumCRC    = "crc"    // cksum: POSIX's CRC-32, a decimal number
 )
 
-// digest takes in bytes and tells their digest, as the tools of the group print it.
+// digest is a hash whose result is what the tools in the group print.
 type digest interface {
 	io.Writer
 	digest() string
 }
 
-// newDigest is one of the kinds that up may name; nil for any other.
+// newDigest is a digest of a kind, nil where the kind is none of the above.
 func newDigest(kind string) digest {
 	switch kind {
 	case sumSHA256:
@@ -40,9 +40,10 @@ func (d sha256Digest) digest() string {
 	return hex.EncodeToString(d.Writer.(interface{ Sum([]byte) []byte }).Sum(nil))
 }
 
-// crcDigest is cksum's: the polynomial of crc32.IEEE, but from each byte's highest bit
-// on, over the bytes and then their number, lowest byte first. With all bits turned
-// round it is crc32's own, which the processor computes.
+// crcDigest is the CRC of POSIX's cksum. It has the polynomial of crc32.IEEE, takes the bits
+// of each byte from the highest one on, and at the end the number of bytes, lowest byte
+// first. With the bits of each byte and of the result in reverse order it is crc32.IEEE
+// itself, for which processors have an instruction.
 type crcDigest struct {
 	crc    uint32
 	length uint64
@@ -67,8 +68,9 @@ func (d *crcDigest) digest() string {
 	return fmt.Sprint(bits.Reverse32(crc))
 }
 
-// turn copies bytes, the bits of each in the opposite order, and tells how many. It is
-// most of the digest's cost; 32 bytes a round take two thirds of the time of 8.
+// turn copies bytes with the bits of each in reverse order, and returns how many fitted. It
+// is most of the digest's cost; with 32 bytes a round it takes two thirds of the time that
+// it takes with 8.
 func turn(dst, src []byte) int {
 	n := min(len(dst), len(src))
 	dst, src = dst[:n], src[:n]
@@ -86,7 +88,7 @@ func turn(dst, src []byte) int {
 	return n
 }
 
-// turn8 turns eight bytes, each in its place.
+// turn8 reverses the bits of each of eight bytes.
 func turn8(dst, src []byte) {
 	x := binary.NativeEndian.Uint64(src)
 	binary.NativeEndian.PutUint64(dst, bits.ReverseBytes64(bits.Reverse64(x)))

@@ -17,14 +17,14 @@ import (
 //go:embed logs.sh
 var logsScript []byte
 
-// readerLife is after how long the process that reads a log in helper ends, to be
-// started again: one whose connection was lost may not hear of it.
+// readerLife is how long one process reads a log in helper; then another one goes on. So
+// none lives much longer whose connection was lost without its noticing.
 const readerLife = 5 * time.Minute
 
 // newestRun stands for the id of the newest run.
 const newestRun = "newest"
 
-// fruitless is after how many execs in a row that bring nothing ReadLog gives up.
+// fruitless is how many execs in a row may bring nothing before ReadLog gives up.
 const fruitless = 5
 
 // LogResult is what ReadLog has read.
@@ -52,7 +52,7 @@ func (s *Session) ReadLog(ctx context.Context, follow bool, begun func(Role)) (L
 			return r.LogResult, err
 		case ctx.Err() != nil:
 			return r.LogResult, context.Cause(ctx)
-		case err == nil: // the reader's life is over
+		case err == nil: // readerLife is over
 			failures = 0
 			continue
 		case !errors.As(err, &lost):
@@ -87,8 +87,8 @@ type reading struct {
 	begun func(Role)
 }
 
-// attempt is one exec; over means that the log is whole. Without an error and not
-// over, another exec is to go on.
+// attempt reads on by one exec. over means that the log is complete; with neither over nor an
+// error, another exec is to go on.
 func (r *reading) attempt(ctx context.Context) (over bool, err error) {
 	r.heard = false
 	stream, err := r.Open(ctx, Helper, []string{"sh", "-s", r.run, fmt.Sprint(r.Length), r.how,

@@ -53,9 +53,9 @@ type record struct {
 
 var errProtocol = errors.New("the exec sent what eci-remote does not send")
 
-// decoder reads records. Anything that is not exactly a record is an error, and
-// a data record is given out only when its trailer stands where it must: bytes
-// lost or doubled on the way never reach the log.
+// decoder reads records. Anything that is not exactly a record is an error. A data record is
+// given out only when its trailer stands where it must, so that bytes lost or doubled on the
+// way never reach the log.
 type decoder struct {
 	r      *bufio.Reader
 	buffer []byte // of payloads
@@ -88,7 +88,8 @@ func (d *decoder) next() (record, error) {
 	return rec, nil
 }
 
-// room is n bytes of the buffer. What of it no record has filled yet takes no memory.
+// room is n bytes of the buffer, which is made as large as the largest record once a large
+// one comes: pages of it that no record has filled take no memory.
 func (d *decoder) room(n int) []byte {
 	if len(d.buffer) < n {
 		d.buffer = make([]byte, min(n, smallPayload))
@@ -114,7 +115,7 @@ func (d *decoder) line() (string, error) {
 		}
 		line = append(line, b)
 		if line[0] != '#' {
-			// Most likely a shell's or the server's complaint: show it.
+			// Most likely an error message of a shell or of the server: show it.
 			rest, _ := d.r.Peek(min(d.r.Buffered(), 200))
 			return "", fmt.Errorf("%w: %q", errProtocol, clip(append(line, rest...)))
 		}
@@ -166,7 +167,7 @@ func parseHeader(line string) (record, error) {
 	return rec, nil
 }
 
-// isDigest tells what is no digest of either kind.
+// isDigest tells whether s may be a digest of either kind.
 func isDigest(s string) bool {
 	if len(s) == 2*sha256.Size {
 		return true
@@ -186,6 +187,7 @@ func twoNumbers(a, b string) (int64, int64, error) {
 	return x, y, errors.Join(errX, errY)
 }
 
+// unexpected makes an end in the middle of a record no plain io.EOF.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// resize passes the terminal's size on whenever it changes: in a frame, and, until
-// that is seen to have reached the other terminal, by stty beside the command.
+// resize passes the terminal's size on whenever it changes: in a frame, and also by stty
+// beside the command until a frame is seen to have changed the size there. note gets one
+// line where neither works.
 func (r *shellRun) resize(ctx context.Context, pid string, note chan<- string) {
 	byFrame := false
 	for {
@@ -18,7 +19,7 @@ func (r *shellRun) resize(ctx context.Context, pid string, note chan<- string) {
 			return
 		case <-r.Terminal.Resized:
 		}
-		select { // a window is drawn to its size in many steps
+		select { // a window that is dragged changes its size many times
 		case <-ctx.Done():
 			return
 		case <-time.After(resizePause):
@@ -46,18 +47,18 @@ func (r *shellRun) resize(ctx context.Context, pid string, note chan<- string) {
 			}
 			select {
 			case note <- text:
-			default: // said already
+			default: // it was said already
 			}
 		}
 	}
 }
 
-// setSize returns same where the terminal has the size already, set where stty has
-// changed it, "" where neither is known.
+// setSize returns same where the terminal in the container has the size already (by a frame),
+// set where stty has changed it, "" where that is not known.
 func (r *shellRun) setSize(ctx context.Context, pid string, columns, rows int) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	// The frame must have been taken in before its effect is looked for.
+	// Time for the frame to take effect.
 	select {
 	case <-ctx.Done():
 	case <-time.After(resizePause):

@@ -55,22 +55,22 @@ type Session struct {
 // holds none of its processes any more.
 var ErrStopped = errors.New("stopped on request")
 
-// run is the state of one Session.Run. It survives its connections.
+// run is the state of one Session.Run. It outlives the connections of the run.
 type run struct {
 	*Session
 	job      Job
-	id       string
-	nonce    string
-	offset   int64  // bytes of log written out
-	kind     string // of digests, once eci-remote has told it
-	sum      digest // of the log
-	begun    bool   // a shared exec was asked for
-	borrowed bool   // it is the one in use
-	uploaded bool   // the script is known to be there
-	doubted  bool   // an end record's digest disagreed once
-	execs    int
-	lostAt   time.Time // since when there is no connection
-	noticed  bool
+	id       string    // names the run's files in the group
+	nonce    string    // stands behind the script on its way in, and in the exit record
+	offset   int64     // bytes of log written out
+	kind     string    // of digests, once eci-remote has told it
+	sum      digest    // of the log so far
+	begun    bool      // a shared exec was asked for
+	borrowed bool      // and is the one in use
+	uploaded bool      // the script is known to be there
+	doubted  bool      // an end record's digest disagreed once
+	execs    int       // of the run's own
+	lostAt   time.Time // since when there is no connection; zero while there is one
+	noticed  bool      // the job's author was told of that
 }
 
 // Run uploads job's script, starts it once, and streams its log until it has
@@ -79,7 +79,7 @@ type run struct {
 // left, or an error that says that this could not be made sure.
 func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 	if len(job.Body) == 0 {
-		job.Body = []byte("\n") // which does nothing either; 0 bytes are those of a script that is there
+		job.Body = []byte("\n") // does nothing either; in an attach, size 0 stands for a script that was uploaded before
 	}
 	r := &run{Session: s, job: job, id: randomHex(8), nonce: randomHex(8)}
 	pause := s.Settings.BackoffMin
@@ -114,7 +114,7 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 	}
 }
 
-// lostError means that this connection is of no more use, and another may be.
+// lostError means that this connection is of no use any more, while another one may be.
 type lostError struct{ cause error }
 
 func (e *lostError) Error() string { return e.cause.Error() }
@@ -127,7 +127,7 @@ func (r *run) diagnose(ctx context.Context) error {
 	return r.Diagnose(ctx)
 }
 
-// notice tells the job's author once per loss that its log has paused.
+// notice tells the job's author, once for each loss, that the log has paused.
 func (r *run) notice() {
 	if r.lostAt.IsZero() {
 		r.lostAt = time.Now()
@@ -138,8 +138,8 @@ func (r *run) notice() {
 	}
 }
 
-// attach is what asks for the script to be taken in unless it is there, and to be
-// followed, by an exec with that id.
+// attach is the command that has an exec with that id take the script in, unless it was
+// uploaded, and follow its log.
 func (r *run) attach(exec string) []string {
 	size := len(r.job.Body)
 	if r.uploaded {
@@ -169,7 +169,8 @@ func (r *run) connect(ctx context.Context) (*connection, error) {
 	return conn, nil
 }
 
-// attempt is one exec, from its opening to its loss or to the end of the run.
+// attempt follows the run by one exec, to the loss of that exec (a lostError) or to the end
+// of the run.
 func (r *run) attempt(ctx context.Context) (Result, error) {
 	conn, err := r.connect(ctx)
 	if err != nil {
@@ -182,7 +183,8 @@ func (r *run) attempt(ctx context.Context) (Result, error) {
 	return r.follow(ctx, conn)
 }
 
-// follow takes in what comes over a connection until that is lost or the run has ended.
+// follow handles what comes over a connection, until that is lost (a lostError) or the run
+// has ended.
 func (r *run) follow(ctx context.Context, conn *connection) (Result, error) {
 	idle := time.NewTimer(conn.patience(r.Settings))
 	defer idle.Stop()
@@ -236,7 +238,7 @@ func (r *run) handle(ctx context.Context, rec record) (result Result, over bool,
 		return result, true, err
 	case kindFail:
 		if rec.final {
-			return Result{}, true, fmt.Errorf("%s", rec.text)
+			return Result{}, true, errors.New(rec.text)
 		}
 		return Result{}, false, &lostError{errors.New(rec.text)}
 	case kindAsk:
@@ -247,8 +249,8 @@ func (r *run) handle(ctx context.Context, rec record) (result Result, over bool,
 	return Result{}, false, nil
 }
 
-// gone asks why build has died. Its control volume tells of the death before the
-// API does.
+// gone asks why build has died, for up to Settings.Death: the API learns of the death later
+// than the control volume tells it.
 func (r *run) gone(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Settings.Death)
 	defer cancel()
@@ -264,8 +266,7 @@ func (r *run) gone(ctx context.Context) error {
 	}
 }
 
-// emit writes a piece of log out. One that does not begin where the last ended
-// is never written.
+// emit writes a piece of log out, unless it does not begin where the last one ended.
 func (r *run) emit(rec record) error {
 	if rec.offset != r.offset || r.sum == nil {
 		return &lostError{fmt.Errorf("%w: log at offset %d, expected %d", errProtocol, rec.offset, r.offset)}
@@ -284,7 +285,8 @@ func (r *run) end(rec record) (Result, error) {
 		return Result{}, &lostError{fmt.Errorf("%w: end of run %s at %d, have %d", errProtocol, rec.run, rec.length, r.offset)}
 	}
 	if got := r.sum.digest(); got != rec.digest {
-		// The first digest may cover what a background child wrote meanwhile.
+		// The exec may have read a log on which a background child wrote meanwhile
+		// (eci-remote-attach.sh, digests); the next exec reads exactly length bytes.
 		if !r.doubted {
 			r.doubted = true
 			return Result{}, &lostError{errors.New("the log's digest disagrees, asking once more")}

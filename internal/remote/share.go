@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Loan is the stream of an exec of ShareCommand, on which one run after the other goes
-// from its attach to its end record. A run that has come to that gives it back;
-// everything else makes what the exec reads or writes next doubtful, so that the loan
-// is only closed, and the run goes on by an exec of its own, as after any loss.
+// Loan is a borrowed exec of ShareCommand, which serves one run after the other, each from
+// its attach to its end record. A run that has seen its end record returns the loan. In any
+// other case nobody knows what the exec will read or write next: the loan is closed, which
+// ends the exec for all, and the run goes on by an exec of its own.
 type Loan interface {
 	Stream
 	ID() string // that of ShareCommand
@@ -23,8 +23,8 @@ func NewShareID() string { return randomHex(4) }
 // ShareCommand is an exec in helper that serves one run after the other.
 func ShareCommand(id string) []string { return []string{"sh", scriptPath, "share", id} }
 
-// borrow asks a shared exec for the run; nil where there is none, and for a run that
-// was begun: a newer exec must not meet it on one that other runs need.
+// borrow asks a shared exec to take the run; nil where there is none. It does so once for a
+// run: later execs of a run kill its earlier one, which must not be the shared one.
 func (r *run) borrow(ctx context.Context) (*connection, error) {
 	if r.Borrow == nil || r.begun {
 		return nil, nil
@@ -41,8 +41,8 @@ func (r *run) borrow(ctx context.Context) (*connection, error) {
 	return conn, nil
 }
 
-// greet holds the first record of a shared exec to be its answer to this run: what an
-// earlier run left on the way must not be taken for this one's.
+// greet makes sure that the first record of a shared exec is its hello to this run, so that
+// nothing left over from an earlier run is taken for this one's.
 func (c *connection) greet(rec record, run string) error {
 	switch {
 	case c.waited == "":
@@ -56,7 +56,8 @@ func (c *connection) greet(rec record, run string) error {
 	return nil
 }
 
-// patience is how long the connection may be silent.
+// patience is how long the connection may be silent: less for a shared exec that has yet to
+// answer.
 func (c *connection) patience(s Settings) time.Duration {
 	if c.waited != "" {
 		return s.Greeting
@@ -64,7 +65,7 @@ func (c *connection) patience(s Settings) time.Duration {
 	return s.Idle
 }
 
-// giveBack ends the use of a shared exec whose run is over.
+// giveBack returns a shared exec whose run is over; nothing for an exec of the run's own.
 func (c *connection) giveBack() {
 	if c.loan != nil {
 		c.closing.Do(func() {

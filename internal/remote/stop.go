@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// stop ends what the run's script left in its container: asked through conn
-// while there is one, and by an exec into the container itself when nothing
-// confirms. It returns ErrStopped, joined with the reason where processes may
-// be left. The context of the run is over by now, so stop has its own limit.
+// stop ends all processes of the run's script: asked for over conn, if there is one, and
+// where nothing confirms that by an exec into the script's own container. It returns
+// ErrStopped, wrapped with the reason where processes may be left. The run's context has
+// ended by now, so stop has a limit of its own.
 func (r *run) stop(conn *connection) error {
 	ctx, cancel := context.WithTimeout(context.Background(), r.Settings.StopLimit)
 	defer cancel()
@@ -37,7 +37,8 @@ func (r *run) stop(conn *connection) error {
 	}
 }
 
-// stopThroughStream writes the log on while the processes end.
+// stopThroughStream asks over the connection, and goes on writing the log while the processes
+// end. False where nobody has confirmed that none is left.
 func (r *run) stopThroughStream(ctx context.Context, conn *connection) bool {
 	conn.write([]byte("stop\n"))
 	confirm := time.NewTimer(r.Settings.StopConfirm)
@@ -63,7 +64,7 @@ func (r *run) stopThroughStream(ctx context.Context, conn *connection) bool {
 					return false
 				}
 			case kindEnd:
-				// The script ended by itself just now, but children of it may live on.
+				// The script has ended by itself just now, but its children may live on.
 				return false
 			case kindGone:
 				return true
@@ -72,7 +73,7 @@ func (r *run) stopThroughStream(ctx context.Context, conn *connection) bool {
 	}
 }
 
-// stopByExec returns how many processes outlived it.
+// stopByExec ends the processes by an exec into their container, and returns how many are left.
 func (r *run) stopByExec(ctx context.Context) (int64, error) {
 	stream, err := r.Open(ctx, r.job.Role, []string{"sh", scriptPath, "stop", r.id, string(r.job.Role)})
 	if err != nil {
@@ -96,5 +97,6 @@ func (r *run) stopByExec(ctx context.Context) (int64, error) {
 	}
 }
 
-// Urgent tells whether a command of an exec is a stop, which can't wait for its turn.
+// Urgent tells whether the command of an exec is a stop, which must not wait in the queue of
+// this host's calls.
 func Urgent(command []string) bool { return len(command) > 2 && command[2] == "stop" }
