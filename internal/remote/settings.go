@@ -6,7 +6,7 @@ import "time"
 type Settings struct {
 	Heartbeat   time.Duration // eci-remote sends a record at least this often
 	Idle        time.Duration // without a byte for this long, a connection is given up
-	Greeting    time.Duration // without a word for this long after it was asked for a run, a shared exec is given up
+	Greeting    time.Duration // a shared exec that has not answered for this long is given up
 	BackoffMin  time.Duration // pause before an exec that replaces a lost one ...
 	BackoffMax  time.Duration // ... which doubles up to this
 	Diagnose    time.Duration // how often the caller is asked whether the group still lives
@@ -18,8 +18,8 @@ type Settings struct {
 	// Without a WebSocket each look at the log is an exec of its own.
 	PollMin  time.Duration // pause between two while there is output, at first ...
 	PollBusy time.Duration // ... and later
-	PollMax  time.Duration // pause when nothing happens for long: by so much a death is seen late
-	PollHold time.Duration // how long one waits for something to tell
+	PollMax  time.Duration // pause when nothing has happened for long; a death is seen late by as much
+	PollHold time.Duration // how long one exec waits in the group for something to tell
 }
 
 // DefaultSettings are those for the cloud. ECI closes an exec after about 60 s

@@ -22,11 +22,12 @@ type Frames interface {
 	Stderr() string // what else came, for messages
 }
 
-// Shell runs one command in a container for a person. The exit status of an exec
-// does not come reliably over its connection (sources.md: exec-clients), so a sh around the
-// command writes it, between marks that are not shown.
+// Shell runs one command in a container for a person. Whether ECI tells the exit status of
+// an exec over its connection is not documented (sources.md: exec-clients), so a sh around
+// the command prints it, between marks that are taken out of the output.
 type Shell struct {
-	// Open starts an exec and connects to it; Size needs one without a terminal.
+	// Open starts an exec and connects to it. With a terminal, resizing opens further ones
+	// without.
 	Open     func(ctx context.Context, command []string, tty bool) (Frames, error)
 	Command  []string
 	Stdin    io.Reader
@@ -47,28 +48,31 @@ type Terminal struct {
 // ErrLost is returned when the connection ended before the command.
 var ErrLost = errors.New("the connection to the container was lost; what was started there may run on")
 
-// The sh around the command, each word within ECI's 256 bytes. $0 is the nonce of
-// the marks. With a terminal it outlives Ctrl-C, and tells its pid for resizing.
+// The sh around a command with a terminal; each word is within ECI's 256 bytes. $0 is the
+// nonce of the marks, $1 is TERM, $2 are arguments for stty, the rest is the command. The sh
+// outlives Ctrl-C, and its mark of the start has its pid, which resizing needs.
 const terminalWrapper = `trap : INT QUIT;export TERM="$1";stty $2 2>/dev/null;shift 2;` +
 	`printf '\036%s up %s\036' $0 $$;(exec "$@");printf '\036%s %s\036' $0 $?;read -r n`
 
-// Without one stdin has no end but the connection's, so it comes in pieces, each
-// after its length, and 0 ends it. At last the driver's word is awaited, because
-// output sent just before an exec exits is cut off by some servers.
+// The same without a terminal, in two words. An exec's stdin has no end but that of the
+// connection, so it comes in pieces, each after a line with its length, and a length of 0
+// ends it. At the end the sh waits for a line from the driver, because some servers cut off
+// what is printed just before an exec exits.
 const (
 	plainWrapper1 = `shift 2;w=;dd bs=1 count=0 iflag=fullblock </dev/null 2>/dev/null||w=no;printf '\036%s up %s\036' $0 $w;` +
 		`{ [ $w ]||while read -r k&&[ $k != 0 ];do dd bs=$k count=1 iflag=fullblock 2>/dev/null;done;}|`
 	plainWrapper2 = `{ (exec "$@");s=$?;printf '\036%s %s\036' $0 $s;printf '\036%s %s\036' $0 $s >&2;};read -r k`
 )
 
-// resizer runs beside a terminal's command: whether ECI passes a size on in a frame
-// is not documented. $0 is the pid of the sh around the command.
+// resizer sets the size of the command's terminal from beside it, $1 rows and $2 columns,
+// because nobody documents that ECI passes on a size that comes in a frame. $0 is the pid of
+// the sh around the command.
 const resizer = `exec 3<&0 </proc/$0/fd/0;[ "$(stty size)" = "$1 $2" ]&&echo same||{ stty rows $1 cols $2&&echo set;}||echo no;read -r n <&3`
 
 const (
 	mostPiece   = 16 << 10               // bytes of stdin in one piece
-	secondMark  = 2 * time.Second        // for the mark on stderr after that on stdout
-	resizePause = 300 * time.Millisecond // in which sizes that follow each other are one
+	secondMark  = 2 * time.Second        // how long the mark on stderr is awaited after that on stdout
+	resizePause = 300 * time.Millisecond // changes of size within this time count as one
 )
 
 func (s *Shell) wrapped(nonce string) []string {
@@ -194,7 +198,7 @@ func (r *shellRun) lost(err error) error {
 	return fmt.Errorf("%w%s", ErrLost, text)
 }
 
-// take writes a frame out and takes its marks in.
+// take writes a frame out, without the marks in it, and does what those say.
 func (r *shellRun) take(f frame) error {
 	text, found := r.outputs[f.stderr].split(f.data)
 	for _, mark := range found {
@@ -225,7 +229,7 @@ func (r *shellRun) take(f frame) error {
 	return nil
 }
 
-// feed passes on what the person types, from the command's start on.
+// feed passes stdin on, once the command has started.
 func (r *shellRun) feed(ctx context.Context, failed chan<- error, resizing chan<- string) {
 	var said string
 	select {
@@ -265,10 +269,10 @@ func (r *shellRun) pass(data []byte) error {
 	return err
 }
 
-// marks finds what the sh around a command writes into its output.
+// marks finds the marks that the sh around a command writes into its output.
 type marks struct {
-	head []byte
-	held []byte // the beginning of a mark, perhaps
+	head []byte // with which each begins
+	held []byte // the end of what came, where it may be the beginning of a mark
 }
 
 const (
@@ -280,8 +284,8 @@ func newMarks(nonce string) *marks {
 	return &marks{head: []byte(string(rune(markByte)) + nonce + " ")}
 }
 
-// split returns what of data, and of what was held back before, is output, and the
-// marks that stood in it.
+// split returns the output in data, and in what was held back before, and the marks that
+// stood in between.
 func (m *marks) split(data []byte) (text []byte, found []string) {
 	rest := slices.Concat(m.held, data)
 	m.held = nil

@@ -17,8 +17,8 @@ import (
 type Sync struct {
 	// Exec runs command in the container to its end and returns what it printed.
 	Exec func(ctx context.Context, container Role, command []string) (string, error)
-	// Turn waits until one more exec may be made; one that is urgent has waited
-	// enough.
+	// Turn waits for the exec's turn in the queue of this host's calls; an urgent one
+	// does not wait.
 	Turn     func(ctx context.Context, urgent bool) error
 	Limits   CommandLimits
 	Settings Settings
@@ -30,20 +30,20 @@ type Sync struct {
 // CommandLimits bound the command of an exec.
 type CommandLimits struct{ Words, WordBytes, Bytes int } // Bytes: as a JSON array
 
-// learned outlives a lost stream.
+// learned is what Sync keeps from one stream to the next.
 type learned struct {
-	run     string        // whose pieces are there
-	sent    int           // how many, from the first on
+	run     string        // whose script is being sent
+	sent    int           // how many pieces of it have arrived, from the first on
 	most    int           // bytes of log that one answer may carry
 	cap     int           // what most may grow to
 	arrived int           // bytes of the last answer that was cut
 	hold    time.Duration // how long an exec waits for something to tell
-	whole   int           // answers that came since it was changed
-	swept   time.Time     // when its container was first swept
+	whole   int           // answers that came whole since hold was changed
+	swept   time.Time     // when the run's container was first swept
 }
 
-// How much log one answer carries: firstAnswer makes an answer of less than 64 KiB
-// in base64, mostAnswer one of 256 KiB. Where answers are cut nobody documents.
+// How many bytes of log one answer carries. In base64 firstAnswer makes less than 64 KiB,
+// mostAnswer 256 KiB. Nobody documents at what length ECI cuts an answer.
 const (
 	firstAnswer = 32 << 10
 	mostAnswer  = 186 << 10
@@ -74,24 +74,24 @@ func (s *Sync) learning(change func(*learned)) {
 	change(&s.learn)
 }
 
-// filled is told of an answer with all the log that it may carry.
+// filled is called after an answer with as much log as it may carry: the next may carry more.
 func (s *Sync) filled() {
 	s.learning(func(l *learned) { l.most = min(2*l.most, l.cap) })
 }
 
-// cut is told how much came of an answer that did not come whole. Where that is the
-// same twice, the server has a limit there.
+// cut is called with the length of an answer that was cut short: the next carries less. Two
+// of the same length mean that the server has a limit there.
 func (s *Sync) cut(arrived int) {
 	s.learning(func(l *learned) {
 		if arrived == l.arrived {
-			l.cap = min(l.cap, max(arrived*7/10, leastAnswer)) // 4/3 for base64, and what stands around it
+			l.cap = min(l.cap, max(arrived*7/10, leastAnswer)) // base64 makes 4/3 of it, and an envelope stands around it
 		}
 		l.arrived = arrived
 		l.most = max(min(l.most/2, l.cap), leastAnswer)
 	})
 }
 
-// answered is told of an answer that came.
+// answered is called after an answer that came: after holdAgain of them the next holds longer.
 func (s *Sync) answered() {
 	s.learning(func(l *learned) {
 		if l.whole++; l.whole >= holdAgain {
@@ -100,9 +100,9 @@ func (s *Sync) answered() {
 	})
 }
 
-// failed is told of an exec with that hold that brought nothing after so long: the
-// server may have lost patience with it, or have refused an answer that is longer than
-// those before.
+// failed is called after an exec, asked to hold for so long, that failed after a while. If
+// that was long, the server may not wait for a command any longer: the next holds less. Else
+// it may refuse an answer that is longer than those before: the next carries less.
 func (s *Sync) failed(hold, after time.Duration) {
 	s.learning(func(l *learned) {
 		switch {
@@ -115,8 +115,8 @@ func (s *Sync) failed(hold, after time.Duration) {
 	})
 }
 
-// Open takes the place of Session.Open for the commands that a Session gives it. It
-// makes no call yet.
+// Open takes the place of Session.Open, for the commands that a Session uses: attach and
+// stop. It makes no call yet.
 func (s *Sync) Open(ctx context.Context, container Role, command []string) (Stream, error) {
 	x := &syncStream{Sync: s, container: container, stop: make(chan struct{}), whole: make(chan []byte, 1), opened: time.Now()}
 	var serve func(context.Context) error
@@ -133,7 +133,7 @@ func (s *Sync) Open(ctx context.Context, container Role, command []string) (Stre
 		return nil, fmt.Errorf("an exec of %s can't be made without a WebSocket", verb)
 	}
 	x.PipeReader, x.out = io.Pipe()
-	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // a stream outlives the wish to stop its script
+	ctx, x.cancel = context.WithCancel(context.WithoutCancel(ctx)) // the run's ctx ends with a cancel, but the stop goes over this stream
 	go func() {
 		x.out.CloseWithError(serve(ctx)) // never fails
 	}()
@@ -164,7 +164,7 @@ type syncStream struct {
 	writing sync.Mutex
 }
 
-// parse reads what run.command writes.
+// parse reads the words of run.attach.
 func (x *syncStream) parse(words []string) error {
 	size, offset, err := twoNumbers(words[4], words[5])
 	beat, err2 := number(words[7])
@@ -177,8 +177,8 @@ func (x *syncStream) parse(words []string) error {
 	return nil
 }
 
-// Write takes what eci-remote reads from stdin: the script, the nonce as a line, and
-// then words, of which only stop has a meaning here.
+// Write takes what an attach reads from stdin: the script, the nonce as a line, and then
+// words, of which only stop has a meaning here.
 func (x *syncStream) Write(p []byte) (int, error) {
 	x.writing.Lock()
 	defer x.writing.Unlock()
@@ -196,7 +196,7 @@ func (x *syncStream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Stderr is empty: it comes among the output, where it is no record.
+// Stderr is empty: what is printed there comes among the output, as an answer that is damaged.
 func (x *syncStream) Stderr() string { return "" }
 
 // Close ends the stream. An exec that is under way ends by itself.

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// errHurried ends an exec or a pause for a stop that does not wait for it.
+// errHurried ends an exec or a wait for its turn when a stop is asked for meanwhile.
 var errHurried = errors.New("a stop was asked for")
 
-// attach sends the script, unless it is there, and asks for its log until it ends.
+// attach sends the script, unless it was uploaded, and polls its log until it has ended.
 func (x *syncStream) attach(ctx context.Context) error {
 	pause, next := x.Settings.PollMin, x.poll
 	if x.upload {
@@ -34,8 +34,8 @@ func (x *syncStream) attach(ctx context.Context) error {
 	}
 }
 
-// pause is how long to wait after an answer: not at all where more waits, shortly
-// while there is output, and the longer the longer it is quiet.
+// pause is how long to wait after an answer: not at all where more log is there, shortly
+// while there is some, and longer the longer there has been none.
 func (x *syncStream) pause(seen seen, last time.Duration) time.Duration {
 	switch {
 	case seen.full:
@@ -66,7 +66,8 @@ func (x *syncStream) hurried() bool {
 	}
 }
 
-// poll is one exec that tells what is new. A stop interrupts one that only listens.
+// poll asks by one exec for what is new, and for a stop where one is wanted. A stop that is
+// wanted meanwhile interrupts it.
 func (x *syncStream) poll(ctx context.Context) (seen, error) {
 	what, l := "tail", x.learned()
 	if x.hurried() {
@@ -78,7 +79,7 @@ func (x *syncStream) poll(ctx context.Context) (seen, error) {
 	return x.listen(ctx, words, l)
 }
 
-// listen makes an exec that polls and passes its records on.
+// listen makes one exec and passes the records of its answer on.
 func (x *syncStream) listen(ctx context.Context, words []string, l learned) (seen, error) {
 	urgent := x.hurried()
 	if !urgent {
@@ -122,8 +123,8 @@ func causeOf(ctx context.Context, err error) error {
 	return err
 }
 
-// turn waits for its turn to make an exec. The session hears meanwhile that all is
-// well: it is this side that is slow.
+// turn waits for the exec's turn. Meanwhile it gives the session heartbeats, since the wait
+// is on this side and says nothing against the group.
 func (x *syncStream) turn(ctx context.Context, urgent bool) error {
 	done := make(chan error, 1)
 	go func() { done <- x.Turn(ctx, urgent) }()
@@ -141,15 +142,15 @@ func (x *syncStream) turn(ctx context.Context, urgent bool) error {
 	}
 }
 
-// seen is what an answer holds.
+// seen is what an answer held.
 type seen struct {
 	data bool // some log
-	full bool // as much of it as it may carry
-	last bool // no further poll will tell more
+	full bool // as much log as an answer may carry
+	last bool // a record after which no poll will tell more
 }
 
-// pass looks through the records of an answer and gives them to the session. None is
-// given on of an answer that is not all records.
+// pass gives the records of an answer to the session, once it has looked through all of
+// them: of a damaged answer none is passed on.
 func (x *syncStream) pass(records []byte, most int) (seen, error) {
 	var seen seen
 	d, began, offset := newDecoder(bytes.NewReader(records)), x.offset, x.offset
@@ -189,8 +190,8 @@ func (x *syncStream) pass(records []byte, most int) (seen, error) {
 	return seen, nil
 }
 
-// sweep ends what a run left in a container by execs into that itself, and tells how
-// many processes it could not end.
+// sweep ends the processes of a run's script by execs into their container, TERM first and
+// KILL after grace, and tells the session how many are left.
 func (x *syncStream) sweep(ctx context.Context) error {
 	const grace = 5 * time.Second // as eci-remote's
 	x.learning(func(l *learned) {

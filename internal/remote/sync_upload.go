@@ -16,8 +16,8 @@ import (
 // mostPieces is how many execs may carry one script.
 const mostPieces = 64
 
-// send sends the script in pieces, those alone that are not known to be there, and
-// returns what the last exec, which also starts it, has to tell.
+// send sends the script in pieces, but for those that have arrived before. The exec with the
+// last piece also starts the script; send returns what its answer held.
 func (x *syncStream) send(ctx context.Context) (seen, error) {
 	var script []byte
 	select {
@@ -60,8 +60,8 @@ func (x *syncStream) send(ctx context.Context) (seen, error) {
 	return x.listen(ctx, x.Limits.words(start, pieces[len(pieces)-1]), l)
 }
 
-// pack makes text of a script that the group can unpack. The same script gives the
-// same text.
+// pack is a script as text, gzip in base64, which the group unpacks. The same script gives
+// the same text, so that pieces sent by different execs fit together.
 func pack(script []byte) (string, error) {
 	var packed bytes.Buffer
 	w, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
@@ -86,7 +86,7 @@ func split(text string, first, last int) []string {
 	return append(pieces, text)
 }
 
-// room is how many bytes of base64 fit behind the words of a command.
+// room is how many bytes of base64 fit behind the words of a command, as further words.
 func (l CommandLimits) room(command []string) int {
 	used, _ := json.Marshal(command) // words of ours have nothing that could fail
 	words, left := l.Words-len(command), l.Bytes-len(used)
@@ -99,7 +99,7 @@ func (l CommandLimits) room(command []string) int {
 	return room
 }
 
-// words puts text behind a command, in words of the allowed length.
+// words is a command with text behind it, in words of the allowed length.
 func (l CommandLimits) words(command []string, text string) []string {
 	words := append([]string{}, command...)
 	for len(text) > 0 {
@@ -112,8 +112,9 @@ func (l CommandLimits) words(command []string, text string) []string {
 // errCut means that an answer did not come whole.
 var errCut = errors.New("the answer of the exec was cut short")
 
-// openEnvelope is the inverse of answer in eci-remote-sync.sh: the records that an exec
-// printed, if its output is whole.
+// openEnvelope takes the records out of an exec's output, as answer in eci-remote-sync.sh
+// has put them in. It fails with errCut where the end is missing, with errProtocol where
+// anything else is wrong.
 func openEnvelope(output string) ([]byte, error) {
 	header, rest, _ := strings.Cut(output, "\n")
 	var length int
