@@ -12,17 +12,15 @@ import (
 	"time"
 )
 
-// ErrWedged is that a relay does not answer.
-var ErrWedged = errors.New("the relay does not answer")
+// Why a relay lends no exec; ErrGone is beside them, where nobody listens at its socket.
+var (
+	ErrWedged = errors.New("the relay does not answer")
+	ErrNone   = errors.New("the relay has no exec")
+	ErrBusy   = errors.New("another stage has the relay's exec") // or is opening one
+)
 
-// ErrNone is that a relay has no exec.
-var ErrNone = errors.New("the relay has no exec")
-
-// ErrBusy is that another stage has the relay's exec, or opens one.
-var ErrBusy = errors.New("another stage has the relay's exec")
-
-// silence is how long a relay that has lent its exec may say nothing at all: Alive
-// makes it speak five times as often.
+// silence is how long a relay that has lent its exec may say nothing. By Settings.Alive it
+// says something five times as often.
 const silence = 5 * time.Second
 
 const mostStderr = 4 << 10 // bytes of it that are kept
@@ -40,9 +38,9 @@ type Loan struct {
 	stderr []byte
 }
 
-// Take asks for the exec that the relay has. limit is how long it may take to answer;
-// then ErrWedged, else ErrGone, ErrNone or ErrBusy. A relay that still dials it says so, which
-// calls dials, and has the limit once more.
+// Take asks for the exec that the relay has. Its error is ErrGone, ErrNone, ErrBusy, or
+// ErrWedged where the relay has not answered within limit. A relay that is still dialling
+// says so, upon which dials is called and the limit begins anew.
 func Take(socket string, limit time.Duration, dials func()) (*Loan, error) {
 	return ask(socket, kindTake, nil, limit, dials)
 }
@@ -55,7 +53,7 @@ func Open(ctx context.Context, socket, id, address string, limit time.Duration) 
 	return ask(socket, kindOpen, []byte(id+"\n"+address), limit, func() {})
 }
 
-// Hold has the relay dial the address of an exec and keep it for who asks first. It does
+// Hold has the relay dial the address of an exec, for the first stage that takes it. It does
 // not wait for the dial.
 func Hold(socket, id, address string, limit time.Duration) error {
 	_, err := ask(socket, kindHold, []byte(id+"\n"+address), limit, func() {})
@@ -72,8 +70,8 @@ func Quit(socket string, limit time.Duration) {
 	}
 }
 
-// ask is one question; the loan is nil where the answer is none. dials hears of a relay
-// that answers later.
+// ask puts one question to the relay. The loan is nil without an error where the answer is
+// kindDone. dials is called when the relay says that it answers later.
 func ask(socket string, k kind, words []byte, limit time.Duration, dials func()) (*Loan, error) {
 	conn, err := connect(socket)
 	if err != nil {
@@ -101,7 +99,7 @@ func ask(socket string, k kind, words []byte, limit time.Duration, dials func())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, ErrWedged
 	case err != nil:
-		return nil, ErrGone // in the middle of a word
+		return nil, ErrGone // it ended before it had answered
 	case k == kindDone:
 		return nil, nil
 	case k == kindBusy:
@@ -132,7 +130,7 @@ func (l *Loan) Read(p []byte) (int, error) {
 	return n, relayError(err)
 }
 
-// next reads to the beginning of the next frame of stdout.
+// next reads frames up to the header of the next one of stdout.
 func (l *Loan) next() error {
 	l.conn.SetReadDeadline(time.Now().Add(silence)) //nolint:errcheck // sockets have deadlines
 	k, n, err := readHeader(l.in)

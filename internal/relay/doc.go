@@ -26,26 +26,28 @@ import (
 // kind is what a frame holds.
 type kind byte
 
-// What a stage asks, and what it gets to hear before an exec is lent.
+// The questions of a stage, one for each connection, and the relay's answers.
 const (
 	kindTake kind = 't' // lend the exec
-	kindOpen kind = 'o' // ID, newline, address: dial, and lend it
-	kindHold kind = 'h' // dial, for who asks first; answered before that is done
+	kindOpen kind = 'o' // ID, newline, address: dial that exec and lend it
+	kindHold kind = 'h' // the same words: dial it, for the first stage that takes it; answered before the dial is done
 	kindQuit kind = 'q' // end
-	kindLent kind = 'l' // its ID
-	kindDone kind = 'y' // answer of hold and quit
-	kindNone kind = 'n' // why there is none
-	kindBusy kind = 'b' // another stage has it
+
+	kindLent kind = 'l' // to take and open: here it is; its ID
+	kindDone kind = 'y' // to hold and quit
+	kindNone kind = 'n' // there is no exec; why, if that is known
+	kindBusy kind = 'b' // another stage has the exec
 )
 
-// What passes while an exec is lent.
+// What passes while an exec is lent: from the stage stdin and return, the rest from the
+// relay.
 const (
 	kindStdin  kind = 'i'
 	kindStdout kind = 'd'
 	kindStderr kind = 'e'
-	kindAlive  kind = 'a' // the relay is not wedged; before an answer: it dials
-	kindEnded  kind = 'x' // the exec's connection is over, and why
-	kindReturn kind = 'r' // the exec can be lent again
+	kindAlive  kind = 'a' // the relay is well; before an answer: it is still dialling
+	kindEnded  kind = 'x' // the exec's connection is over; why
+	kindReturn kind = 'r' // the exec may be lent to another stage
 )
 
 const (
@@ -54,11 +56,12 @@ const (
 	mostWords   = 16 << 10 // bytes in a frame of anything else but output
 )
 
-// appendHeader appends a frame's header to b.
+// appendHeader appends to b the header of a frame with so many bytes behind it.
 func appendHeader(b []byte, k kind, length int) []byte {
 	return binary.BigEndian.AppendUint32(append(b, byte(k)), uint32(length))
 }
 
+// readHeader returns a frame's kind and the number of bytes behind its header.
 func readHeader(r io.Reader) (kind, int, error) {
 	var header [headerBytes]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -67,7 +70,8 @@ func readHeader(r io.Reader) (kind, int, error) {
 	return kind(header[0]), int(binary.BigEndian.Uint32(header[1:])), nil
 }
 
-// readFrame reads a frame of at most so many bytes into buffer, which may be nil.
+// readFrame reads a frame of at most so many bytes. Its payload is put into buffer where
+// that is large enough.
 func readFrame(r io.Reader, buffer []byte, most int) (kind, []byte, error) {
 	k, n, err := readHeader(r)
 	if err != nil {
@@ -83,7 +87,7 @@ func readFrame(r io.Reader, buffer []byte, most int) (kind, []byte, error) {
 	return k, buffer[:n], err
 }
 
-// writeFrame is one write.
+// writeFrame writes a frame by one Write.
 func writeFrame(w io.Writer, k kind, payload []byte) error {
 	frame := append(appendHeader(make([]byte, 0, headerBytes+len(payload)), k, len(payload)), payload...)
 	_, err := w.Write(frame)

@@ -24,11 +24,11 @@ type Exec interface {
 
 // Settings are the times of a relay; tests scale them.
 type Settings struct {
-	Alive  time.Duration // a stage hears of the relay this often
-	Lonely time.Duration // without an exec for this long the relay ends
-	Watch  time.Duration // how often that, and whether the socket is its own, is looked at
+	Alive  time.Duration // a stage that has the exec hears this often that the relay is well
+	Lonely time.Duration // a relay without an exec ends after this
+	Watch  time.Duration // how often the relay looks for that, and whether its socket is still its own
 	Dial   time.Duration // how long one dial may take
-	Wait   time.Duration // how long an asker waits for a stage that is just ending
+	Wait   time.Duration // how long a stage waits for the exec of another one, which may be just ending
 }
 
 // DefaultSettings are those in use.
@@ -44,14 +44,14 @@ type Server struct {
 	Socket   string    // path of the listener's file
 	Inode    uint64    // of that file: another relay may have put its own there
 
-	turn  chan struct{} // holds one word while a stage has, or opens, the exec
-	dials atomic.Bool   // one that nobody waits for
+	turn  chan struct{} // full while a stage has the exec, or the relay dials one
+	dials atomic.Bool   // the relay dials one for kindHold
 	quit  context.CancelFunc
 
 	unlinked sync.Once
 	mu       sync.Mutex
-	held     *held // nil without an exec
-	lonely   time.Time
+	held     *held     // nil without an exec
+	lonely   time.Time // since when there is none
 }
 
 // held is an exec and who has it now.
@@ -61,9 +61,9 @@ type held struct {
 	user *user // nil while nobody has
 }
 
-// user is a stage that has an exec.
+// user is a stage that asks for the exec or has it.
 type user struct {
-	mu   sync.Mutex // over the order of frames
+	mu   sync.Mutex // held for the whole of a frame
 	conn *net.UnixConn
 }
 
@@ -76,7 +76,7 @@ func (u *user) send(k kind, payload []byte) error {
 	return err
 }
 
-// Serve lends an exec to those who connect, until ctx ends or nobody needs it any more.
+// Serve answers those who connect, until ctx ends or nobody needs the relay any more.
 func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 	ctx, s.quit = context.WithDeadline(ctx, s.Until)
 	defer s.quit()
@@ -101,14 +101,14 @@ func (s *Server) Serve(ctx context.Context, listener *net.UnixListener) error {
 	return nil
 }
 
-// owns tells whether the socket's file is the listener's.
+// owns tells whether the file at Socket is the listener's, and not another relay's.
 func (s *Server) owns() bool {
 	var stat unix.Stat_t
 	return unix.Lstat(s.Socket, &stat) == nil && stat.Ino == s.Inode
 }
 
-// unlink removes the socket's file, once: later, and with the listener closed, the inode
-// may be that of another relay's.
+// unlink removes the socket's file, once: when the listener is closed its inode is free, and
+// another relay's file may have the same.
 func (s *Server) unlink() {
 	s.unlinked.Do(func() {
 		if s.owns() {
@@ -142,7 +142,7 @@ func (s *Server) current() *held {
 	return s.held
 }
 
-// drop ends an exec and returns who had it.
+// drop closes an exec and returns who had it.
 func (s *Server) drop(h *held) *user {
 	if h == nil {
 		return nil
@@ -173,11 +173,11 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	switch k {
 	case kindTake, kindHold, kindOpen:
 	case kindQuit:
-		s.unlink()            // before who asked puts another one there
+		s.unlink()            // before the answer, upon which the asker may put another socket there
 		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
 		s.quit()
 		return
-	default: // of another version of the driver
+	default: // the asker is of another version of the driver
 		u.send(kindNone, fmt.Appendf(nil, "the question %q is not known", k)) //nolint:errcheck // who asked may be gone
 		return
 	}
@@ -209,8 +209,8 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 	}
 }
 
-// await waits until nobody has the exec: shortly for a stage, which may be just ending,
-// and as long as it takes for a dial, of which u hears.
+// await waits for the turn: shortly while a stage has the exec, as it may be just ending, and
+// for Settings.Dial while the relay dials, which u is told. False where it did not come.
 func (s *Server) await(u *user) bool {
 	select {
 	case s.turn <- struct{}{}:
@@ -230,7 +230,7 @@ func (s *Server) await(u *user) bool {
 	}
 }
 
-// open dials an exec.
+// open dials the exec of words, its id, a newline and its address.
 func (s *Server) open(ctx context.Context, words []byte) (*held, error) {
 	id, address, found := bytes.Cut(words, []byte("\n"))
 	if !found {
@@ -250,8 +250,8 @@ func (s *Server) open(ctx context.Context, words []byte) (*held, error) {
 	return h, nil
 }
 
-// pump passes on what comes from an exec, to its end. What comes while nobody has it
-// is of a run that was given up: nobody knows what comes next.
+// pump passes on what comes from an exec, until it ends. It drops an exec that prints while
+// nobody has it: that belongs to a run that was given up, and what comes next is not known.
 func (s *Server) pump(h *held) {
 	defer s.drop(h)
 	for {
@@ -290,7 +290,7 @@ func (s *Server) lend(h *held, u *user) {
 		u.send(kindNone, nil) //nolint:errcheck // who asked may be gone
 		return
 	}
-	stop := make(chan struct{})
+	stop := make(chan struct{}) // ends kindAlive
 	defer close(stop)
 	go func() {
 		ticker := time.NewTicker(s.Settings.Alive)
@@ -305,20 +305,21 @@ func (s *Server) lend(h *held, u *user) {
 		}
 	}()
 	if u.send(kindLent, []byte(h.id)) != nil {
-		s.leave(h) // who asked waits no more and has never had it, as after a long dial
+		s.leave(h) // the stage has given up waiting, as in a long dial, and has not used the exec
 	} else if !s.stdin(h, u) {
 		s.drop(h)
 	}
 }
 
-// leave marks an exec as nobody's.
+// leave frees an exec for another stage.
 func (s *Server) leave(h *held) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h.user = nil
 }
 
-// stdin passes on what a stage writes; true when it has returned the exec.
+// stdin passes on what a stage writes. True when it has returned the exec; else the exec must
+// be dropped.
 func (s *Server) stdin(h *held, u *user) (returned bool) {
 	buffer := make([]byte, mostStdin)
 	for {
@@ -339,7 +340,7 @@ func (s *Server) stdin(h *held, u *user) (returned bool) {
 	}
 }
 
-// peer is who is at the other side of a connection, by the kernel.
+// peer is who has the other end of a connection, as the kernel knows it.
 func peer(conn *net.UnixConn) (credentials *unix.Ucred, err error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

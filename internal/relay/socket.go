@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// within gives what is in a directory a name that is short enough for a socket's
-// address, which has 108 bytes.
+// within calls use with a short name of a directory, by a descriptor: a socket's address has
+// room for 108 bytes, and the path of state_dir may be longer.
 func within(dir string, use func(short string) error) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -24,9 +24,9 @@ func within(dir string, use func(short string) error) error {
 	return use(fmt.Sprintf("/proc/self/fd/%d", d.Fd()))
 }
 
-// listen makes the socket in place of one that may be there, in a directory that is
-// its user's alone. The inode tells its file from that of another one at its place, for
-// as long as the listener is open.
+// listen makes the socket, in place of one that may be there, in a directory that belongs to
+// this user alone. By the inode its file can be told from another relay's at the same path,
+// for as long as the listener is open.
 func listen(socket string) (listener *net.UnixListener, inode uint64, err error) {
 	dir, name := filepath.Split(socket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -64,7 +64,7 @@ func listen(socket string) (listener *net.UnixListener, inode uint64, err error)
 	return listener, stat.Ino, nil
 }
 
-// ErrGone is that no relay listens.
+// ErrGone means that no relay listens at the socket.
 var ErrGone = errors.New("no relay runs")
 
 // connect connects to the relay of this user.
@@ -88,9 +88,9 @@ func connect(socket string) (*net.UnixConn, error) {
 	return conn, nil
 }
 
-// Kill ends the relays that were started for a socket, whatever they do, and removes the
-// socket. They are known by their command lines: who listens at a socket, the kernel
-// tells only of a relay that has begun its work.
+// Kill kills the relays that were started for a socket, whatever they are doing, and removes
+// the socket. It finds them by their command lines: the kernel tells who listens at a socket
+// only once that process has begun to.
 func Kill(socket string) {
 	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, line := range lines {
@@ -98,7 +98,7 @@ func Kill(socket string) {
 		if err != nil || !isRelay(pid, socket) {
 			continue
 		}
-		process, err := os.FindProcess(pid) // by a descriptor, so that it stays the same one
+		process, err := os.FindProcess(pid) // holds a pidfd, so that the second look is at the process that is killed
 		if err == nil && isRelay(pid, socket) {
 			process.Kill() //nolint:errcheck // it may have ended
 		}

@@ -21,15 +21,15 @@ const Command = "relay"
 
 const listener = 3 // its descriptor in the relay
 
-// passed are the variables that the relay gets: what a dial goes by, and nothing of
-// the job's.
+// passed are the environment variables that the relay gets: those that a dial depends on,
+// and none of the job's.
 func passed() []string {
 	return []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 }
 
-// Start starts program as the relay of a socket, which can be used at once: in a
-// session of its own, in /, without any descriptor of ours but its socket. It outlives
-// this process.
+// Start starts program as the relay of a socket. The socket can be used at once. The relay
+// outlives this process: it has a session of its own, its directory is /, and of our open
+// files it has the socket alone. It ends by itself at until.
 func Start(program, socket string, until time.Time) error {
 	l, inode, err := listen(socket)
 	if err != nil {
@@ -56,9 +56,9 @@ func Start(program, socket string, until time.Time) error {
 	return nil
 }
 
-// keepDescriptors keeps from our children what we were started with, which our runner may
-// not have closed for them. One by one, because the one call for it, close_range, marks
-// descriptors since Linux 5.11 alone, and Alibaba Cloud Linux 3 has 5.10.
+// keepDescriptors keeps our children from inheriting the files that we have inherited
+// ourselves, because the runner did not close them. It marks each by itself, because
+// close_range can mark them all only since Linux 5.11, and Alibaba Cloud Linux 3 has 5.10.
 func keepDescriptors() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
@@ -69,9 +69,9 @@ func keepDescriptors() error {
 	return err
 }
 
-// environment is the relay's. It has little to do, and should cost little. A limit of
-// memory (GOMEMLIMIT) below what the Go runtime itself needs would have it look for
-// pages to give back all the time, which costs five times what the relay has to do.
+// environment is the relay's environment. The relay has little to do and should cost little,
+// hence GOMAXPROCS and GOGC. There is no GOMEMLIMIT: with one below what the Go runtime needs
+// itself, it looks for pages to give back all the time, at five times the cost of the rest.
 func environment(ours []string) []string {
 	env := []string{"GOMAXPROCS=1", "GOGC=25"}
 	for _, variable := range ours {
