@@ -15,33 +15,15 @@ import (
 	"github.com/eci-executor/eci-executor/testdata"
 )
 
-const demoDriverFile = `# Written by eci-executor demo.
-region    = "ap-northeast-1"
-endpoint  = %q
-state_dir = %q
-[credentials]
-access_key_id     = "local"
-access_key_secret = "local-secret"
-[build]
-image  = "demo/build:1"
-cpu    = 2
-memory = "4GiB"
-[helper]
-image = "demo/helper:1"
-[[nas]]
-name       = "cache"
-server     = "demo.ap-northeast-1.nas.aliyuncs.com"
-path       = "/cache"
-mount_path = "/cache"
-`
+// The images of the demo's driver's file.
+const (
+	demoBuild  = "demo/build:1"
+	demoHelper = "demo/helper:1"
+)
 
-// demoHelper stands where a helper image has gitlab-runner-helper. The demo's
-// jobs have neither artifacts nor cache:, so nothing but its version is asked.
-const demoHelper = `#!/bin/sh
-[ "$1" = --version ] && { echo "Version: stand-in of eci-executor demo"; exit 0; }
-echo "the demo's helper image has no gitlab-runner-helper: artifacts and cache: need a real one" >&2
-exit 1
-`
+const demoHeader = "# Written by eci-executor demo.\n"
+
+const demoLacks = "the demo's helper image has no gitlab-runner-helper: artifacts and cache: need a real one"
 
 func (d *demo) driverFile() string { return filepath.Join(d.dir, "eci-executor.toml") }
 
@@ -66,8 +48,8 @@ func (d *demo) start() error {
 		return err
 	}
 	d.printf("Local ECI at %s, git server at %s\n", d.server.URL(), d.gitAddress)
-	text := fmt.Appendf(nil, demoDriverFile, d.server.URL(), filepath.Join(d.dir, "state"))
-	return os.WriteFile(d.driverFile(), text, 0o600)
+	text := demoHeader + driverFileFor("demo", d.server.URL(), filepath.Join(d.dir, "state"), demoBuild, demoHelper)
+	return os.WriteFile(d.driverFile(), []byte(text), 0o600)
 }
 
 func (d *demo) startGit() error {
@@ -111,10 +93,10 @@ func (d *demo) images() (map[string]ecitest.Image, error) {
 		return nil, err
 	}
 	runner := filepath.Join(d.dir, "images", "helper", "usr", "local", "bin", "gitlab-runner")
-	if err := os.WriteFile(runner, []byte(demoHelper), 0o755); err != nil { //nolint:gosec // an executable of the image
+	if err := os.WriteFile(runner, standInRunner("demo", demoLacks), 0o755); err != nil { //nolint:gosec // an executable of the image
 		return nil, err
 	}
-	return map[string]ecitest.Image{"demo/build:1": build, "demo/helper:1": helper}, nil
+	return map[string]ecitest.Image{demoBuild: build, demoHelper: helper}, nil
 }
 
 func (d *demo) close() error {

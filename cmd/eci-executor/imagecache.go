@@ -4,12 +4,11 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
+	"github.com/eci-executor/eci-executor/internal/screen"
 	"github.com/eci-executor/eci-executor/pkg/check"
 	"github.com/eci-executor/eci-executor/pkg/stages"
 )
@@ -139,9 +138,10 @@ func (c commands) imageCaches(ctx *cli.Context) (*stages.ImageCaches, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &stages.ImageCaches{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: c.stdout}
-	if out, ok := c.stdout.(*os.File); ok {
-		k.Terminal = term.IsTerminal(int(out.Fd()))
+	out := screen.New(c.stdout, c.environ)
+	k := &stages.ImageCaches{Config: cfg, API: client, Clock: stages.SystemClock{}, Stdout: out}
+	if out.Terminal() {
+		k.Wait = out.Wait
 	}
 	return k, nil
 }

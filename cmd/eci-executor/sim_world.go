@@ -18,32 +18,7 @@ const (
 	simHelper = "local/helper:1"
 )
 
-// simRunner stands where a helper image has gitlab-runner-helper and the host
-// has no gitlab-runner: enough for jobs without artifacts and cache.
-const simRunner = `#!/bin/sh
-[ "$1" = --version ] && { echo "Version: stand-in of eci-executor sim"; exit 0; }
-echo "sim's helper image has no gitlab-runner: artifacts and cache: need sim --gitlab-runner FILE" >&2
-exit 1
-`
-
-const simDriverFile = `region    = "ap-northeast-1"
-endpoint  = %q
-state_dir = %q
-[credentials]
-access_key_id     = "local"
-access_key_secret = "local-secret"
-[build]
-image  = %q
-cpu    = 2
-memory = "4GiB"
-[helper]
-image = %q
-[[nas]]
-name       = "cache"
-server     = "sim.ap-northeast-1.nas.aliyuncs.com"
-path       = "/cache"
-mount_path = "/cache"
-`
+const simLacks = "sim's helper image has no gitlab-runner: artifacts and cache: need sim --gitlab-runner FILE"
 
 // driverFile is an eci-executor.toml that points at the server.
 func (s *sim) driverFile(server *ecitest.Server) string {
@@ -56,7 +31,7 @@ func (s *sim) driverFile(server *ecitest.Server) string {
 		}
 	}
 	fmt.Fprint(&b, "# eci-executor.toml for it:\n")
-	fmt.Fprintf(&b, simDriverFile, server.URL(), filepath.Join(s.options.Dir, "driver"), simBuild, simHelper)
+	b.WriteString(driverFileFor("sim", server.URL(), filepath.Join(s.options.Dir, "driver"), simBuild, simHelper))
 	return b.String()
 }
 
@@ -98,7 +73,7 @@ func (s *sim) helperImage(image ecitest.Image, dir string) (ecitest.Image, error
 	path := filepath.Join(bin, "gitlab-runner")
 	var err error
 	if s.runner == "" {
-		err = os.WriteFile(path, []byte(simRunner), 0o755) //nolint:gosec // an executable of the image
+		err = os.WriteFile(path, standInRunner("sim", simLacks), 0o755) //nolint:gosec // an executable of the image
 	} else {
 		err = copyProgram(s.runner, path)
 	}

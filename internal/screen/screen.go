@@ -73,6 +73,9 @@ func New(out io.Writer, environ []string) *Screen {
 	return s
 }
 
+// Terminal tells whether Wait shows anything.
+func (s *Screen) Terminal() bool { return s.terminal }
+
 // Paint is text in a colour, where colours are shown.
 func (s *Screen) Paint(c Colour, text string) string {
 	if !s.colours || c == "" {

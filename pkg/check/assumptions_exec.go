@@ -14,26 +14,14 @@ import (
 func execAssumptions() []Assumption {
 	return []Assumption{
 		{Switch: "ExecStartsAtCall", What: "an exec starts with the call or with the connection", ask: startsAtCall},
-		{Switch: "EmptyFirstFrame", What: "an empty message comes first", ask: func(ctx context.Context, l *live) (verdict, error) {
-			return l.dumped.tell(ctx, l, func(d *dump) (verdict, error) {
-				return yesNo(d.emptyFirst, "an empty message comes first", "the first message holds output")
-			})
-		}},
-		{Switch: "ExecTextFrames", What: "output comes as text or as binary messages", ask: func(ctx context.Context, l *live) (verdict, error) {
-			return l.dumped.tell(ctx, l, func(d *dump) (verdict, error) {
-				return yesNo(d.text, "output comes as text messages", "output comes as binary messages")
-			})
-		}},
-		{Switch: "ExecNoChannelByte", What: "each message begins with the byte of its channel", ask: func(ctx context.Context, l *live) (verdict, error) {
-			return l.dumped.tell(ctx, l, func(d *dump) (verdict, error) {
-				return yesNo(d.plain, "messages have no channel byte", "each message begins with its channel's byte")
-			})
-		}},
-		{Switch: "ExecErrorChannel", What: "an exit status that is not 0 comes over the socket", ask: func(ctx context.Context, l *live) (verdict, error) {
-			return l.dumped.tell(ctx, l, func(d *dump) (verdict, error) {
-				return yesNo(d.status, "an exit status comes as text on channel 3", "no exit status comes over the socket")
-			})
-		}},
+		{Switch: "EmptyFirstFrame", What: "an empty message comes first",
+			ask: framed(func(m messages) bool { return m.emptyFirst }, "an empty message comes first", "the first message holds output")},
+		{Switch: "ExecTextFrames", What: "output comes as text or as binary messages",
+			ask: framed(func(m messages) bool { return m.text }, "output comes as text messages", "output comes as binary messages")},
+		{Switch: "ExecNoChannelByte", What: "each message begins with the byte of its channel",
+			ask: framed(func(m messages) bool { return m.plain }, "messages have no channel byte", "each message begins with its channel's byte")},
+		{Switch: "ExecErrorChannel", What: "an exit status that is not 0 comes over the socket",
+			ask: framed(func(m messages) bool { return m.status }, "an exit status comes as text on channel 3", "no exit status comes over the socket")},
 		{Switch: "ExecClosesAtExit", What: "an exec's connection ends with the process or with its output", ask: closesAtExit},
 		{Switch: "ExecKilledAtDisconnect", What: "an exec outlives its connection", ask: killedAtDisconnect},
 		{Switch: "ExecWithoutStdinEndsEarly", What: "an exec without stdin ends after its first output", ask: endsEarly},
@@ -94,43 +82,56 @@ func startsAtCall(ctx context.Context, l *live) (verdict, error) {
 	return yesNo(is, "an exec starts with the call", "an exec that nobody dials does not start")
 }
 
-// dump is what the messages of one exec are like.
-type dump struct{ emptyFirst, text, plain, status bool }
+// messages is what the messages of an exec are like.
+type messages struct{ emptyFirst, text, plain, status bool }
 
-// tell dumps the messages once for all who ask. A nil dump has none yet.
-func (d *dump) tell(ctx context.Context, l *live, f func(*dump) (verdict, error)) (verdict, error) {
-	if d == nil {
-		conn, err := l.open(ctx, nil, sh("echo out; sleep 1; exit 3"))
+// framed tells something about the messages of an exec.
+func framed(is func(messages) bool, yes, no string) func(context.Context, *live) (verdict, error) {
+	return func(ctx context.Context, l *live) (verdict, error) {
+		m, err := l.look(ctx)
 		if err != nil {
 			return verdict{}, err
 		}
-		frames, _ := read(ctx, conn, l.Settle+2*time.Second, "")
-		conn.CloseNow() //nolint:errcheck // nothing is owed
-		if !strings.Contains(bytesOf(frames), "out") {
-			return verdict{}, errNotTold
-		}
-		d = newDump(frames)
-		l.dumped = d
+		return yesNo(is(m), yes, no)
 	}
-	return f(d)
 }
 
-func newDump(frames []frame) *dump {
-	d := &dump{text: frames[0].text}
+// look takes the messages of one exec, once for all who ask.
+func (l *live) look(ctx context.Context) (messages, error) {
+	if l.looked != nil {
+		return *l.looked, nil
+	}
+	conn, err := l.open(ctx, nil, sh("echo out; sleep 1; exit 3"))
+	if err != nil {
+		return messages{}, err
+	}
+	frames, _ := read(ctx, conn, l.Settle+2*time.Second, "")
+	conn.CloseNow() //nolint:errcheck // nothing is owed
+	if !strings.Contains(bytesOf(frames), "out") {
+		return messages{}, errNotTold
+	}
+	m := messagesOf(frames)
+	l.looked = &m
+	return m, nil
+}
+
+// messagesOf reads off the messages of a command that prints "out" and exits with 3.
+func messagesOf(frames []frame) messages {
+	m := messages{text: frames[0].text}
 	for _, f := range frames {
 		if strings.Contains(string(f.data), "out") {
-			d.plain = f.data[0] == 'o'
+			m.plain = f.data[0] == 'o'
 		}
 	}
 	header := 1
-	if d.plain {
+	if m.plain {
 		header = 0
 	}
-	d.emptyFirst = len(frames[0].data) <= header
+	m.emptyFirst = len(frames[0].data) <= header
 	for _, f := range frames {
-		d.status = d.status || !d.plain && len(f.data) > 1 && f.data[0] == 3 || d.plain && strings.Contains(string(f.data), "exit")
+		m.status = m.status || !m.plain && len(f.data) > 1 && f.data[0] == 3 || m.plain && strings.Contains(string(f.data), "exit")
 	}
-	return d
+	return m
 }
 
 // closesAtExit leaves a child behind that holds the output until it is told to end.

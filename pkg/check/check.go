@@ -76,7 +76,7 @@ type running struct {
 	lines []Line
 }
 
-// missing tells whether the check came to nothing that another one can build on.
+// missing tells whether the check failed or was skipped, so that none can build on it.
 func (r *running) missing() bool {
 	return slices.ContainsFunc(r.lines, func(l Line) bool { return l.Status == Failed || l.Status == Skipped })
 }
@@ -157,7 +157,7 @@ func failed(advice, format string, args ...any) Line {
 	return Line{Status: Failed, Text: fmt.Sprintf(format, args...), Advice: advice}
 }
 
-// of is the line about one of several subjects.
+// of is the line with the one of several things that it is about.
 func (l Line) of(subject string) Line {
 	l.Subject = subject
 	return l

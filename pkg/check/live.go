@@ -39,7 +39,7 @@ type live struct {
 	tell  func(Line)
 	group *eci.Group // as it was when it ran
 
-	dumped *dump // by frames
+	looked *messages // by look; nil before
 }
 
 // live runs the job and asks its group. Whatever happens, ctx's end too, the group is

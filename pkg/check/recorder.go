@@ -8,23 +8,24 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
-// recorder is the API as the live job's stages see it, and remembers what it saw of
-// the one group.
+// recorder is the API of the live job's stages. It remembers what ECI did with the job's one
+// group, which answers some of the assumptions. A pointer is nil where nothing was seen; an
+// error code is "" where a call was accepted.
 type recorder struct {
 	*eci.Client
 	w *world
 
 	mu       sync.Mutex
-	creates  bool
+	creates  bool // a create was sent
 	groupID  string
 	created  time.Time
 	hidden   *time.Duration // between the create and the first listing
-	pending  *string        // what an exec in helper gave while the group was Pending: "" = accepted
-	watched  chan struct{}  // closed when nothing more is to be known of these two
-	deleted  time.Time
-	goneAt   time.Time
-	force    *string // what a delete with Force gave: "" = accepted
-	deleting *string // what a second delete gave
+	pending  *string        // the code of an exec in helper while the group was Pending
+	watched  chan struct{}  // closed when hidden and pending will not change any more
+	deleted  time.Time      // when a delete was accepted; zero = not yet
+	goneAt   time.Time      // when the group was not listed any more
+	force    *string        // the code of a delete with Force
+	deleting *string        // the code of a second delete
 }
 
 func newRecorder(w *world) *recorder {
@@ -76,7 +77,7 @@ func (r *recorder) CreateContainerGroup(ctx context.Context, p eci.Params) (stri
 	return id, nil
 }
 
-// watch looks at a new group until it has started.
+// watch looks at the new group until it has started, for hidden and pending.
 func (r *recorder) watch(ctx context.Context, id string, created time.Time) {
 	defer close(r.watched)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.w.cfg.Timeouts.Ready)
@@ -95,8 +96,8 @@ func (r *recorder) watch(ctx context.Context, id string, created time.Time) {
 	}
 }
 
-// starting takes in what a group is like so long after its create, and tells whether
-// more is to come.
+// starting takes in what the group is like, since being the time from its create, and tells
+// whether there is more to be seen.
 func (r *recorder) starting(ctx context.Context, g *eci.Group, since time.Duration) bool {
 	r.mu.Lock()
 	if r.hidden == nil {

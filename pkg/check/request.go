@@ -49,8 +49,8 @@ func (e *madeError) Error() string {
 	return fmt.Sprintf("the service ignores DryRun: it made container group %s, which was deleted at once", e.id)
 }
 
-// create tells whether a group may be created: every answer but that of a missing
-// permission says yes.
+// create tells whether a group may be created. Any refusal but one for a missing permission
+// says yes: ECI looks at permissions first.
 func create(ctx context.Context, w *world) []Line {
 	const name = "eci:CreateContainerGroup"
 	a := action{name: "CreateContainerGroup"}
@@ -80,8 +80,8 @@ func request(_ context.Context, w *world) []Line {
 	return []Line{failed(adviceOf(err, "Correct what the message names in the driver's file."), "a group of %s is refused: %s", what, said(err))}
 }
 
-// asked is the group that a job asks for: what helper has for itself is beside the
-// build's. Where no request can be made, it is the build's alone.
+// asked is the group that a job asks for, helper's own size included. Where no request can be
+// made of the driver's file, it is the build's size alone.
 func (w *world) asked() eci.GroupSpec {
 	spec, err := w.spec()
 	if err != nil {
@@ -101,8 +101,8 @@ func sizeOf(spec eci.GroupSpec) string {
 	return fmt.Sprintf("%g vCPU, %g GiB", spec.CPU, spec.MemoryGiB)
 }
 
-// network makes a dry run on each vSwitch alone: what is said about a list may be about
-// any of it.
+// network makes a dry run on each vSwitch alone, because the refusal of a list does not say
+// which of them it is about.
 func network(ctx context.Context, w *world) []Line {
 	group := w.cfg.SecurityGroupID
 	if group == "" {

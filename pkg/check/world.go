@@ -84,16 +84,17 @@ type world struct {
 	trial         *config.Config // by helper: cfg as it is for that job
 	dryRunErr     error          // by ram-create: of the request of a job
 
-	seen sawn // by the checks of actions
+	seen seen // by the checks of actions
 }
 
-// sawn is what calls were answered, by action.
-type sawn struct {
+// seen is how calls were answered, by action.
+type seen struct {
 	mu      sync.Mutex
-	codes   map[string]string // "" = an answer
+	codes   map[string]string // error codes; "" = no error
 	answers map[string]json.RawMessage
 }
 
+// saw keeps the answer of an action for the assumptions.
 func (w *world) saw(action string, answer json.RawMessage, err error) {
 	w.seen.mu.Lock()
 	defer w.seen.mu.Unlock()
@@ -134,8 +135,8 @@ func plain(err error) error {
 	return err
 }
 
-// said is what an error of the API says, without the operation and the request id that
-// stand before and behind it.
+// said is the code and the message of an error of the API, with the request id but without
+// the operation, which the line names itself.
 func said(err error) string {
 	var e *eci.Error
 	if !errors.As(err, &e) {
@@ -163,7 +164,7 @@ func adviceOf(err error, otherwise string) string {
 // callLimit is for checks that make a few API calls.
 const callLimit = 30 * time.Second
 
-// persist repeats a call that gets no usable answer, for a little.
+// persist repeats a call that gets no usable answer, for as long as Patience.
 func (w *world) persist(ctx context.Context, f func() error) error {
 	return eci.Persist(ctx, w.Patience, f)
 }

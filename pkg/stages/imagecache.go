@@ -30,8 +30,8 @@ type ImageCaches struct {
 	API           ImageCacheAPI
 	Clock         Clock // of this host; ages are reckoned by the server's
 	Stdout        io.Writer
-	Terminal      bool   // Stdout is one, on which a line can be rewritten
-	RunnerVersion string // of the helper's image; "" where nobody has told
+	Wait          func(what string) // shows a person at a terminal what is waited for, "" for nothing; nil = news are lines of Stdout
+	RunnerVersion string            // of the helper's image; "" where nobody has told
 }
 
 // Tags of a cache beside those that groups have too: which images it is of, and

@@ -96,34 +96,31 @@ func (k *ImageCaches) announce(ctx context.Context, spec *eci.ImageCacheSpec) {
 	}
 }
 
-// await waits until a cache is Ready, with a line of progress, and says how to use it.
+// await waits until a cache is Ready, tells the progress, and says how to use it.
 func (k *ImageCaches) await(ctx context.Context, id string) error {
-	line := &progressLine{k: k}
+	progress := &buildProgress{ImageCaches: k}
+	defer progress.end()
 	begun, pause, seen := k.Clock.Now(), firstCachePause, false
 	for {
 		listing, err := k.listing(ctx, id)
 		took := age(k.Clock.Now(), begun)
 		switch {
 		case ctx.Err() != nil:
-			line.end()
 			return fmt.Errorf("interrupted: %w: %s", context.Cause(ctx), goesOn(id))
 		case err != nil:
-			line.end()
 			return fmt.Errorf("%w\n%s", err, goesOn(id))
 		case len(listing.Caches) == 0 && (seen || took > unlistedLimit):
-			line.end()
 			return fmt.Errorf("image cache %s is gone: somebody has deleted it", id)
 		case len(listing.Caches) == 0:
 		case listing.Caches[0].Status == "Ready":
-			line.end()
+			progress.end()
 			k.ready(&listing.Caches[0], took)
 			return nil
 		case strings.HasSuffix(listing.Caches[0].Status, "Failed"):
-			line.end()
 			return k.buildFailure(&listing.Caches[0])
 		default:
 			seen = true
-			line.show(&listing.Caches[0], took)
+			progress.tell(&listing.Caches[0], took)
 		}
 		select {
 		case <-ctx.Done():
@@ -187,38 +184,29 @@ func cacheAdvice(err error) error {
 	return withAdvice(err)
 }
 
-// progressLine is one line that is written again and again, or where there is no
-// terminal a line for each thing that is new.
-type progressLine struct {
-	k    *ImageCaches
+// buildProgress tells how a build gets on: to a person at a terminal by Wait, else by a line
+// for each thing that is new.
+type buildProgress struct {
+	*ImageCaches
 	last string
-	open bool // the terminal's cursor stands in it
 }
 
-// progressWidth keeps the line from being wrapped, which could not be taken back.
-const progressWidth = 79
-
-func (l *progressLine) show(c *eci.ImageCache, took time.Duration) {
-	text := strings.TrimSpace(c.Status + " " + c.Progress)
-	said := ""
+func (p *buildProgress) tell(c *eci.ImageCache, took time.Duration) {
+	text, said := strings.TrimSpace(c.Status+" "+c.Progress), ""
 	if n := len(c.Events); n > 0 {
 		said = ": " + eci.OneLine(c.Events[n-1].Message)
 	}
-	if l.k.Terminal {
-		line := []rune(clean(fmt.Sprintf("  %s, %s%s", text, took, said)))
-		fmt.Fprint(l.k.Stdout, "\r\x1b[K"+string(line[:min(len(line), progressWidth)])) //nolint:errcheck // the exit status tells what came of it
-		l.open = true
-		return
-	}
-	if now := text + said; now != l.last {
-		l.last = now
-		l.k.say("  %s", clean(fmt.Sprintf("%s, %s%s", text, took, said)))
+	switch {
+	case p.Wait != nil:
+		p.Wait(clean(text + said))
+	case p.last != text+said:
+		p.last = text + said
+		p.say("  %s", clean(fmt.Sprintf("%s, %s%s", text, took, said)))
 	}
 }
 
-func (l *progressLine) end() {
-	if l.open {
-		l.open = false
-		l.k.say("")
+func (p *buildProgress) end() {
+	if p.Wait != nil {
+		p.Wait("")
 	}
 }
