@@ -33,12 +33,12 @@ type Options struct {
 	Observer     Observer // nil for none
 }
 
-// Observer is told of calls of the API, by several goroutines at once.
+// Observer hears of calls of the API, from several goroutines at once.
 type Observer interface {
-	// Called is told of each call: code is OK, the code of an error, HTTP and a status
-	// where the answer had none, or "none" where no answer came or was waited for.
+	// Called comes after each call. code is "OK", the code of an error, "HTTP" and a status
+	// where the answer had no code, or "none" where no answer came or was waited for.
 	Called(action, code, requestID string, took time.Duration)
-	// Retried is told of a call that is to be made again because of its answer.
+	// Retried comes before a call is made again because of its answer.
 	Retried(action, code string)
 }
 
@@ -117,7 +117,8 @@ func (c *Client) giveBack(client *sdkeci.Client) {
 // formRequest is any action with its parameters in the form body.
 type formRequest struct{ *requests.RpcRequest }
 
-// call names what is asked for, in errors too.
+// call is a call of the API. Its errors name op, such as "delete container group", and id,
+// what that is done to.
 type call struct {
 	action, op, id string
 	params         Params
@@ -129,25 +130,24 @@ func (c *Client) do(ctx context.Context, call call, out any) error {
 	return err
 }
 
-// doDated makes one call, in the region of the client, which the SDK adds itself,
-// and decodes its answer into out. It returns the time of the server's clock as
-// the answer's Date header tells it, zero where that is absent or no date. It
-// returns at once when ctx ends; the SDK knows no context, so its call is left to
-// end by itself.
+// doDated makes one call in the client's region, which the SDK adds to it, and decodes the
+// answer into out. It returns the server's time by the answer's Date header, zero where that
+// is missing or no date. When ctx ends it returns at once; the SDK knows no context, so that
+// its call goes on in the background to its end.
 func (c *Client) doDated(ctx context.Context, call call, out any) (time.Time, error) {
 	if ctx.Err() != nil {
 		return time.Time{}, c.left(call, context.Cause(ctx))
 	}
 	begun := time.Now()
-	date, requestID, err := c.made(ctx, call, out)
+	date, requestID, err := c.send(ctx, call, out)
 	if c.options.Observer != nil {
 		c.options.Observer.Called(call.action, answerOf(err), requestID, time.Since(begun))
 	}
 	return date, err
 }
 
-// made is doDated with the id of the request, once it is clear that it is made.
-func (c *Client) made(ctx context.Context, call call, out any) (date time.Time, requestID string, err error) {
+// send is the part of doDated that an Observer hears of; it also returns the request's id.
+func (c *Client) send(ctx context.Context, call call, out any) (date time.Time, requestID string, err error) {
 	client, err := c.take()
 	if err != nil {
 		return date, "", c.failed(call, err)
@@ -156,7 +156,7 @@ func (c *Client) made(ctx context.Context, call call, out any) (date time.Time, 
 	request.InitWithApiInfo(c.product, c.version, call.action, strings.ToLower(c.product), "openAPI")
 	connect, whole := c.options.timeouts(call.action)
 	request.SetConnectTimeout(connect)
-	request.SetReadTimeout(whole) // of all of the call: the SDK gives it to http.Client
+	request.SetReadTimeout(whole) // bounds the whole call: the SDK passes it to http.Client
 	maps.Copy(request.GetFormParams(), call.params)
 	type answer struct {
 		body   []byte
@@ -199,15 +199,15 @@ func (c *Client) newError(call call) *Error {
 	return &Error{Op: call.op, ID: call.id, Action: call.action, Endpoint: c.endpoint.Host, Region: c.options.Region, observer: c.options.Observer}
 }
 
-// left is the error of a call whose context ended, for cause.
+// left is the error of a call that was not waited for, because its context ended by cause.
 func (c *Client) left(call call, cause error) error {
 	e := c.newError(call)
 	e.Message, e.cause = "no answer was waited for: "+cause.Error(), cause
 	return e
 }
 
-// failed makes an *Error. The text of the SDK's own errors holds signed URLs and
-// is never taken over.
+// failed makes an *Error of any error of the SDK, whose own text may hold signed URLs and is
+// never taken over.
 func (c *Client) failed(call call, err error) error {
 	e := c.newError(call)
 	var server *sdkerrors.ServerError

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,19 +18,17 @@ type Query struct {
 	WithEvent bool
 }
 
-// mostIDs and mostPages are the documented 20 ids and groups an answer, and a
-// bound against an endless chain of pages.
 const (
-	mostIDs   = 20
-	mostPages = 500
+	mostIDs   = 20  // ids in a query, and groups in an answer, as documented
+	mostPages = 500 // a bound for a server whose pages never end
 )
 
-// Listing is the groups that a query selected and when, by the server's clock, the
-// answer began: zero where no answer told. Ages are to be reckoned by it, because
-// nothing keeps the clock of the caller's host right.
+// Listing is the groups that a query selected, and the time of the server's clock at the
+// first answer. Ages must be reckoned by that clock, because the clock of the caller's host
+// may be wrong.
 type Listing struct {
 	Groups []Group
-	Date   time.Time // to the second
+	Date   time.Time // to the second; zero where no answer told
 }
 
 // DescribeContainerGroups returns every group of the region that q selects, page
@@ -47,10 +44,7 @@ func (c *Client) ListContainerGroups(ctx context.Context, q Query) (Listing, err
 	params.set("ContainerGroupName", q.Name)
 	params.set("Status", q.Status)
 	params.flag("WithEvent", q.WithEvent)
-	for i, key := range slices.Sorted(maps.Keys(q.Tags)) {
-		params.set(fmt.Sprintf("Tag.%d.Key", i+1), key)
-		params.set(fmt.Sprintf("Tag.%d.Value", i+1), q.Tags[key])
-	}
+	params.tags(q.Tags)
 	var listing Listing
 	if len(q.IDs) == 0 {
 		err := c.describe(ctx, params, "", &listing)
@@ -70,8 +64,8 @@ func (c *Client) ListContainerGroups(ctx context.Context, q Query) (Listing, err
 	return listing, nil
 }
 
-// describe adds all pages of one query to the listing, which keeps the date of
-// the first.
+// describe adds all pages of one query to the listing, whose date stays that of the first
+// answer.
 func (c *Client) describe(ctx context.Context, params Params, id string, listing *Listing) error {
 	call := call{"DescribeContainerGroups", "describe container groups", id, params}
 	return call.pages(func() (string, error) {
@@ -93,7 +87,8 @@ func (c *Client) describe(ctx context.Context, params Params, id string, listing
 	})
 }
 
-// pages asks for one page after the other, until an answer leads to no other one.
+// pages calls page for one page after the other, until one names no next page, or one that
+// was had before.
 func (c call) pages(page func() (next string, err error)) error {
 	seen := map[string]bool{}
 	for range mostPages {
@@ -162,6 +157,7 @@ func (j eventJSON) event() Event {
 		Count: j.Count, First: when(j.FirstTimestamp), Last: when(j.LastTimestamp)}
 }
 
+// when is a time of the API, zero where it is missing or can't be read.
 func when(s string) time.Time {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {

@@ -67,8 +67,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause, e.g. context.Canceled; never an error of the SDK.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Unreached returns the WebSocket host of an exec that the API allowed and to which
-// no connection could be had, "" for every other error.
+// Unreached returns the WebSocket host of an exec that the API has allowed but that could not
+// be connected to; "" for every other error.
 func Unreached(err error) string {
 	var e *Error
 	if !errors.As(err, &e) {
@@ -77,8 +77,8 @@ func Unreached(err error) string {
 	return e.unreached
 }
 
-// ClassOf returns the class of err, Unknown when it is not an *Error. What the
-// table of codes does not know is told apart by the HTTP status alone.
+// ClassOf returns the class of err, Unknown when it is not an *Error. For a code that is not
+// in the table the HTTP status decides.
 func ClassOf(err error) Class {
 	var e *Error
 	if !errors.As(err, &e) {

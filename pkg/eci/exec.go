@@ -42,8 +42,8 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (*Stream, error) {
 	return c.dial(ctx, execNamed(r), uri)
 }
 
-// ExecURI is Exec without the connection, for Dial to make: at once, as nobody
-// documents how long the URI is good. It is a secret.
+// ExecURI is Exec without the connection. Its answer is for Dial, and a secret: who has it
+// can connect. It must be dialled at once, as nobody documents how long it is good.
 func (c *Client) ExecURI(ctx context.Context, r ExecRequest) (string, error) {
 	call, err := execCall(r, Params{"TTY": fmt.Sprint(r.TTY), "Stdin": "true"})
 	if err != nil {
@@ -83,7 +83,7 @@ func execCall(r ExecRequest, params Params) (call, error) {
 	return named, nil
 }
 
-// execNamed is the call as errors name it.
+// execNamed is the call by which errors name an exec.
 func execNamed(r ExecRequest) call {
 	return call{action: "ExecContainerCommand", op: "exec in container " + r.Container + " of", id: r.GroupID}
 }
@@ -104,7 +104,7 @@ func encodeCommand(words []string) (string, error) {
 	return string(text), nil
 }
 
-// hostOf is empty where nothing can be dialled.
+// hostOf is the host of a URI, "" where there is none to dial.
 func hostOf(uri string) string {
 	target, err := url.Parse(uri)
 	if err != nil {
@@ -113,7 +113,7 @@ func hostOf(uri string) string {
 	return target.Host
 }
 
-// dial makes the errors of Dial those of the call.
+// dial connects to the exec of uri, with errors that are those of the call.
 func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, error) {
 	host := hostOf(uri)
 	connect, whole := c.options.timeouts(call.action)
@@ -136,9 +136,9 @@ func (c *Client) dial(ctx context.Context, call call, uri string) (*Stream, erro
 	return newStream(conn, c.options.PingInterval, c.options.IdleTimeout), nil
 }
 
-// lack is what this host has none left of for a connection, and may have again the next
-// moment; nil where the way is at fault. Of the error behind a look-up of the host's name
-// package net keeps the text alone.
+// lack is the error where a connection failed because this host had run out of descriptors or
+// memory, as it may not have a moment later; nil where the network is at fault. Behind a
+// failed look-up of the host's name package net keeps only the error's text.
 func lack(err error) error {
 	var lookUp *net.DNSError
 	named := errors.As(err, &lookUp)
@@ -169,10 +169,11 @@ func Dial(ctx context.Context, uri string) (*Stream, error) {
 	return nil, fmt.Errorf("the WebSocket host %s can't be reached", host)
 }
 
-// dial connects as every known client of ECI does: no subprotocol, no header, no
-// authentication but the token in the URI, which is why its errors are not passed on.
+// dial connects as every known client of ECI does: no subprotocol, no header, and no
+// authentication but the token in the URI. Its errors may hold that token and must not be
+// passed on.
 func dial(ctx context.Context, uri string, connect time.Duration) (*websocket.Conn, *http.Response, error) {
-	// Nobody would use the connection of a refused handshake again.
+	// The connection of a refused handshake must not be kept: nobody would use it again.
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: connect}).DialContext, DisableKeepAlives: true}
 	return websocket.Dial(ctx, uri, &websocket.DialOptions{
 		HTTPClient:      &http.Client{Transport: transport},

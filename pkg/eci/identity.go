@@ -14,8 +14,8 @@ type Identity struct {
 	ARN       string // acs:ram::<account>:user/<name>, or assumed-role/<role>/<session>
 }
 
-// Key is the access key that calls are signed with: its id, and the name that the
-// SDK has for where it comes from. Its secret stays where it is.
+// Key is the access key that calls are signed with: its id, and where it comes from in the
+// SDK's words. Its secret is not in it.
 type Key struct{ ID, Source string }
 
 // Key gets the credentials, which may take a call of the metadata service.

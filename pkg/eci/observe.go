@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// answerOf is the answer to a call, as an Observer is told it.
+// answerOf is the code of an answer for an Observer.
 func answerOf(err error) string {
 	var e *Error
 	switch {
@@ -20,7 +20,7 @@ func answerOf(err error) string {
 	return e.Code
 }
 
-// retried tells the observer of the call that failed by err that it is made again.
+// retried tells the observer that the call that failed with err is made again.
 func retried(err error) {
 	var e *Error
 	if errors.As(err, &e) && e.observer != nil {
@@ -36,8 +36,8 @@ func requestIDOf(err error) string {
 	return e.RequestID
 }
 
-// requestIDIn is the id of the request in its answer, whose JSON may be large and was
-// decoded once already.
+// requestIDIn finds the request's id in an answer. It looks for the text, because the JSON
+// may be large and has been decoded once already.
 func requestIDIn(body []byte) string {
 	_, rest, _ := bytes.Cut(body, []byte(`"RequestId"`))
 	rest = bytes.TrimLeft(rest, `: "`)

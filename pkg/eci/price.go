@@ -31,11 +31,12 @@ type SpotPrice struct {
 	PerHour      float64
 }
 
-// perSecond is a price of a second, whether TradePrice is that or an hour's, which
-// nothing says. The documentation's sample is a second's: 0.00012252 for 2 vCPU and
-// 4 GiB is 2 x 0.000049 + 4 x 0.00000613, CNY of the billing page (sources.md: price, billing).
-// An hour's is 3600 of them, and 560 in USD: so what is above 60 of that page's, the
-// one in the middle, is an hour's, whatever the currency and the discount.
+// perSecond is the price of a second. Nobody documents whether TradePrice is that or the
+// price of an hour. In the documentation's sample it is a second's: 0.00012252 for 2 vCPU
+// and 4 GiB is 2 x 0.000049 + 4 x 0.00000613, the prices of the billing page in CNY
+// (sources.md: price, billing). An hour's price is 3600 times that, and still some 560 times
+// where it is in USD. So a price of more than 60 times the billing page's, about the middle
+// between 1 and 3600, is taken to be an hour's, whatever the currency and the discount.
 func (q PriceQuery) perSecond(tradePrice float64) float64 {
 	const cpu, memory, disk, middle = 0.000049, 0.00000613, 0.00000059, 60
 	if tradePrice > middle*(q.CPU*cpu+q.MemoryGiB*memory+float64(q.EphemeralStorageGiB)*disk) {

@@ -24,7 +24,7 @@ func PersistOn(ctx context.Context, limit time.Duration, again func(Class) bool,
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := f()
 		if err != nil && last != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-			return struct{}{}, backoff.Permanent(last) // which says more than that time was over
+			return struct{}{}, backoff.Permanent(last) // the error before says more than that time is over
 		}
 		if last = err; last != nil && !again(ClassOf(last)) {
 			return struct{}{}, backoff.Permanent(last)
@@ -42,9 +42,9 @@ func PersistOn(ctx context.Context, limit time.Duration, again func(Class) bool,
 	}
 }
 
-// Outlast is Persist for a call that a busy API must not fail: limit is how long
-// there may be no definite answer, while throttling is borne for as long as ctx
-// lasts. What may have taken effect is sent again, whatever its code says.
+// Outlast is Persist for a call that must not fail because the API is busy. limit bounds the
+// time without any definite answer, but throttling is waited out for as long as ctx lasts. A
+// call that may have taken effect is sent again whatever the code of its answer.
 func Outlast(ctx context.Context, limit time.Duration, f func() error) error {
 	heard := time.Now()
 	var last error

@@ -22,8 +22,8 @@ const (
 )
 
 const (
-	mostFrame  = 32<<10 - 1 // bytes of stdin in one message, which makes 32 KiB with the channel byte
-	mostStderr = 4 << 10    // bytes of the other channels that are kept
+	mostFrame  = 32<<10 - 1 // bytes of stdin in one message; with the channel byte 32 KiB
+	mostStderr = 4 << 10    // bytes that are kept of the channels that are not stdout
 	writeLimit = 30 * time.Second
 )
 
@@ -41,9 +41,9 @@ type Stream struct {
 	limit  time.Duration
 
 	message bytes.Buffer // the last one that came
-	pending []byte       // what of it was not read yet
+	pending []byte       // what of it Read has not given out yet
 	plain   bool         // messages have no channel byte
-	decided bool
+	decided bool         // plain is known, by the first message
 
 	mu     sync.Mutex
 	stderr []byte
@@ -95,9 +95,9 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Next gives one message of stdout or stderr, for who wants them apart; they come
-// as stdout where messages have no channel byte. It is good until the next call, and
-// not to be mixed with Read.
+// Next gives one message of stdout or stderr, for those who want them apart; where messages
+// have no channel byte all are stdout. data is good until the next call. Next must not be
+// mixed with Read.
 func (s *Stream) Next() (stderr bool, data []byte, err error) {
 	for {
 		if err := s.receive(); err != nil {
@@ -113,7 +113,7 @@ func (s *Stream) Next() (stderr bool, data []byte, err error) {
 	}
 }
 
-// receive reads a message into the buffer of the one before.
+// receive reads the next message into s.message.
 func (s *Stream) receive() error {
 	_, r, err := s.conn.Reader(s.ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Stream) split(message []byte) (channel byte, data []byte) {
 	return message[0], message[1:]
 }
 
-// keep remembers the end of what is no stdout, for messages.
+// keep remembers the end of what comes on other channels than stdout, for error messages.
 func (s *Stream) keep(data []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +158,7 @@ func (s *Stream) keep(data []byte) {
 	s.stderr = s.stderr[max(0, len(s.stderr)-mostStderr):]
 }
 
-// Stderr is the last of what came on the other channels, for messages.
+// Stderr is the end of what came on other channels than stdout, for error messages.
 func (s *Stream) Stderr() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

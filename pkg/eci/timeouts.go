@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// timeouts are how long a call of the action may take to connect, and altogether.
-// CallTimeout is for those whose lost answer leaves a doubt; what can simply be
-// asked again, or must fit into a short time several times, gets less.
+// timeouts are how long a call of the action may take to connect, and altogether. Calls whose
+// lost answer leaves it open what they did have all of CallTimeout. Those that can simply be
+// made again, or must fit several times into a short time, get less.
 func (o Options) timeouts(action string) (connect, whole time.Duration) {
 	connect = min(5*time.Second, o.CallTimeout)
 	switch action {
