@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# The execs of the driver in helper, as eci-remote reads them in: they take a script
-# in, have it started, and send its log and its end. The files are told there.
+# The driver's execs in helper, read in by eci-remote, whose head lists the files: they take
+# a script in, have it started, and send its log and its end.
 
-# say FORMAT WORD...: a line to the driver. busybox ash loses what it prints when a child
-# ends while it waits for the pipe to have room (the write is not begun again), and tells.
+# say FORMAT WORD...: a line to the driver. Where a child ends while busybox ash waits for
+# room in the pipe, its printf writes nothing and fails: so it is tried again.
 say() {
 	# shellcheck disable=SC2059
 	printf "$@" || printf "$@" || printf "$@"
@@ -24,13 +24,13 @@ furnished() {
 	done
 }
 
-# upload: exactly $size bytes from the exec's stdin, which the nonce follows: had
-# bytes been lost or doubled on the way, it would stand elsewhere. The end record
-# has the digest.
+# upload: takes exactly $size bytes from the exec's stdin. The nonce must follow: had bytes
+# been lost or doubled on the way, it would stand elsewhere. That none was changed the
+# digest in the end record shows.
 upload() {
 	true >"$logs/$run.probe" || fail final "the log can't be made: is the disk of the container group full?"
 	[ -e "$ctl/$run.exit" ] || { echo >"$ctl/$run.seat" && printf '%-127s\n' pending >"$ctl/$run.exit"; } || fail final "$full"
-	# What earlier execs left is of no use, or all that is needed.
+	# An earlier exec of the run has had it started, or has left a part of it.
 	for file in "$ctl/$run".*.script; do
 		[ -s "$ctl/$run.$role.start" ] && rest=script && return
 		[ -e "$file" ] && true >"$file"
@@ -45,16 +45,16 @@ upload() {
 	read -r mark <&6
 	[ "$mark" = "$nonce" ] || fail again "the script arrived damaged"
 	evict
-	# One that is empty is of an older exec, which supersede has killed over it. One that is
-	# not may have been taken, and says which script the end record's digest is to be of.
+	# A start that is empty is of an older exec, which supersede has killed before it could
+	# write. Any other stays: it may have been taken, and names the script for the digest.
 	claim "$ctl/$run.$role.start" "$exec $shell $nonce" || [ -s "$ctl/$run.$role.start" ] ||
 		echo "$exec $shell $nonce" >"$ctl/$run.$role.start" || fail final "$full"
 	wake "$role.go"
 }
 
-# evict: what an earlier run left running, its driver gone, would keep PID 1 from ours;
-# and a stop of it that goes on would end ours as well. A run that ended by itself may
-# have left a daemon, which our script then finds. One that was not started yet never is.
+# evict: ends what is left of earlier runs whose driver is gone. While such a script runs PID
+# 1 has no seat for ours, and a stop of it that goes on would end ours too. A run that ended
+# by itself may have left a daemon, for our script to find. One not yet started never will.
 evict() {
 	for file in "$ctl"/*."$role".start; do
 		other=${file%".$role.start"}
@@ -76,8 +76,8 @@ evict() {
 	done
 }
 
-# settled: $other has ended, and where anybody asked for that nothing of it is left: a
-# request without an answer would meet our script.
+# settled: the run $other has ended, and where a stop was asked for, it was answered by 0
+# processes: a request that is not answered yet would end our script.
 settled() {
 	[ -e "$other.done" ] || return 1
 	[ -e "$other.stopping" ] || [ -e "$other.$role.stop" ] || return 0
@@ -86,9 +86,9 @@ settled() {
 	[ "$left" = 0 ]
 }
 
-# words: stdin after the script, of which upload may have left $rest, up to the nonce.
-# stop asks for a stop; bye, the next run's attach where bye was damaged, or the end of
-# stdin ends this exec's work for the run.
+# words: reads stdin behind the script, or from within it where upload has left the $rest of
+# it, up to the nonce. stop asks for a stop. bye ends this exec's work for the run, as does
+# the end of stdin, and the next run's attach where bye was damaged.
 words() {
 	while read -r word; do
 		case $rest$word in
@@ -100,8 +100,8 @@ words() {
 	[ $sleeper = read ] && echo "bye $exec" >&7
 }
 
-# supersede: an exec whose connection is lost does not die by itself. A shared one has
-# its id before the - of those of its runs, and the next run has another.
+# supersede: kills older execs of this run, as one whose connection is lost does not end by
+# itself. A shared exec has another id for each run: its own, a -, and some digits.
 supersede() {
 	older=''
 	read -r older <"$ctl/$run.owner"
@@ -117,8 +117,8 @@ supersede() {
 	done
 }
 
-# waits: how this shell can wait for a moment and yet be woken. read -t needs no
-# fork; dash has none and says so by status 2.
+# waits: sleeper = how this shell can wait for a moment and yet be woken. read -t needs no
+# fork; dash does not have it, and says so by status 2.
 waits() {
 	sleeper=sleep ticking=''
 	if [ ! -p "$ctl/tail.wake" ] || followed; then
@@ -131,9 +131,9 @@ waits() {
 	if [ $? = 2 ]; then sleeper=tick; else sleeper=read; fi
 }
 
-# followed: another exec waits in the FIFO: that of a driver which was killed follows a
-# script of the other container on. Two would take each other's words, and each other's
-# letters, and wait for them for ever.
+# followed: another exec waits in tail.wake: its driver was killed, and it follows a script
+# of the other container. Two readers of a FIFO would take each other's words, or parts of
+# them, and might wait for ever.
 followed() {
 	pid='' line=''
 	[ -e "$ctl/tail.pid" ] && read -r pid <"$ctl/tail.pid"
@@ -148,10 +148,10 @@ up() {
 	say '#up %s\n' $kind
 }
 
-# digests: two lines, the digest of the script and of the first $final bytes of the log,
-# as all that a subshell does. The whole log is faster to read, and is right unless a
-# background child wrote on: then the driver finds that it disagrees and comes again,
-# with an offset, but for a log that was empty.
+# digests: prints two lines, with the digest of the script and of the first $final bytes of
+# the log. At first it takes the whole log, which needs one process less, and is wrong only
+# where a background child has written on: the driver then finds that they disagree and
+# comes again, with an offset. A log that was empty has none, so that is cut in any case.
 digests() {
 	read -r starter _ <"$ctl/$run.$role.start"
 	if [ "$begun" = 0 ] && [ "$final" != 0 ]; then
@@ -198,8 +198,8 @@ ended() {
 	[ "$word $last" = "exit end" ] && { [ "$mark" = "$nonce" ] || [ "$mark" = stopped ]; }
 }
 
-# emit UPTO [LAST]: records up to that offset, 64 KiB to 4 MiB at most each, as each costs
-# a process. With LAST, the digest is computed beside the last one, on the other core.
+# emit UPTO [LAST]: sends the log up to that offset, in records of up to 64 KiB, later 4 MiB,
+# as each costs a process. With LAST, the digest is computed beside the last record.
 emit() {
 	while [ "$offset" -lt "$1" ]; do
 		n=$(($1 - offset)) blocks=1
@@ -222,15 +222,15 @@ emit() {
 	done
 }
 
-# found: the log is known, as it is once a seat has taken the run; opens it at $offset.
+# found: the log is known, because a seat has taken the run. Opens it at $offset.
 found() {
 	[ -n "$log" ] && return 0
 	seat=''
 	[ -e "$ctl/$run.seat" ] && { read -r seat <"$ctl/$run.seat" || seat=''; } # half of a line
 	case $seat in
 	'')
-		# PID 1 may have missed that its last seat was killed, and the warm shell that it
-		# is wanted: the exec that asked for it may have been killed before it said so.
+		# PID 1 may not know that its seat was killed, nor the warm shell that there is a
+		# run for it, should the exec that wrote the start have been killed before its wake.
 		wake "$role.wake"
 		[ -e "$ctl/$run.claim" ] || wake "$role.go"
 		return 1
@@ -246,9 +246,9 @@ found() {
 	fi
 }
 
-# measure: size = that of the log. A stamp of our own that is newer than the log says
-# without a process that nothing came since; in the same clock tick it says nothing. What
-# an earlier exec has seen may have been lost on its way.
+# measure: size = that of the log. A stamp file of this exec that is newer than the log says,
+# without a process, that nothing came since; one of the same clock tick says nothing, nor
+# does an earlier exec's: what that has sent may have been lost.
 measure() {
 	size=$offset
 	found || return 0
@@ -263,7 +263,7 @@ measure() {
 	return 0
 }
 
-# halting: asks PID 1 of $role for one more pass until it counts none.
+# halting: where a stop is wanted, asks PID 1 of $role for one more pass, until it counts 0.
 halting() {
 	[ -e "$ctl/$run.stopping" ] || return 0
 	seq=0 left=''
@@ -286,8 +286,8 @@ halting() {
 	wake "$role.wake"
 }
 
-# mute: where no FIFO tells of the death of build's PID 1, it answers a ping, which comes
-# each second, a second later. True where one has had no answer for two.
+# mute: build's PID 1 may be dead. Where no FIFO would tell, it is pinged each second and
+# answers within one: true where a ping has had no answer for two.
 mute() {
 	[ "$role" = build ] && [ ! -e "$ctl/build.heard" ] || return 1
 	ping='' pong=''
@@ -303,7 +303,7 @@ mute() {
 	[ $((now - ping)) -ge 200 ]
 }
 
-# ask: a build that is mute may be dead, or slow: that the driver asks the API.
+# ask: has the driver ask the API whether a mute build is dead or only slow.
 ask() {
 	mute && [ "$now" -ge "$due" ] || return 0
 	say '#ask\n'
@@ -314,7 +314,7 @@ tail_log() {
 	stamp=$logs/$run.$exec.stamp stamped=''
 	log='' most=65536 quiet=0 silent=0 passes=0 asked='' told='' due=0 begun=$offset was=$offset
 	while :; do
-		# Behind a record of some size the next may be there by now.
+		# After a large record more may be there by now.
 		[ $((offset - was)) -ge 65536 ] || pause
 		was=$offset
 		over='' dead=''
@@ -342,7 +342,7 @@ tail_log() {
 settle() {
 	final=$size
 	if [ "$length" = - ]; then
-		# That of an earlier tail, unless it was killed over it.
+		# The first exec to see the end decides, if it was not killed before it wrote.
 		claim "$ctl/$run.final" "$size"
 		read -r final <"$ctl/$run.final" || final=$size
 	fi
@@ -368,8 +368,8 @@ ending() {
 	wake "$role.wake"
 }
 
-# farewell: output sent just before an exec exits is cut off by some servers, so
-# the driver says bye first; a minute later nobody will, and it is false.
+# farewell: waits for the driver's bye, because some servers cut off what an exec prints just
+# before it exits. False where none has come in a minute.
 farewell() {
 	[ -n "$listener" ] || return 0
 	if [ $sleeper = read ]; then
@@ -380,7 +380,7 @@ farewell() {
 	fi
 	sleep 60 <&- >/dev/null 2>&1 6<&- &
 	napper=$!
-	trap : CHLD # ends a wait for the one when the other has ended
+	trap : CHLD # so that wait returns when either has ended
 	while kill -0 "$listener" && kill -0 "$napper"; do wait "$listener"; done
 	trap - CHLD
 	kill "$listener"
@@ -394,9 +394,9 @@ attach() {
 	carry "$@"
 }
 
-# share: carries one run after the other. Two equal lines before the script ask for each
-# in the words of an attach: bytes lost or doubled on the way make them differ. After
-# any doubt this exec ends, and the driver goes on by one of the run's own.
+# share: serves one run after the other. Each begins with the words of its attach, in two
+# equal lines, which differ where bytes were lost or doubled on the way. After any doubt
+# this exec ends, and the driver goes on by one of the run's own.
 share() {
 	exec 6<&0 </dev/null 2>/dev/null
 	umask 0
@@ -414,7 +414,7 @@ share() {
 	done
 }
 
-# carry: an attach's work for its run; false where the driver has not said bye.
+# carry: the work of an attach for its run. False where the driver has not said bye.
 carry() {
 	run=$1 exec=$2 role=$3 shell=$4 size=$5 offset=$6 nonce=$7 beat=$8
 	listener='' rest=''
@@ -435,6 +435,6 @@ carry() {
 	tail_log
 	farewell
 	bidden=$?
-	[ "$sleeper" = sleep ] || echo >"$ctl/tail.pid" # a shared exec lives on
+	[ "$sleeper" = sleep ] || echo >"$ctl/tail.pid" # a shared exec lives on, but waits there no more
 	return $bidden
 }

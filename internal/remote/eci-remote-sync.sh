@@ -8,16 +8,16 @@
 #   sync poll RUN EXEC ROLE NONCE OFFSET BOUND HOLD_MS tail|stop
 #   sync sweep RUN ROLE SIGNAL           in the container of ROLE, by builtins alone
 #
-# A piece is base64 of part of a gzip stream of what attach reads from stdin: the
-# script, NONCE, a newline. Any of these may come twice; a newer attach kills an older. A poll
-# prints the records that attach would, at most BOUND bytes of log, as soon as there
-# are any and after HOLD_MS at the latest. It exits 0: with another status some servers
-# answer with an error in place of the output.
+# The pieces together are, in base64, a gzip stream of what an attach reads from stdin: the
+# script, NONCE, a newline. Any of these may come twice; a newer attach kills an older one. A
+# poll prints the records that an attach would, with at most BOUND bytes of log, as soon as
+# there are any and after HOLD_MS at the latest. All exit with 0: for another status some
+# servers answer with an error in place of the output.
 # On the control volume: RUN.piece.N, and RUN.stopped.since with the clock of the first
 # poll that asked for a stop.
 
-# answer FUNCTION ARG...: the records that it prints, in an envelope that shows what
-# was cut off or damaged on the way. Base64 may stand in a variable, as bytes may not.
+# answer FUNCTION ARG...: prints the function's records in an envelope, by which the driver
+# sees what was cut off or damaged on the way. A variable can hold them in base64 only.
 answer() {
 	text=$("$@" | base64)
 	proof=$(printf '%s' "$text" | sha256sum)
@@ -48,7 +48,7 @@ put() {
 	piece "$@"
 }
 
-# join: the pieces on descriptor 6, if they are the script that was sent.
+# join: opens the joined pieces on descriptor 6; false where they are not what was sent.
 join() {
 	joined=$ctl/$run.$exec.joined
 	i=0
@@ -85,13 +85,13 @@ tail_some() {
 	[ -s "$ctl/$run.$role.start" ] || fail again "the script is not there"
 	up
 	waits
-	# There may be two, one of them given up, and neither may take the other's ticks or
-	# go by its stamp.
+	# Two polls may run, one of which the driver has given up. Neither may take the ticks of
+	# the other, or go by its stamp.
 	[ $sleeper != tick ] || sleeper=sleep
 	rm -f "$logs/$run".*.stamp
 	stamp=$logs/$run.$exec.stamp stamped=''
 	quiet=0 silent=0 passes=1 asked='' told=no begun=$offset waited=0
-	# One that only listens leaves a stop to the poll that asks for it and has its time.
+	# Only the poll that was asked to stop does so: it has the time for it.
 	[ "$what" = stop ] && told='' && stopping
 	clock
 	latest=$((now + hold / 1000 + 1))
@@ -123,8 +123,8 @@ stopping() {
 	read -r since <"$ctl/$run.stopped.since" || since=$now
 }
 
-# some: there is something to tell, or it has been waited for long enough. A stop is
-# heard of before the log is.
+# some: there is something to tell, or that was waited for long enough. What became of a stop
+# is told before more of the log.
 some() {
 	over='' dead=''
 	[ "$role" = build ] && [ -e "$ctl/build.dead" ] && dead=yes
@@ -134,13 +134,13 @@ some() {
 	[ -n "$over$dead" ] && return 0
 	mute && return 0
 	[ "$told" = no ] || halting
-	# By the clock too: where a shell can't wait for less than a tick's work, ticks are longer.
+	# By the clock too: a tick may take longer than pause counts for it.
 	clock
 	[ $waited -lt "$hold" ] && [ "$now" -le $latest ] || return 0
 	if [ "$what" = stop ]; then [ -n "$told" ]; else [ "$size" -gt "$offset" ]; fi
 }
 
-# sweep_some: stop_here for about a second. The driver repeats it until 0 are left.
+# sweep_some: a stop_here of about a second, which the driver repeats until 0 are left.
 sweep_some() {
 	bar "$@"
 	for pass in 1 2 3 4 5 6 7 8 9 10; do

@@ -10,23 +10,23 @@
 #   eci-remote stop RUN ROLE        ends what the script of ROLE left running here
 #   eci-remote sync ...             the same in pieces, for Sync execs: eci-remote-sync.sh
 #
-# Written for dash, bash and busybox ash. PID 1 keeps a seat ready for the next run,
-# because forks are most of a run's cost: a keeper, a supervisor | cat pipeline and,
-# in a session of its own, the warm shell that becomes the script's.
+# Written for dash, bash and busybox ash. A run is one script; it takes a seat. PID 1 keeps
+# the next seat ready, because forks are most of a run's cost: a keeper, a supervisor | cat
+# pipeline and, in a session of its own, the warm shell that becomes the script's.
 # On the control volume, by run id:
 #   RUN.EXEC.script  the script as that exec uploaded it
-#   RUN.ROLE.start   EXEC SHELL NONCE; first writer wins; asks for it to be started
-#   RUN.claim        taken up, or barred; by whom is in
+#   RUN.ROLE.start   EXEC SHELL NONCE: that exec's script is to be started; first writer wins
+#   RUN.claim        a seat has taken the run, or a stop has barred it; which of them is in
 #   RUN.seat         ROLE.SLOT, or stop
 #   RUN.done         claimed by whoever writes RUN.exit
 #   RUN.exit         "exit STATUS NONCE LENGTH oom|none end"
 #   RUN.final        length of the log where RUN.exit can't tell it: of the first tail to see it
 #   RUN.owner        EXEC of the newest attach
 #   RUN.ROLE.stop    SIGNAL SEQ asked of PID 1; RUN.ROLE.stopped: SEQ COUNT
-#   tail.pid         of the attached exec that waits in tail.wake
-#   build.heard      FIFOs join helper and build
-#   build.ping, build.pong: where they don't, a time of helper's and build's answer
-#   keep             SECONDS after which both PID 1s end; over: they do
+#   tail.pid         pid of the attached exec that waits in the FIFO tail.wake
+#   build.heard      what is written to a FIFO in build comes out in helper
+#   build.ping, build.pong: where it doesn't, a time that helper asks by and build's answer
+#   keep             SECONDS after which both PID 1s end; over: they do so now
 #   notes            lines for the head of the job's log; notes.shown: they are in it
 # and by seat, whose log is ROLE.SLOT.log on the log volume:
 #   ROLE.SLOT.keeper, .cat, .warm   their pids
@@ -34,11 +34,11 @@
 #   ROLE.seat        SLOT that is ready or running, and other pids that no stop may end
 # ROLE.go wakes the warm shell, ROLE.wake PID 1, tail.wake the attached execs.
 #
-# A job may fill the control volume. What must still be written then has its page from
-# before, in a line that is only ever written over, by 1<>; claims need none.
+# A job may fill the control volume. What must still be written then is written over an older
+# line, by 1<>, whose page of memory is there already; a claim is an empty file and needs none.
 
-# The environment of the image and of [build] environment is the script's. What has a name
-# of ours there waits under another one: what we assign would be the script's instead.
+# The environment of the image and of [build] environment is for the script. A variable there
+# that has the name of one of ours is put aside, or the script would get what we assign.
 eci_ours="answer answered before born cat claimed count ctl dir eci events evict exec fifo file
 	full gone grace id idle keep keeper key killer known last latest left length line lines
 	logs name nonce now oom others own owner parent ping ponged ppid proc q reader role run
@@ -52,7 +52,7 @@ case $1 in build | helper | warm)
 	;;
 esac
 
-# restore: gives the script back what waits; then no variable of ours is to be relied on.
+# restore: gives the script its variables back; after it none of ours can be relied on.
 restore() {
 	for eci_our in $eci_aside; do eval "export $eci_our=\"\$eci_was_$eci_our\""; done
 }
@@ -85,13 +85,13 @@ die() {
 	exit 70
 }
 
-# wake FIFO: a word into it. Read-write, so that it never blocks.
+# wake FIFO: writes a word into it. It is opened read-write, which never blocks.
 wake() {
 	[ -p "$ctl/$1" ] && echo wake 2>/dev/null 1<>"$ctl/$1"
 	return 0
 }
 
-# A shell parses as it goes: an attach, whose start a job waits for, needs no more.
+# A shell parses a file as it runs it: an attach, whose start a job waits for, leaves here.
 case $1 in attach | share) . "$0-attach" && "$@"; exit ;; esac
 
 # ---------------------------------------------------------------- processes
@@ -117,8 +117,8 @@ taken() {
 	[ -n "$run" ]
 }
 
-# family: what a stop goes by: $others and the newest seat's $keeper, whose children
-# are ours, and $script, which is theirs once the warm shell has taken a run.
+# family: whose processes are whose, for a stop: $others and the newest seat's $keeper with
+# its children are ours, and of those $script is the job's, once the warm shell has a run.
 family() {
 	keeper='' script=''
 	read -r seat others <"$ctl/$role.seat"
@@ -127,8 +127,8 @@ family() {
 	return 0
 }
 
-# mortal PID: PID lives, descends from $top, and is none of ours. What an exec started
-# has an ancestor with parent 0 and is left alone.
+# mortal PID: a stop may end PID: it lives, descends from $top, and is none of ours. What an
+# exec has started descends from a process with parent 0 instead, and is left alone.
 mortal() {
 	look "$1" || return 1
 	case $state in Z* | X*) return 1 ;; esac
@@ -144,12 +144,12 @@ mortal() {
 	done
 }
 
-# evicted: a stop from outside PID 1 learns, right before it does harm, that the next
-# run has ended what was left, and may have started its script.
+# evicted: a stop by an exec is too late: the next run has ended what was left (evict), and
+# its own script may run by now. Asked right before each kill.
 evicted() { [ -e "$answer" ] && read -r _ left <"$answer" && [ "$left" = 0 ]; }
 
-# sweep SIGNAL: sends it to every mortal process; count = how many there were. Where
-# loadavg's last number says that one was born meanwhile, a 0 may have missed it.
+# sweep SIGNAL: sends it to every mortal process; count = how many there were. It looks again
+# where none was seen but loadavg's last number, the newest pid, has changed meanwhile.
 sweep() {
 	tries=0
 	while :; do
@@ -183,7 +183,7 @@ ooms() {
 
 # ------------------------------------------------------------- a seat
 
-# finish RUN STATUS NONCE LENGTH KILLER: the exit record, once.
+# finish RUN STATUS NONCE LENGTH KILLER: writes the exit record, if nobody has.
 finish() {
 	claim "$ctl/$1.done" || return 0
 	echo "exit $2 $3 $4 $5 end" 1<>"$ctl/$1.exit"
@@ -198,8 +198,8 @@ notes() {
 	[ -e "$ctl/notes" ] && claim "$ctl/notes.shown" && cat "$ctl/notes"
 }
 
-# quoting SCRIPT: shell = sh, or bash where sh can't read what the runner's generators
-# for both write unless FF_POSIXLY_CORRECT_ESCAPES is on: $'...', which dash lacks.
+# quoting SCRIPT: shell = sh, or bash where sh does not know $'...', which dash lacks and the
+# runner writes into scripts for either unless FF_POSIXLY_CORRECT_ESCAPES is on.
 quoting() {
 	shell=sh
 	eval "known=\$'a'"
@@ -261,11 +261,11 @@ supervise() {
 	[ -n "$cat" ] && kill -s KILL "$reader"
 }
 
-# drained: waits until cat has written what the script left in the pipe. The pipe's
-# end would be too late, as a background child may hold it; but cat, once it is no
-# longer the shell that execs it, waits for the pipe only when that is empty. It can't
-# end while we hold the pipe: false where the job has killed it, and the log's end with it,
-# and where it has not done so by $latest.
+# drained: waits until cat has written what the script left in the pipe. The pipe's end
+# would be too late, as a background child may hold it open; but when cat (once it is cat,
+# and not the shell that will exec it) sleeps for the pipe, that is empty. False where cat
+# has not done so by $latest, and where it has ended: we hold the pipe, so the job has
+# killed it, and the end of the log is lost.
 drained() {
 	reader='' idle=0 before=''
 	until [ -n "$reader" ] || late; do read -r reader <"$ctl/$role.$seat.cat"; done
@@ -283,9 +283,9 @@ drained() {
 # late: it is $latest, if that is set, a second of clock's.
 late() { [ -n "$latest" ] && clock && [ "$now" -ge "$latest" ]; }
 
-# emptied: cat sleeps for the pipe, and not over a write: one through FUSE or virtiofs
-# sleeps in the same state. Where the kernel does not tell what for, it has to sleep at
-# the same position of the log for 200 looks.
+# emptied: cat sleeps because the pipe is empty, and not in a write to the log, which shows
+# the same state on FUSE or virtiofs. Where the kernel does not tell what it sleeps for, the
+# log must have stayed at one position for 200 looks.
 emptied() {
 	waits=''
 	[ -r "/proc/$reader/wchan" ] && read -r waits 2>/dev/null <"/proc/$reader/wchan"
@@ -300,7 +300,7 @@ emptied() {
 	[ $idle -ge 200 ]
 }
 
-# position: length = that of the log's only writer, on descriptor 8.
+# position: length = where descriptor 8, the log's only writer, stands.
 position() {
 	length=-
 	while read -r key value; do
@@ -309,9 +309,9 @@ position() {
 	return 0
 }
 
-# keep: a seat, from its log to the end of its run. Descriptor 8 is the log's only
-# writer, so its position is the log's length. Where there is cat, it stands in
-# between: a script that opens /dev/stderr would truncate a plain file.
+# keep: the life of a seat, from making its log to the end of its run. Descriptor 8 is the
+# log's only writer, so its position is the log's length. Where there is cat, it stands
+# between script and log: a script that writes >/dev/stderr would truncate a plain file.
 keep() {
 	exec 8>>"$logs/$role.$seat.log"
 	if [ -n "$cat" ]; then
@@ -327,9 +327,9 @@ keep() {
 	taken && finish "$run" lost "$nonce" - none
 }
 
-# detach: a keeper in the foreground of a shell that it then kills. What a shell
-# without job control starts in the background would ignore SIGINT and SIGQUIT for
-# ever, and so would the job's programs; and PID 1 must hear SIGTERM at once.
+# detach: starts a keeper in the foreground of a shell that it then kills. Started in the
+# background by a shell without job control it would ignore SIGINT and SIGQUIT for ever,
+# and so would the job's programs; and if PID 1 waited for it, SIGTERM would wait too.
 detach() {
 	(
 		itself
@@ -340,7 +340,7 @@ detach() {
 			kill -s KILL "$parent"
 			keep
 		) 3>&- 4>&-
-		: # or the inner shell would be the outer one
+		: # else some shells exec the inner one in place of the outer
 	) </dev/null 2>/dev/null
 }
 
@@ -360,9 +360,9 @@ ready() {
 	{ detach; } 2>/dev/null
 }
 
-# halt RUN: one pass of a stop; the asker repeats until the count is 0. A request
-# that has its answer is over, and after a 0 each is, for there may be two askers: what
-# later stages start must not meet them.
+# halt RUN: one pass of a stop; the asker repeats its request until the count is 0. A request
+# that was answered is not done again, and after a 0 no request of the run is, whoever asks:
+# it would end what later stages have started.
 halt() {
 	read -r signal seq <"$ctl/$1.$role.stop" || return 0
 	answered='' left=''
@@ -406,9 +406,9 @@ trust() {
 	export "GIT_CONFIG_COUNT=$((count + 1))"
 }
 
-# hear: waits for a word in the FIFO on descriptor 3, or for a second. An image without
-# sleep has nobody to tick for it: until words are known to come through, it looks all
-# the time.
+# hear: waits for a word in the FIFO on descriptor 3, or for a second. Until words are known
+# to come through, somebody must write ticks into it by sleep; without sleep in the image
+# hear returns at once, and its caller looks all the time.
 hear() {
 	if [ -n "$fifo" ] && { [ -n "$sleep" ] || [ -e "$ctl/build.heard" ]; }; then
 		read -r _ <&3
@@ -436,7 +436,7 @@ expire() {
 	others="$others $!"
 }
 
-# pong: answers helper's ping, its only sign of life where FIFOs tell none.
+# pong: answers helper's ping: build's only sign of life where FIFOs don't join the two.
 pong() {
 	if [ -e "$ctl/build.heard" ] || [ ! -e "$ctl/build.ping" ]; then return 0; fi
 	read -r ping <"$ctl/build.ping"
@@ -476,9 +476,8 @@ serve() {
 	done
 }
 
-# leave: the end of build's PID 1, asked for by ECI or by the job itself, takes the pipe
-# with it; what the script printed before goes into the log first. A script that prints
-# without pause is waited for until the clock's second second.
+# leave: ECI, or the job itself, ends build's PID 1, and with it the pipe to the log. What is
+# in the pipe goes into the log first; of a script that prints without pause, for 2 s at most.
 leave() {
 	trap : TERM INT
 	[ "$seat" = 0 ] && exit 143
@@ -498,10 +497,10 @@ pid1_build() {
 	serve
 }
 
-# open_nas DIR: lets a job of any uid write to a NAS directory that is new. One that
-# holds something is as its owner wants it. What root may not do there is told in the
-# job's log: the job may not need it. What may be written to, touch tells: test -w of
-# busybox takes root to be let everywhere.
+# open_nas DIR: lets a job of any uid write to a NAS directory that is new. One that holds
+# something is left as its owner wants it. What root may not do there is only told in the
+# job's log, as the job may not need it. touch tells whether it may be written to: busybox's
+# test -w says so of everything that root asks about.
 open_nas() {
 	if ! touch -c "$1" 2>/dev/null; then
 		note "Warning: root may not write to the NAS directory $1: its permission group squashes root, or allows reading alone"
@@ -552,7 +551,7 @@ pid1_helper() {
 	serve
 }
 
-# stop_here RUN ROLE: without the stream, in the container itself.
+# stop_here RUN ROLE: a stop by an exec in the container itself, without the stream.
 stop_here() {
 	bar "$@"
 	clock
@@ -567,7 +566,7 @@ stop_here() {
 	printf '#left %s\n' $count
 }
 
-# bar RUN ROLE: what is not started yet never is.
+# bar RUN ROLE: a run that has not started never will.
 bar() {
 	role=$2 top=1 answer=$ctl/$1.$2.stopped
 	umask 0
@@ -575,7 +574,7 @@ bar() {
 	claim "$ctl/$1.claim" && echo stop 1<>"$ctl/$1.seat"
 }
 
-# swept SIGNAL: one pass; false where processes are left, after a moment for them.
+# swept SIGNAL: one pass. Where processes are left it is false, after a moment for them to end.
 swept() {
 	sweep "$1"
 	[ $count = 0 ] && return

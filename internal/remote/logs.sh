@@ -1,7 +1,7 @@
-# Read by `sh -s RUN OFFSET HOW SECONDS BEAT_MS` from the stdin of an exec in helper: sends the
-# log of a run as records, from OFFSET on. RUN newest is the newest one, HOW follow or now. It
-# only reads: it takes no word from a FIFO, claims nothing and writes no file, so that
-# the run and its own reader don't meet it. docs/architecture.md says why.
+# Read by `sh -s RUN OFFSET HOW SECONDS BEAT_MS` from the stdin of an exec in helper: sends
+# the log of a run as records, from OFFSET on. RUN may be newest; HOW is follow or now. It
+# only reads: it takes no word from a FIFO, claims nothing and writes no file, so that it
+# disturbs neither the run nor the run's own reader. docs/architecture.md says why.
 #
 #   #hello RUN SEAT      which run, and ROLE.SLOT that has it
 #   #data, #beat, #fail  as of eci-remote
@@ -23,8 +23,8 @@ fail() {
 	exit 1
 }
 
-# farewell: output sent just before an exec exits is cut off by some servers, so the
-# driver says bye first; a minute later nobody will.
+# farewell: waits for the driver's bye, a minute at most, because some servers cut off what
+# an exec prints just before it exits.
 farewell() {
 	left=600
 	while [ $left -gt 0 ] && kill -0 "$listener"; do
@@ -81,7 +81,7 @@ emit() {
 	done
 }
 
-# send: the log, until the run has ended or, with now, as long as it is.
+# send: sends the log, until the run has ended, or with HOW now as much as there is.
 send() {
 	quiet=0
 	while :; do
