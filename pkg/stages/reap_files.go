@@ -136,9 +136,15 @@ func (r *reaping) file(path, action, why string) {
 	r.files = append(r.files, fileRow{filepath.Base(path), action, why})
 }
 
-// print writes the tables and how many container groups are left: those that may still run
-// and are, or may be, of the runners in question, because a tag is missing or the list of
-// this host's runners could not be read.
+// mayRun tells whether a group may still run that is, or may be, of the runners in question:
+// a tag that says so is missing, or the list of this host's runners could not be read.
+func (r *reaping) mayRun(g *reaped) bool {
+	runner := runnerOf(g.Tags)
+	return g.left() && !g.Terminal() &&
+		(r.unread || g.action == actionFailed || r.runners.has(runner) || runner.Runner == "" || runner.Instance == "")
+}
+
+// print writes the tables, and how many container groups are left: see mayRun.
 func (r *reaping) print() error {
 	left := 0
 	w := tabwriter.NewWriter(r.Stdout, 0, 0, 2, ' ', 0)
@@ -152,7 +158,7 @@ func (r *reaping) print() error {
 			expires = at.UTC().Format(time.RFC3339)
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.ID, g.Name, g.Status, expires, g.action, g.why) //nolint:errcheck // Flush tells
-		if runner := runnerOf(g.Tags); g.left() && !g.Terminal() && (r.unread || g.action == actionFailed || r.runners.has(runner) || runner.Runner == "" || runner.Instance == "") {
+		if r.mayRun(g) {
 			left++
 		}
 	}

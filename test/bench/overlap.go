@@ -40,8 +40,8 @@ func measureOverlap(ctx context.Context, o options, driver, dir string, t *table
 	}
 	(<-results)()
 	(<-results)()
-	t.row("  the job's first own line, execs in a Pending group are taken", inSeconds(first[true]), "", "about 30 s")
-	t.row("  the job's first own line, they are refused", inSeconds(first[false]), "", "about 50 s")
+	t.row("  the job's first own line, execs in a Pending group are taken", inSeconds(first[true]), "about 30 s")
+	t.row("  the job's first own line, they are refused", inSeconds(first[false]), "about 50 s")
 	return nil
 }
 

@@ -29,8 +29,8 @@ func (t *table) line(cells ...string) {
 	fmt.Fprintln(t.w, strings.Join(cells, "\t")) //nolint:errcheck // flush tells it
 }
 
-// row is one figure; floor and target may be empty.
-func (t *table) row(what, ours, floor, target string) { t.line(what, ours, floor, "", target) }
+// row is one figure that has no floor; target may be empty.
+func (t *table) row(what, ours, target string) { t.line(what, ours, "", "", target) }
 
 // beside is one time beside its floor.
 func (t *table) beside(what string, ours, floor time.Duration, target string) {
@@ -57,9 +57,9 @@ func (t *table) driver(ctx context.Context, driver string) error {
 	if err != nil {
 		return err
 	}
-	t.row("binary, stripped", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), "", "< 20 MB")
+	t.row("binary, stripped", fmt.Sprintf("%.1f MB", float64(info.Size())/1e6), "< 20 MB")
 	t.beside("start-up", starts, bare, "< 8 ms")
-	t.row("start-up, CPU", ms(cpu), "", "")
+	t.row("start-up, CPU", ms(cpu), "")
 	return nil
 }
 
@@ -135,30 +135,30 @@ func (t *table) alone(ctx context.Context, p profile, w *world, results []result
 		perJob += float64(sum(r.calls)-r.polls) / float64(len(results))
 	}
 	t.line(fmt.Sprintf("%s, %d jobs of %d stages, each alone on its host, %s", p.name, len(results), len(subStages()), connections(w.shared)))
-	t.row("  API calls a job besides polling", fmt.Sprintf("%.2f; %d in a host's first job", perJob, firstCalls), "", "<= 10")
-	t.row("  of these", actions(results), "", "")
-	t.row("  polls a job, at most", fmt.Sprintf("%d; %d in a host's first job", mostPolls, firstPolls), "", "<= 15")
+	t.row("  API calls a job besides polling", fmt.Sprintf("%.2f; %d in a host's first job", perJob, firstCalls), "<= 10")
+	t.row("  of these", actions(results), "")
+	t.row("  polls a job, at most", fmt.Sprintf("%d; %d in a host's first job", mostPolls, firstPolls), "<= 15")
 	t.beside("  run, beyond its script, over bash on the host", quantile(own, 0.5), onHost, "")
 	t.beside("  run, beyond its script, over a bare exec in the container", quantile(own, 0.5), quantile(bare, 0.5), "")
 	limit, begins := map[string]string{"zero": "<= 20 ms", "cloud": "<= 25 ms"}[p.name], ""
 	if w.shared {
 		begins = "< 30 ms"
 	}
-	t.row("  run, of our own", ms(quantile(own, 0.5)-quantile(bare, 0.5)), "", limit)
-	t.row("  run, from its start to the script's", ms(quantile(toBegin, 0.5)), "", begins)
-	t.row("  run, CPU", ms(quantile(cpu, 0.5)), "", "<= 40 ms")
-	t.row("  config and cleanup", ms(quantile(both, 0.5)-p.slower()), "", "<= 25 ms, API calls not counted")
+	t.row("  run, of our own", ms(quantile(own, 0.5)-quantile(bare, 0.5)), limit)
+	t.row("  run, from its start to the script's", ms(quantile(toBegin, 0.5)), begins)
+	t.row("  run, CPU", ms(quantile(cpu, 0.5)), "<= 40 ms")
+	t.row("  config and cleanup", ms(quantile(both, 0.5)-p.slower()), "<= 25 ms, API calls not counted")
 	t.delay("  prepare's delay after the group can be used, p50", prepare, anyPrepare, 0.5, "<= 0.4 s")
 	t.delay("  prepare's delay after the group can be used, p95", prepare, anyPrepare, 0.95, "<= 1 s")
-	t.row("  from the job's last line to the delete call", ms(quantile(toDelete, 0.95)), "", "< 300 ms")
-	t.row("  billed a job", inSeconds(quantile(billed, 0.5)), "", "")
-	t.row("  of that idle", inSeconds(quantile(idle, 0.5)), "", "")
+	t.row("  from the job's last line to the delete call", ms(quantile(toDelete, 0.95)), "< 300 ms")
+	t.row("  billed a job", inSeconds(quantile(billed, 0.5)), "")
+	t.row("  of that idle", inSeconds(quantile(idle, 0.5)), "")
 	return nil
 }
 
 // delay is that of jobs whose host has learned, and of all.
 func (t *table) delay(what string, learnt, all []time.Duration, q float64, target string) {
-	t.row(what, fmt.Sprintf("%s; %s with each host's first job", inSeconds(quantile(learnt, q)), inSeconds(quantile(all, q))), "", target)
+	t.row(what, fmt.Sprintf("%s; %s with each host's first job", inSeconds(quantile(learnt, q)), inSeconds(quantile(all, q))), target)
 }
 
 func sumOf(values []float64) (all float64) {
@@ -229,35 +229,35 @@ func (t *table) crowd(w *world, c crowded) {
 		target = ">= 400"
 	}
 	t.line(fmt.Sprintf("%s, %d jobs at once on a host that has done one before, within the documented limits, %s", w.name, len(c.results), connections(w.shared)))
-	t.row("  failed", fmt.Sprint(failed), "", "0")
-	t.row("  calls refused by the limits", fmt.Sprint(refused), "", "0")
-	t.row("  polls a job", fmt.Sprintf("%.1f, %.2f of them shared", (float64(polls)+shared)/n, shared/n), "", "<= 5")
-	t.row("  jobs a minute within the limits", fmt.Sprintf("%.0f: %s %.2f a job", jobs, narrowest, total[narrowest]/n), "", target)
-	t.row("  took", inSeconds(c.took), "", "")
+	t.row("  failed", fmt.Sprint(failed), "0")
+	t.row("  calls refused by the limits", fmt.Sprint(refused), "0")
+	t.row("  polls a job", fmt.Sprintf("%.1f, %.2f of them shared", (float64(polls)+shared)/n, shared/n), "<= 5")
+	t.row("  jobs a minute within the limits", fmt.Sprintf("%.0f: %s %.2f a job", jobs, narrowest, total[narrowest]/n), target)
+	t.row("  took", inSeconds(c.took), "")
 }
 
 // streams has the rows of jobs that print at the same time.
 func (t *table) streams(s streamed) {
 	t.line(fmt.Sprintf("%d jobs that print at the same time", s.jobs))
-	t.row("  failed", fmt.Sprint(s.failed), "", "0")
-	t.row("  run's private memory, at most", fmt.Sprintf("%.1f MiB of %.1f resident", quantile(s.private, 1), quantile(s.resident, 1)), "", "<= 10 MB")
-	t.row("  private memory of all of them", fmt.Sprintf("%.2f GiB", sumOf(s.private)/1024), "", "< 3.5 GB with their runner")
-	t.row("  run's CPU for 20 s and 20 lines", ms(quantile(s.cpu, 0.5)), "", "<= 40 ms")
-	t.row("  a line's lag, p50", ms(quantile(s.lags, 0.5)), "", "")
-	t.row("  a line's lag, p99", ms(quantile(s.lags, 0.99)), "", "< 1 s")
+	t.row("  failed", fmt.Sprint(s.failed), "0")
+	t.row("  run's private memory, at most", fmt.Sprintf("%.1f MiB of %.1f resident", quantile(s.private, 1), quantile(s.resident, 1)), "<= 10 MB")
+	t.row("  private memory of all of them", fmt.Sprintf("%.2f GiB", sumOf(s.private)/1024), "< 3.5 GB with their runner")
+	t.row("  run's CPU for 20 s and 20 lines", ms(quantile(s.cpu, 0.5)), "<= 40 ms")
+	t.row("  a line's lag, p50", ms(quantile(s.lags, 0.5)), "")
+	t.row("  a line's lag, p99", ms(quantile(s.lags, 0.99)), "< 1 s")
 }
 
 // runner has the rows of jobs that print at the same time, with their runner.
 func (t *table) runner(s ran) {
 	t.line(fmt.Sprintf("%d jobs of a real runner that print at the same time, %s", s.jobs, connections(true)))
-	t.row("  failed", fmt.Sprint(s.failed), "", "0")
-	t.row("  memory of runner, drivers and relays", fmt.Sprintf("%.2f GiB, of it the runner %.2f", s.all/1024, s.runner.share/1024), "", "< 3.5 GB")
-	t.row("  private memory of a driver, at most", fmt.Sprintf("%.1f MiB", quantile(s.drivers, 1)), "", "<= 10 MB")
-	t.row("  private memory of a relay, at most", fmt.Sprintf("%.1f MiB", quantile(s.relays, 1)), "", "<= 6 MB")
-	t.row("  processes", fmt.Sprintf("%d drivers, %d relays", len(s.drivers), len(s.relays)), "", "")
-	t.row("  a line's lag to the driver's stdout, p50", ms(quantile(s.stdout, 0.5)), "", "")
-	t.row("  a line's lag to the driver's stdout, p99", ms(quantile(s.stdout, 0.99)), "", "< 1 s")
-	t.row("  to GitLab, to which the runner sends each second, p50", ms(quantile(s.trace, 0.5)), "", "")
-	t.row("  to GitLab, p99", ms(quantile(s.trace, 0.99)), "", "")
-	t.row("  until all were there", inSeconds(s.up), "", "")
+	t.row("  failed", fmt.Sprint(s.failed), "0")
+	t.row("  memory of runner, drivers and relays", fmt.Sprintf("%.2f GiB, of it the runner %.2f", s.all/1024, s.runner.share/1024), "< 3.5 GB")
+	t.row("  private memory of a driver, at most", fmt.Sprintf("%.1f MiB", quantile(s.drivers, 1)), "<= 10 MB")
+	t.row("  private memory of a relay, at most", fmt.Sprintf("%.1f MiB", quantile(s.relays, 1)), "<= 6 MB")
+	t.row("  processes", fmt.Sprintf("%d drivers, %d relays", len(s.drivers), len(s.relays)), "")
+	t.row("  a line's lag to the driver's stdout, p50", ms(quantile(s.stdout, 0.5)), "")
+	t.row("  a line's lag to the driver's stdout, p99", ms(quantile(s.stdout, 0.99)), "< 1 s")
+	t.row("  to GitLab, to which the runner sends each second, p50", ms(quantile(s.trace, 0.5)), "")
+	t.row("  to GitLab, p99", ms(quantile(s.trace, 0.99)), "")
+	t.row("  until all were there", inSeconds(s.up), "")
 }

@@ -69,35 +69,44 @@ func (s *Server) makeVolume(dir string, v volumeSpec) (volume, error) {
 		return volume{}, err
 	}
 	if v.Type == "EmptyDirVolume" {
-		mode := os.FileMode(0o777)
-		if s.opts.Switches.EmptyDirClosed {
-			mode = 0o755
-		}
-		if v.Medium == "Memory" {
-			data := fmt.Sprintf("mode=%#o", mode)
-			if size := cmp.Or(v.SizeBytes, s.opts.Switches.MemoryDirSize); size > 0 {
-				data += ",size=" + strconv.FormatInt(size, 10)
-			}
-			// Where this is not allowed a plain directory does, without the limit.
-			if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data); err == nil {
-				return volume{dir: dir}, nil
-			}
-		}
-		return volume{dir: dir}, os.Chmod(dir, mode) // past the umask
+		return volume{dir: dir}, s.makeEmptyDir(dir, v)
 	}
+	return volume{dir: dir}, writeConfigFiles(dir, v)
+}
+
+// makeEmptyDir makes an EmptyDir of a directory that is there.
+func (s *Server) makeEmptyDir(dir string, v volumeSpec) error {
+	mode := os.FileMode(0o777)
+	if s.opts.Switches.EmptyDirClosed {
+		mode = 0o755
+	}
+	if v.Medium == "Memory" {
+		data := fmt.Sprintf("mode=%#o", mode)
+		if size := cmp.Or(v.SizeBytes, s.opts.Switches.MemoryDirSize); size > 0 {
+			data += ",size=" + strconv.FormatInt(size, 10)
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, data); err == nil {
+			return nil
+		} // else not allowed here: a plain directory does, without the limit
+	}
+	return os.Chmod(dir, mode) // past the umask
+}
+
+// writeConfigFiles fills a ConfigFile volume.
+func writeConfigFiles(dir string, v volumeSpec) error {
 	for _, f := range v.Files {
 		path := filepath.Join(dir, f.Path)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return volume{}, err
+			return err
 		}
 		if err := os.WriteFile(path, f.Content, 0o600); err != nil {
-			return volume{}, err
+			return err
 		}
 		if err := os.Chmod(path, f.Mode); err != nil {
-			return volume{}, err
+			return err
 		}
 	}
-	return volume{dir: dir}, os.Chmod(dir, 0o755)
+	return os.Chmod(dir, 0o755)
 }
 
 // mountNAS answers with a directory of the host. FlexVolume creates a missing
