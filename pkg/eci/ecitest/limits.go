@@ -118,8 +118,7 @@ func (p *params) pairs(prefix string) []tag {
 	return pairs
 }
 
-// registries checks what says how images are pulled.
-// registries are how images are pulled.
+// registries checks what says how images are pulled, and returns it.
 func (p *params) registries() images.Registries {
 	var r images.Registries
 	for _, prefix := range p.list("ImageRegistryCredential") {
