@@ -1,11 +1,29 @@
-// Package stages is the driver proper: what config, prepare, run and cleanup do,
-// one file each, over the job (job.go), the driver's file (internal/config) and
-// the ECI API (pkg/eci). group.go makes the container group out of job and
-// configuration and is pure.
+// Package stages is the driver proper: what config, prepare, run and cleanup do over the
+// job, the driver's file (internal/config) and the ECI API (pkg/eci), and what a person
+// does with the driver's container groups and image caches.
 //
-// It knows nothing of command lines and never exits the process: a stage returns
-// an error, and outcome.go says which exit status the runner's contract
-// (sources.md: custom-executor) has for it.
+// It knows nothing of command lines and never exits the process: a stage returns an error,
+// and outcome.go says which exit status the runner's contract (sources.md:
+// custom-executor) has for it. It talks to no container itself: internal/remote runs
+// scripts there.
+//
+// The files, by what they are about:
+//
+//	a stage           config.go prepare.go run.go cleanup.go
+//	its surroundings  job.go variables.go env.go outcome.go metrics.go
+//	the request       group.go containers.go volumes.go image.go registry.go overwrites.go
+//	                  commandline.go logservice.go dryrun.go trial.go; it is pure
+//	services          services.go ports.go readiness.go servicelog.go
+//	secret files      sentfiles.go registrysecret.go
+//	having a group    choice.go await.go watch.go pace.go startup.go crowd.go starting.go
+//	calls of a host   rate.go
+//	a script's exec   transport.go share.go
+//	what goes wrong   failure.go judge.go pull.go death.go doctor.go refused.go clonefailure.go
+//	the job's log     story.go cost.go
+//	state_dir         state.go lock.go progress.go lease.go
+//	what is left      settle.go keep.go reap.go reap_judge.go reap_files.go
+//	a person's        operator.go find.go ps.go logs.go shell.go
+//	image caches      imagecache.go imagecache_plan.go imagecache_build.go imagecache_renew.go
 package stages
 
 import (
