@@ -14,7 +14,7 @@ import (
 	"github.com/eci-executor/eci-executor/internal/wholefile"
 )
 
-// lockLimit is how long the turn of other processes, each a millisecond, may take.
+// lockLimit is how long other processes may hold the lock; each needs a millisecond.
 const lockLimit = 10 * time.Second
 
 // Flush adds what was counted to the file in stateDir and writes the textfile, of

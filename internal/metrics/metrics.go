@@ -33,7 +33,7 @@ type Recorder struct {
 	mu      sync.Mutex
 	catalog map[string]Metric
 	counted tally
-	jobs    []func(*tally) // what is to be said of jobs, when the file is at hand
+	jobs    []func(*tally) // changes of the file's jobs, made when Flush has read it
 }
 
 // New makes a recorder that has counted nothing.

@@ -16,7 +16,7 @@ type tally struct {
 
 // spread is one series of a histogram.
 type spread struct {
-	Counts []uint64 `json:"counts"` // one for each bucket, and one for what is above all
+	Counts []uint64 `json:"counts"` // values in each bucket, and at last those above all buckets
 	Sum    float64  `json:"sum"`
 }
 
@@ -34,7 +34,7 @@ func newTally() tally {
 	return tally{map[string]map[string]float64{}, map[string]map[string]float64{}, map[string]map[string]spread{}, map[string]jobState{}}
 }
 
-// whole makes the maps that a file left out.
+// whole makes the maps that the file did not have.
 func (t *tally) whole() {
 	fresh := newTally()
 	if t.Counters == nil {

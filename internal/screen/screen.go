@@ -39,10 +39,10 @@ type Screen struct {
 	columns  func() int
 
 	mu    sync.Mutex
-	what  string // that is waited for
-	since time.Time
-	shown bool
-	whole bool // what was written last has ended its line
+	what  string    // is waited for, "" for nothing
+	since time.Time // when that began
+	shown bool      // the line is on the screen
+	whole bool      // what was written last has ended with a newline
 	stop  chan struct{}
 }
 
@@ -118,7 +118,7 @@ func (s *Screen) Wait(what string) {
 	s.show()
 }
 
-// run keeps the time on the line going.
+// run redraws the line each second, for the time on it.
 func (s *Screen) run(stop chan struct{}) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
@@ -143,7 +143,7 @@ func (s *Screen) hide() {
 	}
 }
 
-// show draws the line, unless what was written last goes on in the same line.
+// show draws the line, unless the last line that was written is not complete.
 func (s *Screen) show() {
 	if s.what == "" || !s.whole {
 		return

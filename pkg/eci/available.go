@@ -13,7 +13,7 @@ type StockQuery struct {
 	InstanceType   string
 	CPU            float64
 	MemoryGiB      float64
-	SpotStrategy   string // as of GroupSpec
+	SpotStrategy   string // this and what follows as in GroupSpec
 	SpotPriceLimit float64
 	SpotDuration   int
 }

@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// PriceQuery is what a price is asked for, by size: nothing says of which time the
-// price of an instance type is. The size must be of ECI's table.
+// PriceQuery is a size of which the price is asked; it must be one of ECI's table. Prices of
+// instance types are not asked: nobody documents whether they are an hour's.
 type PriceQuery struct {
 	CPU                 float64 // vCPU
 	MemoryGiB           float64
 	EphemeralStorageGiB int
-	SpotStrategy        string // as of GroupSpec
+	SpotStrategy        string // this and what follows as in GroupSpec
 	SpotPriceLimit      float64
 	SpotDuration        int
 }

@@ -15,12 +15,12 @@ type GroupSpec struct {
 	CPU                           float64 // vCPU of the group
 	MemoryGiB                     float64 // of the group
 	InstanceTypes                 []string
-	CPUArchitecture               string // "" or AMD64, ARM64
-	EphemeralStorageGiB           int    // extra to the free 30 GiB
-	SpotStrategy                  string // "" or NoSpot, SpotAsPriceGo, SpotWithPriceLimit
-	SpotPriceLimit                float64
-	SpotDuration                  int
-	RestartPolicy                 string
+	CPUArchitecture               string  // "" or AMD64, ARM64
+	EphemeralStorageGiB           int     // extra to the free 30 GiB
+	SpotStrategy                  string  // "" or NoSpot, SpotAsPriceGo, SpotWithPriceLimit
+	SpotPriceLimit                float64 // per hour, in the account's currency
+	SpotDuration                  int     // hours without reclaim; 0 = none
+	RestartPolicy                 string  // Always, Never or OnFailure
 	ActiveDeadlineSeconds         int64
 	TerminationGracePeriodSeconds int64
 	AutoMatchImageCache           bool
@@ -30,7 +30,7 @@ type GroupSpec struct {
 	RegistryCredentials           []RegistryCredential
 	ACRRegistries                 []ACRRegistry
 	AutoCreateEIP                 bool
-	EIPBandwidth                  int
+	EIPBandwidth                  int // Mbit/s
 	EIPID                         string
 	EIPBandwidthPackage           string
 	DNSServers                    []string
@@ -67,11 +67,11 @@ type Container struct {
 	Args                   []string
 	WorkingDir             string
 	Env                    []EnvVar
-	HideEnv                bool // EnvironmentVarHide: describe calls leave the values out
-	CPU                    float64
-	MemoryGiB              float64
+	HideEnv                bool    // EnvironmentVarHide: describe calls leave the values out
+	CPU                    float64 // vCPU; 0 = inside the group's
+	MemoryGiB              float64 // 0 = inside the group's
 	GPU                    int
-	Stdin                  bool // open; else a read ends at once
+	Stdin                  bool // stays open; otherwise a read of it ends at once
 	VolumeMounts           []VolumeMount
 	RunAsUser              *int64
 	RunAsGroup             *int64
@@ -101,7 +101,8 @@ type Volume struct {
 	ConfigFile *ConfigFile
 }
 
-// EmptyDir lives as long as the group. Medium is "", Memory or LocalRaid0.
+// EmptyDir lives as long as the group. Medium is "", Memory or LocalRaid0; SizeLimit is such
+// as 256Mi, "" for none.
 type EmptyDir struct{ Medium, SizeLimit string }
 
 // NFS mounts a NAS export with ECI's own mount options.

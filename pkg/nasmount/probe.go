@@ -23,7 +23,7 @@ type Target struct {
 	Server   string // host of the mount target
 	Path     string // absolute, without placeholders
 	ReadOnly bool   // write nothing
-	Made     bool   // who mounts Path makes it when it is missing: its nearest parent will do
+	Made     bool   // ECI makes Path where it is missing, so that its nearest parent is probed instead
 }
 
 // Target is what can be known of m without a job: the directories of its path down
@@ -130,8 +130,8 @@ func (s *probe) client(port uint16) *rpcClient {
 	}}
 }
 
-// mount returns the handle of the directory, and of its nearest parent where it is
-// missing and may be.
+// mount returns the handle of the directory, or of its nearest parent where it is missing and
+// Target.Made is set.
 func (s *probe) mount(ctx context.Context) (nfsv3.NfsFh3, error) {
 	c := s.client(s.ports.mount)
 	defer func() { c.close() }()
@@ -148,7 +148,7 @@ func (s *probe) mount(ctx context.Context) (nfsv3.NfsFh3, error) {
 	}
 	dir := s.target.Path
 	missing := err
-	// Some servers deny what they don't have.
+	// Some servers answer "access denied" for a directory that they don't have.
 	for (isStatus(err, nfsv3.NFS3ERR_NOENT) || isStatus(err, nfsv3.NFS3ERR_ACCES)) && dir != "/" {
 		dir = path.Dir(dir)
 		root, err = mnt(ctx, c, dir)
@@ -163,7 +163,7 @@ func (s *probe) mount(ctx context.Context) (nfsv3.NfsFh3, error) {
 	return root, nil
 }
 
-// elsewhere tells whether MOUNT may be served at another port.
+// elsewhere tells whether an error leaves it possible that MOUNT is served at another port.
 func elsewhere(err error) bool {
 	var refusal *rpcRefusal
 	return (errors.As(err, &refusal) && refusal.absent) || isRefused(err) || errors.Is(err, errNotRPC)
@@ -183,7 +183,7 @@ func (s *probe) askPortmapper(ctx context.Context) (ports, error) {
 	return ports{mount: mountPort, nfs: port}, err
 }
 
-// look fills in what reading alone tells.
+// look fills in the part of the report that takes no writing.
 func (s *probe) look(ctx context.Context, c *rpcClient, root nfsv3.NfsFh3) error {
 	var took []time.Duration
 	for range roundTrips {

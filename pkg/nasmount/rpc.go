@@ -28,8 +28,7 @@ type rpcClient struct {
 	in   *bufio.Reader
 }
 
-// rpcRefusal is an answer of the RPC layer that there is no such service here, or
-// none for this caller.
+// rpcRefusal is a refusal by the RPC layer: the service is not here, or not for this caller.
 type rpcRefusal struct {
 	text   string
 	absent bool // the program is not served at this port

@@ -14,20 +14,19 @@ const volumePrefix = "nas-"
 // mount options or the protocol version, and it makes a missing directory.
 const flexDriver = "alicloud/nas"
 
-// defaultVersion is what options without vers get: the version that the NAS pages
-// advise, and the only one of Extreme NAS.
+// defaultVersion is the protocol version for options without vers: the one that the NAS pages
+// advise, and the only one that Extreme NAS speaks.
 const defaultVersion = "3"
 
-// openDir is where helper finds a directory that only others mount, and opens it to
-// whatever uid they have.
+// openDir is where helper mounts a directory that otherwise only build or services mount, to
+// open it to the uids that those run as.
 const openDir = ReservedDir + "/nas/"
 
-// Volumes returns the volumes of the mounts, in order, and the mounts of each
-// container that has some, by its name, of services by Service. The mounts should have been through
-// Check and Expand. Those of one server, path and options share a volume, of which
-// each mounts its SubPath; with different paths they are separate volumes, because
-// ECI documents that it makes a missing path, and not that it makes a missing
-// SubPath.
+// Volumes returns the volumes of the mounts, in order, and what each container mounts, by
+// Helper, Build and Service. The mounts should have been through Check and Expand. Mounts of
+// the same server, path and options share a volume, of which each mounts its SubPath. Those
+// of different paths have volumes of their own, because ECI documents that it makes a
+// missing path, and not that it makes a missing SubPath.
 func Volumes(mounts []Mount) ([]eci.Volume, map[string][]eci.VolumeMount) {
 	var volumes []eci.Volume
 	at := map[[3]string]int{} // server, path, options
@@ -40,7 +39,7 @@ func Volumes(mounts []Mount) ([]eci.Volume, map[string][]eci.VolumeMount) {
 			volumes = append(volumes, m.volume())
 		}
 		if nfs := volumes[i].NFS; nfs != nil {
-			nfs.ReadOnly = nfs.ReadOnly && m.ReadOnly // else only its mounts are
+			nfs.ReadOnly = nfs.ReadOnly && m.ReadOnly // where only some mounts are read-only, the volume is not
 		}
 		mount := eci.VolumeMount{Volume: volumes[i].Name, MountPath: m.MountPath, SubPath: m.SubPath, ReadOnly: m.ReadOnly}
 		for _, name := range m.in() {
