@@ -2,12 +2,10 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -16,7 +14,6 @@ import (
 	"github.com/eci-executor/eci-executor/internal/config"
 	"github.com/eci-executor/eci-executor/internal/metrics"
 	"github.com/eci-executor/eci-executor/pkg/eci"
-	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
 func logFlags() []cli.Flag {
@@ -113,44 +110,4 @@ func newMetrics(cfg *config.Config) *metrics.Recorder {
 		return nil
 	}
 	return metrics.New()
-}
-
-// staged takes a stage to its end and writes down how it ended. name is the sub-stage
-// of run.
-func (c commands) staged(ctx *cli.Context, name string, do func(context.Context, *stages.Stage) error) error {
-	outlastQuit()
-	begun := time.Now()
-	logger, err := c.logger(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := c.stage(ctx, logger, name)
-	if err != nil {
-		logger.WithError(err).WithField("stage", name).Error("stage can't begin")
-		return err
-	}
-	err = guarded(func() (*logrus.Logger, error) { return logger, nil }, func() error { return do(ctx.Context, s) })
-	s.Ended(ctx.Context, name, time.Since(begun), err)
-	return err
-}
-
-// guard keeps a panic from being printed.
-func (c commands) guard(action cli.ActionFunc) cli.ActionFunc {
-	return func(ctx *cli.Context) error {
-		return guarded(func() (*logrus.Logger, error) { return c.logger(ctx) }, func() error { return action(ctx) })
-	}
-}
-
-// guarded makes an error of a panic: a stack is for the operator alone, who finds it in
-// the log.
-func guarded(log func() (*logrus.Logger, error), do func() error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("a mistake in the driver itself has ended it (%v): please report it, with the lines of --log-file", r)
-			if logger, logErr := log(); logErr == nil {
-				logger.WithField("stack", string(debug.Stack())).Error(err)
-			}
-		}
-	}()
-	return do()
 }

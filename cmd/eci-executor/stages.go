@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -99,6 +100,25 @@ func (c commands) cleanup() *cli.Command {
 			return c.staged(ctx, "cleanup", func(ctx context.Context, s *stages.Stage) error { return s.Cleanup(ctx) })
 		},
 	}
+}
+
+// staged makes the stage, has do run it, and records how it ended. name is prepare, cleanup
+// or the sub-stage of run.
+func (c commands) staged(ctx *cli.Context, name string, do func(context.Context, *stages.Stage) error) error {
+	outlastQuit()
+	begun := time.Now()
+	logger, err := c.logger(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := c.stage(ctx, logger, name)
+	if err != nil {
+		logger.WithError(err).WithField("stage", name).Error("stage can't begin")
+		return err
+	}
+	err = guarded(func() (*logrus.Logger, error) { return logger, nil }, func() error { return do(ctx.Context, s) })
+	s.Ended(ctx.Context, name, time.Since(begun), err)
+	return err
 }
 
 // dryRun prints what prepare would ask for. It counts nothing.

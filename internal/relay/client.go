@@ -114,7 +114,7 @@ func newLoan(conn *net.UnixConn) *Loan {
 	return &Loan{conn: conn, in: bufio.NewReaderSize(conn, 64<<10)}
 }
 
-// ID is that of the exec.
+// ID is the exec's id.
 func (l *Loan) ID() string { return l.id }
 
 // Read gives what came on stdout.

@@ -13,8 +13,8 @@
 // five minutes, and when its socket is gone or another relay's. Only its own user may
 // speak to it.
 //
-// Both directions carry frames: a kind of one byte, the length in four, big-endian,
-// and so many bytes.
+// Both directions carry frames: a kind of one byte, the length of the payload in four bytes,
+// big-endian, and the payload.
 package relay
 
 import (

@@ -7,8 +7,8 @@
 // detached from any connection, and its log and exit status are files of the group.
 // What comes back are records with offsets; a lost connection is answered by a new
 // exec that reads on at the last complete offset, and a run ends only with an end
-// record whose length and digests agree with every byte that was sent and written out. Where no
-// connection can be had, Sync makes the same records come as answers of execs.
+// record whose length and digests agree with every byte that was sent and written out.
+// Where no WebSocket can be opened, Sync gets the same records as answers of execs.
 //
 // The package knows neither the ECI API nor GitLab: the caller opens execs, says
 // whether the group still lives, and makes an exit status of the outcome.

@@ -36,7 +36,7 @@ type Shell struct {
 	Terminal *Terminal // nil: stdin and stdout are no terminal
 }
 
-// Terminal is that of the person.
+// Terminal is the terminal of the person who runs the command.
 type Terminal struct {
 	Type    string // TERM
 	Size    func() (columns, rows int, err error)

@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// Sync opens execs where no WebSocket can be had. Its streams carry what those of a
-// connection do, so a Session sees no difference but the time it takes: stdin goes
-// in as words of commands, and each piece of output is the answer of one exec, which
-// eci-remote-sync.sh makes. An answer that is missing, cut or damaged ends the stream, as a
-// lost connection does.
+// Sync opens execs where no WebSocket can be opened. Its streams carry what those of a
+// WebSocket do, so a Session sees no difference but in time: stdin goes in as words of
+// commands, and each piece of output is the answer of one exec, which eci-remote-sync.sh
+// makes. An answer that is missing, cut or damaged ends the stream, as a lost connection does.
 type Sync struct {
 	// Exec runs command in the container to its end and returns what it printed.
 	Exec func(ctx context.Context, container Role, command []string) (string, error)

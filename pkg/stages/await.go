@@ -156,8 +156,9 @@ func (s *Stage) awaitRunning(ctx context.Context, record *Record, c *choice, sto
 	return group, err
 }
 
-// impatience is the failed pull of an image that may be had by another pull policy. ECI's
-// own retries are not waited for then: choice.next asks for a group with that policy.
+// impatience fails the wait for a container whose pull has failed while another pull policy
+// is left to try. ECI's own retries are not waited for then: choice.next asks for a group
+// with the other policy.
 func (s *Stage) impatience(group *eci.Group, c *choice) error {
 	for i := range group.Containers {
 		container := &group.Containers[i]
@@ -172,7 +173,7 @@ func (s *Stage) impatience(group *eci.Group, c *choice) error {
 }
 
 // ready tells whether scripts can run: helper and build run, and every service was started
-// once. A service whose image can't be had so fails the job in prepare.
+// once, so that a service whose image can't be pulled fails the job in prepare.
 func ready(group *eci.Group) bool {
 	if !running(group, helperContainer) || !running(group, buildContainer) {
 		return false

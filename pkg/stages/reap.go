@@ -28,7 +28,7 @@ type Reaper struct {
 // ReapOptions narrow what a Reaper deletes.
 type ReapOptions struct {
 	DryRun    bool          // only tell
-	OlderThan time.Duration // only groups that were created at least so long ago
+	OlderThan time.Duration // only groups of at least this age
 	Runner    string        // this runner's groups instead of those of this host's runners
 }
 

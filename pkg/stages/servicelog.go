@@ -140,7 +140,8 @@ func (s *Stage) printServiceLines(name, text string) {
 // logMark is how far a container's log was shown, for a later process to go on from there.
 // ECI has no cursor for that, and what jobs print must not lie in state_dir, so the place is
 // found again by digests: of the whole text, and of its last lines for when ECI has dropped
-// the beginning since.
+// the beginning since. (appended, of logs.go, compares the texts themselves, which one
+// process has; that also finds the place among lines that are all the same.)
 type logMark struct {
 	Length int    `json:"length"` // bytes of the text
 	Sum    string `json:"sum"`    // its digest

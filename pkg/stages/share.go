@@ -21,7 +21,7 @@ const (
 	relayDial = 5 * time.Second        // that the relay may take to connect to an exec
 )
 
-// relaySocket is that of an attempt, by the path of its record.
+// relaySocket is the path of the relay's socket for the attempt of a record.
 func (s store) relaySocket(record string) string {
 	return filepath.Join(s.dir, relayDir, digest(filepath.Base(record))[:16])
 }

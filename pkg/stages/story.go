@@ -164,7 +164,7 @@ func (s *story) look(group *eci.Group) {
 	}
 }
 
-// place tells where the group is and what of it is billed.
+// place tells where the group is and which size is billed.
 func (s *story) place(group *eci.Group) {
 	var place []string
 	if group.ZoneID != "" {

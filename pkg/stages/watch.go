@@ -9,12 +9,11 @@ import (
 )
 
 // One answer without a group proves nothing: a new group may not be listed at once, and
-// nobody documents how late the list may be. A group counts as gone after so many absences
-// in a row over so long, and a new one that was never listed after longer.
+// nobody documents how late the list may be.
 const (
-	absences     = 3
-	absencesOver = 10 * time.Second
-	unlistedOver = 45 * time.Second
+	absences     = 3                // answers in a row without a group after which it counts as gone ...
+	absencesOver = 10 * time.Second // ... if there is as much time between the first and the last of them
+	unlistedOver = 45 * time.Second // the same for a new group that was never listed
 )
 
 // watcher looks at one group and remembers what it has seen.

@@ -2,7 +2,7 @@ package ecitest
 
 import "time"
 
-// Bill is for what time ECI would bill a group that is gone.
+// Bill is the time for which ECI would bill a group that has ended.
 type Bill struct {
 	GroupID     string
 	From, Until time.Time

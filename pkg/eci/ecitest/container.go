@@ -150,8 +150,8 @@ func (c *container) argv(image Image) []string {
 	}
 }
 
-// user is that of the image unless the container has its own; a group alone goes
-// with the image's user.
+// user is the container's, else the image's. Where the container sets a group alone, that
+// goes with the image's user.
 func (c *container) user(image Image) string {
 	user, group := cmp.Or(c.spec.User, image.User), c.spec.Group
 	if group == "" {

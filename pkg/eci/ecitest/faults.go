@@ -52,15 +52,15 @@ type ExecFault struct {
 	DropFrom     string
 	DropFromSkip int
 	HalfOpen     bool
-	DropEvery    time.Duration // cut the TCP connection so long after its opening; 0 = never
+	DropEvery    time.Duration // age at which the TCP connection is cut; 0 = never
 	Idle         time.Duration // in place of Switches.ExecIdle; 0 = as that says
 
-	MaxFrame     int   // split output into frames of at most so many payload bytes; 0 = as read
+	MaxFrame     int   // most payload bytes of a frame, into which output is split; 0 = as read
 	Merge        bool  // send what comes within 20 ms as one frame
 	Text         bool  // text messages
 	Unprefixed   bool  // no channel byte
 	EmptyFrames  bool  // an empty message before each frame
-	SwallowFinal int64 // drop the last so many bytes of stdout and close normally
+	SwallowFinal int64 // bytes at the end of stdout that are dropped before the connection is closed normally
 
 	DropStdin      bool  // swallow what comes on stdin after DropStdinAfter bytes
 	DropStdinAfter int64 //

@@ -172,7 +172,7 @@ func (d *dropPoint) seek(data []byte, sent int64) []byte {
 	return data[:len(data)-n]
 }
 
-// rest is what was kept, and is kept no more.
+// rest returns what was kept, and keeps it no longer.
 func (d *dropPoint) rest() []byte {
 	kept := d.kept
 	d.kept = nil
@@ -226,7 +226,8 @@ type stdinFaults struct {
 	got int64 // bytes so far
 }
 
-// pass gives what of b comes through, and whether the connection is cut then.
+// pass returns the part of b that comes through the faults, and whether the connection is cut
+// after it.
 func (f *stdinFaults) pass(b []byte) (through []byte, cut bool) {
 	begin := f.got
 	f.got += int64(len(b))

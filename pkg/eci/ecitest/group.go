@@ -126,7 +126,8 @@ func (g *group) run() {
 	g.finish(phase)
 }
 
-// placementEvents tell of a size by name and of a spot instance that was not to be had.
+// placementEvents tell of an instance type that was asked for, and of a spot group that became
+// pay-as-you-go.
 func (g *group) placementEvents() {
 	if g.spec.InstanceType != "" {
 		g.event("Normal", "UserInstanceTypeSpec", "", fmt.Sprintf(

@@ -159,7 +159,7 @@ func (l *containerLog) text(since time.Time, tail int, layout string, offset tim
 	return b.String()
 }
 
-// end is at most so many bytes of the last lines.
+// end is the last lines, in at most so many bytes.
 func (l *containerLog) end(lines, bytes int) string {
 	text := l.text(time.Time{}, lines, "", 0)
 	return text[max(0, len(text)-bytes):]

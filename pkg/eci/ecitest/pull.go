@@ -63,8 +63,8 @@ func (s *Server) pull(ctx context.Context, ref string, from images.Registries) (
 	}, nil
 }
 
-// pull returns the image as its pull policy wants it, trying again and again
-// where it can't be had, as the kubelet does; false when the group ends first.
+// pull gets the container's image by its pull policy, and tries again and again where that
+// fails, as the kubelet does; false when the group ends first.
 func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 	g := c.g
 	for {

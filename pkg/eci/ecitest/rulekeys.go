@@ -153,7 +153,7 @@ func intKey(kind ruleKind, name, help string, field func(*Rule) *int) ruleKey {
 	}
 }
 
-// bytesKey is for a fault after so many bytes, of which 0 is one too.
+// bytesKey is for a fault after a number of bytes, which may be 0.
 func bytesKey(kind ruleKind, name, help string, fields func(*Rule) (*bool, *int64)) ruleKey {
 	return ruleKey{
 		kind: kind, name: name, value: "BYTES", help: help,
@@ -189,7 +189,7 @@ func timeKey(kind ruleKind, name, help string, least time.Duration, field func(*
 	}
 }
 
-// textKey is for a text; standIn, if any, is that of the name alone.
+// textKey is for a text; standIn, if any, is the text where the key stands without a value.
 func textKey(kind ruleKind, name, value, help, standIn string, field func(*Rule) *string) ruleKey {
 	return ruleKey{
 		kind: kind, name: name, value: value, help: help, optional: standIn != "",

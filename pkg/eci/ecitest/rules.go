@@ -25,8 +25,8 @@ type Rule struct {
 	Target string
 	Where  []Condition // all of them hold
 
-	Skip        int     // so many matches pass unharmed first
-	Times       int     // then it strikes so often; 0 = without end
+	Skip        int     // matches that pass unharmed first
+	Times       int     // how often it strikes after these; 0 = without end
 	Probability float64 // of striking, each time; 0 = 1
 
 	Call  CallFault  // for an action or "*"

@@ -69,7 +69,7 @@ type Options struct {
 	// Dial connects to these; default (*net.Dialer).DialContext.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	Stock       Stock         // what can be had; the zero value is everything
+	Stock       Stock         // what the account can get; the zero value is everything
 	Rates       Rates         // limits of calls; the zero value is none
 	ClockOffset time.Duration // how far the server's clock is ahead of this machine's
 
@@ -81,9 +81,8 @@ type Options struct {
 
 // Server is a running local ECI.
 type Server struct {
-	opts Options
-	// forwardings are those of opts.Forward.
-	forwardings []forwarding
+	opts        Options
+	forwardings []forwarding // parsed from opts.Forward
 	actions     map[string]action
 	host        *sandbox.Host
 	sources     sources
@@ -284,7 +283,7 @@ func (s *Server) KillContainer(groupID, name string) error {
 	return g.kill(name)
 }
 
-// StarveContainer does the same as the kernel does it where memory runs out.
+// StarveContainer does the same in the way the kernel does when memory runs out.
 func (s *Server) StarveContainer(groupID, name string) error {
 	g, err := s.lookUp(groupID)
 	if err != nil {
@@ -293,7 +292,7 @@ func (s *Server) StarveContainer(groupID, name string) error {
 	return g.starve(name)
 }
 
-// SetStock replaces what can be had from now on.
+// SetStock replaces Options.Stock from now on.
 func (s *Server) SetStock(stock Stock) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

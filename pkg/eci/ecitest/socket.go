@@ -107,7 +107,7 @@ type socket struct {
 	cancel   context.CancelFunc
 	tcp      *burstConn
 	cut      func()        // closes tcp
-	quiet    time.Duration // without a sign of life for so long it is dropped
+	quiet    time.Duration // how long it may be without a sign of life before it is dropped
 	idle     *time.Timer
 	protocol string // that was taken, or ""
 	brief    bool   // closed after the first output: Switches.ExecWithoutStdinEndsEarly

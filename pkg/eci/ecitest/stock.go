@@ -17,8 +17,8 @@ type Stock struct {
 	None           []Offer            // what is out of stock
 	MaxCPU         float64            // vCPU quota of a region; 0 = Switches.DefaultMaxCPU
 
-	// Late accepts a create that can't be had for lack of stock, addresses or
-	// quota; the group then becomes ScheduleFailed, with an event.
+	// Late accepts a create even where stock, addresses or quota are lacking; the group
+	// then becomes ScheduleFailed, with an event.
 	Late bool
 
 	MaxImageCaches     int // quota of caches made by CreateImageCache; 0 = 500
@@ -85,9 +85,9 @@ func (k *Stock) vSwitch(region, zone, id string) (VSwitch, bool) {
 // defaultVSwitch is what a group gets that names none.
 const defaultVSwitch = "vsw-default"
 
-// place chooses the group's vSwitch, zone and size, as ECI does: each vSwitch in
-// turn, in it each size in turn. A refusal is either of the request, or of what
-// can be had (late tells which). The caller holds mu.
+// place chooses the group's vSwitch, zone and size, as ECI does: each vSwitch in turn, and in
+// it each size in turn. With late a refusal is for lack of stock, addresses or quota, else
+// the request is wrong. The caller holds mu.
 func (s *Server) place(g *groupSpec) (refusal *apiError, late bool) {
 	vSwitches, refusal := s.reachable(g)
 	if refusal != nil {
@@ -126,7 +126,7 @@ func (s *Server) place(g *groupSpec) (refusal *apiError, late bool) {
 	return noCapacity(code), true
 }
 
-// degrades tells whether a spot group that can't be had is made as pay-as-you-go.
+// degrades tells whether a spot group without stock is made as pay-as-you-go.
 func (s *Server) degrades(g *groupSpec) bool {
 	return s.opts.Switches.SpotDegrades && (!g.StrictSpot || s.opts.Switches.StrictSpotIgnored)
 }
@@ -208,7 +208,8 @@ func (s *Server) offered(id string, v VSwitch, size size, spot bool) string {
 	}
 }
 
-// capacityTexts are the codes of what can't be had, in the words of the API's metadata.
+// capacityTexts are the codes of lacking stock, addresses or quota, with the messages that
+// the API's metadata has for them.
 func capacityTexts() map[string]string {
 	return map[string]string{
 		"QuotaExceeded":                "vCPU quota exceeded.",

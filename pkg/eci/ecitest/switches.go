@@ -45,15 +45,15 @@ type Switches struct {
 	// ExecURIGood is how long a WebSocketUri can be used; 0 = 30 s, which is
 	// documented for HttpUrl alone.
 	ExecURIGood time.Duration
-	// ExecIdle closes a socket without a frame or ping for so long; 0 = 60 s, as
-	// one client has found.
+	// ExecIdle is how long a socket may be without a frame or ping before it is closed;
+	// 0 = 60 s, as one client has found.
 	ExecIdle time.Duration
 	// ExecPingsIgnored lets pings not count for ExecIdle.
 	ExecPingsIgnored bool
-	// ExecLifetime closes a socket so long after its opening; 0 = never.
+	// ExecLifetime is how long a socket lives at most; 0 = no limit.
 	ExecLifetime time.Duration
-	// ExecMaxSessions refuses the handshake (503) of one more socket than so many
-	// into one group; 0 = no limit.
+	// ExecMaxSessions is how many sockets into one group may be open at once; the
+	// handshake of one more is refused (503). 0 = no limit.
 	ExecMaxSessions int
 
 	// ExecSubprotocol is what becomes of subprotocols that a handshake offers: "" =
@@ -82,10 +82,10 @@ type Switches struct {
 
 	// A group's life, and its containers.
 
-	// NewGroupHiddenFor keeps a new group out of describe answers for so long.
+	// NewGroupHiddenFor is how long a new group is left out of describe answers.
 	NewGroupHiddenFor time.Duration
-	// DeletedGroupStaysVisible keeps a deleted group in describe answers, with
-	// status Terminating, for so long after it is gone.
+	// DeletedGroupStaysVisible is how long a deleted group that is gone is still in
+	// describe answers, with status Terminating.
 	DeletedGroupStaysVisible time.Duration
 
 	// UnknownIDOnDescribe is the error code for describing an id that is not
@@ -100,8 +100,8 @@ type Switches struct {
 
 	// SchedulingTime is how long a new group stays Scheduling where Delays say nothing.
 	SchedulingTime time.Duration
-	// CreatesAtOnce refuses, with ThrottlingCode, a create while so many groups are
-	// on their way to Running; 0 = no limit.
+	// CreatesAtOnce is how many groups may be on their way to Running at once; the create
+	// of one more is refused with ThrottlingCode. 0 = no limit.
 	CreatesAtOnce int
 	// DefaultMaxCPU is the vCPU quota of a region where Stock has none; 0 = none.
 	DefaultMaxCPU float64
@@ -111,8 +111,8 @@ type Switches struct {
 	// StrictSpotIgnored lets StrictSpot change nothing; otherwise such a group is
 	// never made as pay-as-you-go.
 	StrictSpotIgnored bool
-	// MaxPendingMinuteIgnored lets MaxPendingMinute change nothing; otherwise a group
-	// that is Pending for so long becomes Failed, in place of the documented 4 h.
+	// MaxPendingMinuteIgnored lets MaxPendingMinute change nothing; otherwise a group that
+	// has been Pending for that long becomes Failed, instead of after the documented 4 h.
 	MaxPendingMinuteIgnored bool
 
 	// ForceDeleteRefused answers UnsupportedOperation to DeleteContainerGroup with Force.
@@ -172,9 +172,9 @@ type Switches struct {
 	// RootlessBuilds lets containers make user namespaces and mount inside them, and
 	// gives them /dev/fuse, as builders of images without root want it.
 	RootlessBuilds bool
-	// SpotDegrades makes a pay-as-you-go group, with a SpotDegraded event, of a
-	// spot group that can't be had, unless StrictSpot is set; otherwise the create
-	// is refused.
+	// SpotDegrades makes a spot group for which there is no stock a pay-as-you-go group,
+	// with the event SpotDegraded, unless StrictSpot is set; otherwise the create is
+	// refused.
 	SpotDegrades bool
 
 	// What a request may hold.
