@@ -2,15 +2,11 @@ package stages
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/nasmount"
@@ -24,7 +20,7 @@ import (
 // nobody gives it back: it is free as soon as the record of that attempt is gone, which
 // cleanup or reap removes when nothing of the attempt is left to delete. So no slot is
 // lost with a process that was killed. Before prepare has written the record, its lock on
-// the lease says that the slot is taken.
+// the lease (lock.go) says that the slot is taken.
 type lease struct {
 	Record string            `json:"record"` // file name of the attempt's record
 	Tags   map[string]string `json:"tags"`   // those that find its groups
@@ -47,69 +43,55 @@ func (s *Stage) leaseSlot(ctx context.Context) (release func(), err error) {
 	}
 	silent := false // ECI did not answer for one slot
 	for n := range mostSlots {
-		f, err := s.takeSlot(ctx, n, &silent)
+		release, err := s.takeSlot(ctx, s.store().leasePath(n), &silent)
 		if err != nil {
 			return nil, fmt.Errorf("leasing slot %d for {concurrent_id}: %w", n, err)
 		}
-		if f != nil {
+		if release != nil {
 			s.Job.Slot = fmt.Sprintf("%s-%d", host, n)
-			return func() { f.Close() }, nil // what was written is synced
+			return release, nil
 		}
 	}
 	return nil, fmt.Errorf("all %d slots for {concurrent_id} are taken: remove stale *.attempt.json from %s", mostSlots, s.Config.StateDir)
 }
 
-// takeSlot returns the locked file of slot n, nil when another attempt has it.
-func (s *Stage) takeSlot(ctx context.Context, n int, silent *bool) (*os.File, error) {
-	f, err := s.store().lockSlot(n)
-	if f == nil || err != nil {
-		return nil, err
-	}
-	taken, err := s.taken(ctx, f, silent)
-	if err == nil && !taken {
-		err = s.writeLease(f)
-	}
-	if err != nil || taken {
-		f.Close() // nothing of use was written
-		return nil, err
-	}
-	return f, nil
+func (s store) leasePath(n int) string {
+	return filepath.Join(s.dir, fmt.Sprintf("slot-%d.lease.json", n))
 }
 
-// lockSlot returns nil where another process has the lock.
-func (s store) lockSlot(n int) (*os.File, error) {
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making state_dir: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(s.dir, fmt.Sprintf("slot-%d.lease.json", n)), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err != nil {
-		f.Close() // nothing was written
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+// takeSlot claims the slot of a lease and names the stage's attempt in it. It returns nil
+// without an error where another attempt has the slot.
+func (s *Stage) takeSlot(ctx context.Context, path string, silent *bool) (release func(), err error) {
+	release, err = s.store().claim(path)
+	if errors.Is(err, errLocked) {
 		return nil, nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+	taken := false
+	if err == nil {
+		taken, err = s.taken(ctx, path, silent)
 	}
-	return f, nil
+	if err == nil && !taken {
+		err = write(path, lease{
+			Record: filepath.Base(s.store().recordPath(s.Job)),
+			Tags:   attemptTags(s.Config, s.Job),
+			Ends:   s.Clock.Now().Add(s.Config.Timeouts.Ready + s.deadline() + time.Hour),
+		})
+	}
+	if err != nil || taken {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
-// taken tells whether the attempt that f names may still have a group. After one call
+// taken tells whether the attempt that a lease names may still have a group. After one call
 // without an answer, which sets silent, no other is made: each slot in doubt counts as
 // taken, of which a host may have hundreds, and one that was never used is taken instead.
-func (s *Stage) taken(ctx context.Context, f *os.File, silent *bool) (bool, error) {
-	data, err := io.ReadAll(f)
-	if err != nil {
+func (s *Stage) taken(ctx context.Context, path string, silent *bool) (bool, error) {
+	// A damaged lease was never finished, so its attempt never had a group.
+	l, err := loadAnew[lease](path)
+	if err != nil || l.Record == "" || l.Record == filepath.Base(s.store().recordPath(s.Job)) {
 		return false, err
-	}
-	var l lease
-	// An unreadable lease was never finished, so its attempt never had a group.
-	if json.Unmarshal(data, &l) != nil || l.Record == "" || l.Record == filepath.Base(s.store().recordPath(s.Job)) {
-		return false, nil
 	}
 	if _, err := os.Stat(filepath.Join(s.Config.StateDir, l.Record)); !errors.Is(err, os.ErrNotExist) {
 		return true, err
@@ -134,24 +116,6 @@ func (s *Stage) taken(ctx context.Context, f *os.File, silent *bool) (bool, erro
 		}
 	}
 	return false, nil
-}
-
-func (s *Stage) writeLease(f *os.File) error {
-	data, err := json.Marshal(lease{
-		Record: filepath.Base(s.store().recordPath(s.Job)),
-		Tags:   attemptTags(s.Config, s.Job),
-		Ends:   s.Clock.Now().Add(s.Config.Timeouts.Ready + s.deadline() + time.Hour),
-	})
-	if err != nil {
-		return err
-	}
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(append(data, '\n'), 0); err != nil {
-		return err
-	}
-	return f.Sync()
 }
 
 // identity is host.json: who this host is among those that mount the same NAS.
