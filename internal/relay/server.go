@@ -185,23 +185,28 @@ func (s *Server) serve(ctx context.Context, conn *net.UnixConn) {
 		u.send(kindBusy, nil) //nolint:errcheck // who asked may be gone
 		return
 	}
-	defer func() { <-s.turn }()
-	h := s.current()
-	switch k {
-	case kindHold:
+	s.answer(ctx, k, words, u)
+	<-s.turn
+}
+
+// answer answers a stage that wants the exec and has the turn.
+func (s *Server) answer(ctx context.Context, k kind, words []byte, u *user) {
+	if k == kindHold {
 		s.dials.Store(true)
 		defer s.dials.Store(false)
 		u.send(kindDone, nil) //nolint:errcheck // who asked may be gone
-		fallthrough
-	case kindOpen:
+	}
+	h := s.current()
+	if k != kindTake {
 		s.drop(h)
+		var err error
 		if h, err = s.open(ctx, words); err != nil {
 			u.send(kindNone, []byte(err.Error())) //nolint:errcheck // who asked may be gone
 			return
 		}
 	}
 	switch {
-	case k == kindHold:
+	case k == kindHold: // the exec stays for whoever takes it
 	case h == nil:
 		u.send(kindNone, nil) //nolint:errcheck // who asked may be gone
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
@@ -19,11 +20,15 @@ const (
 	maxLogMessageLines = 80
 )
 
-// container is one container of a group; g.mu guards its fields.
+// container is one container of a group; g.mu guards what is not of run alone.
 type container struct {
 	g     *group
 	spec  *containerSpec
 	tried chan struct{} // closed when the first attempt to start has an outcome
+
+	// Of the goroutine of run alone.
+	attempted func()        // closes tried, once
+	backoff   time.Duration // before the next try
 
 	started  bool // has run at least once
 	final    bool // ended and will not be started again
@@ -48,58 +53,57 @@ type containerState struct {
 // the group ends.
 func (c *container) run() {
 	g := c.g
-	backoff := g.s.opts.Delays.Restart
-	first := true
-	outcome := func() {
-		if first {
-			first = false
-			close(c.tried)
-		}
-	}
-	defer outcome()
-	wait := func() bool {
-		ok := g.s.pause(g.ctx, backoff)
-		backoff = min(2*backoff, maxBackoff)
-		return ok
-	}
-	image, ok := c.pull(outcome, wait)
+	c.backoff, c.attempted = g.s.opts.Delays.Restart, sync.OnceFunc(func() { close(c.tried) })
+	defer c.attempted()
+	image, ok := c.pull()
 	if !ok {
 		return
 	}
 	g.mu.Lock()
 	c.image = image
 	g.mu.Unlock()
-	for {
-		sb, err := c.start(image)
-		if config := (*configError)(nil); errors.As(err, &config) {
-			c.configFailed(config)
-			outcome()
-			if !wait() {
-				return
-			}
-			continue
-		}
-		outcome()
-		if err != nil {
-			c.startFailed(err)
-		} else {
-			<-sb.Done()
-			c.ended(sb.Status())
-		}
-		if c.final || g.ctx.Err() != nil {
-			return
-		}
-		if c.restarts > 0 { // the first restart comes at once
-			c.set(containerState{State: "Waiting", Reason: "CrashLoopBackOff", Message: "back-off " + backoff.String() + " restarting failed container"})
-			g.event("Warning", "BackOff", c.spec.Name, "Back-off restarting failed container "+c.spec.Name)
-			if !wait() {
-				return
-			}
-		}
-		g.mu.Lock()
-		c.restarts++
-		g.mu.Unlock()
+	for c.runOnce(image) {
 	}
+}
+
+// wait is the pause before another try, longer each time; false when the group ends first.
+func (c *container) wait() bool {
+	ok := c.g.s.pause(c.g.ctx, c.backoff)
+	c.backoff = min(2*c.backoff, maxBackoff)
+	return ok
+}
+
+// runOnce starts the container and waits for its end, and for the pause before the next
+// start. False where there is to be none.
+func (c *container) runOnce(image Image) (again bool) {
+	g := c.g
+	sb, err := c.start(image)
+	if config := (*configError)(nil); errors.As(err, &config) {
+		c.configFailed(config)
+		c.attempted()
+		return c.wait()
+	}
+	c.attempted()
+	if err != nil {
+		c.startFailed(err)
+	} else {
+		<-sb.Done()
+		c.ended(sb.Status())
+	}
+	if c.final || g.ctx.Err() != nil {
+		return false
+	}
+	if c.restarts > 0 { // the first restart comes at once
+		c.set(containerState{State: "Waiting", Reason: "CrashLoopBackOff", Message: "back-off " + c.backoff.String() + " restarting failed container"})
+		g.event("Warning", "BackOff", c.spec.Name, "Back-off restarting failed container "+c.spec.Name)
+		if !c.wait() {
+			return false
+		}
+	}
+	g.mu.Lock()
+	c.restarts++
+	g.mu.Unlock()
+	return true
 }
 
 // start runs the container's PID 1.

@@ -65,7 +65,7 @@ func (s *Server) pull(ctx context.Context, ref string, from images.Registries) (
 
 // pull gets the container's image by its pull policy, and tries again and again where that
 // fails, as the kubelet does; false when the group ends first.
-func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
+func (c *container) pull() (Image, bool) {
 	g := c.g
 	for {
 		image, err := c.tryPull()
@@ -76,7 +76,7 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 			return Image{}, false
 		}
 		c.pullFailed(err)
-		outcome()
+		c.attempted()
 		if !g.s.pause(g.ctx, min(100*time.Millisecond, g.s.opts.Delays.Restart)) {
 			return Image{}, false
 		}
@@ -84,7 +84,7 @@ func (c *container) pull(outcome func(), wait func() bool) (Image, bool) {
 			g.event("Normal", "BackOff", c.spec.Name, fmt.Sprintf("Back-off pulling image %q", c.spec.Image))
 			c.set(containerState{State: "Waiting", Reason: "ImagePullBackOff", Message: fmt.Sprintf("Back-off pulling image %q", c.spec.Image)})
 		}
-		if !wait() {
+		if !c.wait() {
 			return Image{}, false
 		}
 	}
