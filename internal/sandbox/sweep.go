@@ -24,21 +24,10 @@ func sweep(dir string) error {
 	if err := killLeftovers(dir); err != nil {
 		return err
 	}
+	if err := UnmountBelow(dir); err != nil {
+		return err // never remove through a mount
+	}
 	var errs []error
-	mounts, err := readMounts("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	for _, m := range slices.Backward(mounts) {
-		if strings.HasPrefix(m.point, dir+"/") {
-			if err := unix.Unmount(m.point, unix.MNT_DETACH); err != nil {
-				errs = append(errs, fmt.Errorf("unmount %s: %w", m.point, err))
-			}
-		}
-	}
-	if len(errs) > 0 {
-		return errors.Join(errs...) // never remove through a mount
-	}
 	list, err := os.ReadFile(filepath.Join(dir, cgroupFile))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("read list of cgroups: %w", err)
@@ -47,6 +36,25 @@ func sweep(dir string) error {
 		errs = append(errs, removeCgroupTree(strings.TrimSpace(cg)))
 	}
 	errs = append(errs, removeTree(filepath.Join(dir, groupsDir)), os.Mkdir(filepath.Join(dir, groupsDir), 0o755))
+	return errors.Join(errs...)
+}
+
+// UnmountBelow unmounts all that is mounted below dir in this process's mount namespace, the
+// last mount first. dir must be a path without links, as the kernel shows it.
+func UnmountBelow(dir string) error {
+	mounts, err := readMounts("/proc/self/mountinfo")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, m := range slices.Backward(mounts) {
+		if !strings.HasPrefix(m.point, dir+"/") {
+			continue
+		}
+		if err := unix.Unmount(m.point, unix.MNT_DETACH); err != nil {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", m.point, err))
+		}
+	}
 	return errors.Join(errs...)
 }
 

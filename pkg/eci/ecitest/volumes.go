@@ -204,25 +204,12 @@ func sweepVolumes(dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	target, err := filepath.EvalSymlinks(dir) // as mountinfo shows it
+	target, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		err = sandbox.UnmountBelow(target)
+	}
 	if err != nil {
 		return fmt.Errorf("sweep volumes: %w", err)
-	}
-	info, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return fmt.Errorf("sweep volumes: %w", err)
-	}
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	for line := range strings.Lines(string(info)) {
-		fields := strings.Fields(line)
-		if len(fields) < 5 {
-			continue
-		}
-		if point := unescape.Replace(fields[4]); strings.HasPrefix(point, target+"/") {
-			if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
-				return fmt.Errorf("sweep volumes: unmount %s: %w", point, err)
-			}
-		}
 	}
 	return os.RemoveAll(target)
 }
