@@ -47,7 +47,7 @@ const markerSuffix = ".waiting"
 
 // joinCrowd lets the other prepares of this host know that this one waits.
 func (s *Stage) joinCrowd(early bool) *crowd {
-	c := &crowd{stage: s, early: early, lookedAt: s.Clock.Now(), marker: strings.TrimSuffix(s.store().recordPath(s.Job), ".attempt.json") + markerSuffix}
+	c := &crowd{stage: s, early: early, lookedAt: s.Clock.Now(), marker: beside(s.store().recordPath(s.Job), markerSuffix)}
 	if f, err := os.OpenFile(c.marker, os.O_CREATE|os.O_WRONLY, 0o600); err == nil {
 		f.Close()
 	}

@@ -3,7 +3,6 @@ package stages
 import (
 	"errors"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +22,7 @@ const stageSuffix = ".stage.json"
 const stageLife = 7 * 24 * time.Hour
 
 func stagePath(record string) string {
-	return strings.TrimSuffix(record, ".attempt.json") + stageSuffix
+	return beside(record, stageSuffix)
 }
 
 // working lets ps and logs know that a stage has begun; done must be called at its end. The

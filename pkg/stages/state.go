@@ -110,9 +110,14 @@ type Note struct {
 // store is state_dir. One file per attempt, one per job that needs a note.
 type store struct{ dir string }
 
+const recordSuffix = ".attempt.json"
+
 func (s store) recordPath(job *Job) string {
-	return filepath.Join(s.dir, fileName(job)+"-a"+job.Attempt+".attempt.json")
+	return filepath.Join(s.dir, fileName(job)+"-a"+job.Attempt+recordSuffix)
 }
+
+// beside is the path of another file of the attempt that has the record.
+func beside(record, suffix string) string { return strings.TrimSuffix(record, recordSuffix) + suffix }
 
 func (s store) notePath(job *Job) string {
 	return filepath.Join(s.dir, fileName(job)+".job.json")
@@ -146,7 +151,7 @@ func (s store) saveNote(job *Job, n Note) error { return save(s.notePath(job), n
 
 // records lists the files of all attempts, sorted; none where there is no
 // state_dir.
-func (s store) records() ([]string, error) { return s.files(".attempt.json") }
+func (s store) records() ([]string, error) { return s.files(recordSuffix) }
 
 func (s store) files(suffix string) ([]string, error) {
 	entries, err := os.ReadDir(s.dir)
@@ -232,7 +237,7 @@ func (s store) stale(now time.Time) []string {
 		case strings.HasSuffix(e.Name(), stageSuffix):
 			life = stageLife
 		case strings.HasSuffix(e.Name(), ".job.json"):
-		case strings.HasSuffix(e.Name(), ".attempt.json"):
+		case strings.HasSuffix(e.Name(), recordSuffix):
 			continue // of whatever GitLab: its name may begin like that of another kind of file
 		case strings.HasPrefix(e.Name(), pricePrefix):
 			life = priceLife
