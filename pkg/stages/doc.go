@@ -20,7 +20,7 @@
 //	a script's exec   transport.go share.go
 //	what goes wrong   failure.go judge.go pull.go death.go doctor.go refused.go clonefailure.go
 //	the job's log     story.go cost.go
-//	state_dir         state.go lock.go progress.go lease.go
+//	state_dir         state.go record.go note.go runners.go lock.go progress.go lease.go
 //	what is left      settle.go keep.go reap.go reap_judge.go reap_files.go
 //	a person's        operator.go find.go ps.go logs.go shell.go
 //	image caches      imagecache.go imagecache_plan.go imagecache_build.go imagecache_renew.go

@@ -1,14 +1,11 @@
 package stages
 
 import (
-	"encoding/json"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/eci-executor/eci-executor/internal/wholefile"
 	"github.com/eci-executor/eci-executor/pkg/eci"
 )
 
@@ -108,26 +105,4 @@ func (s store) learn(p *pace, notYet, found time.Duration) {
 func recent(list []float64, d time.Duration) []float64 {
 	list = append(list, d.Seconds())
 	return list[max(0, len(list)-keptStartups):]
-}
-
-// younger tells whether then is less than life ago. A time in the future was written
-// under a clock that has been set back since; its age is not known, so it is not young.
-func younger(now, then time.Time, life time.Duration) bool {
-	age := now.Sub(then)
-	return age >= 0 && age < life
-}
-
-// loadCache reads a file that only saves calls. False where it is missing or damaged:
-// then the call is made.
-func loadCache(path string, into any) bool {
-	data, err := os.ReadFile(path)
-	return err == nil && json.Unmarshal(data, into) == nil
-}
-
-// saveCache writes such a file. It may be lost in a crash or on a full disk, at the cost
-// of a call.
-func saveCache(path string, value any) {
-	if data, err := json.Marshal(value); err == nil {
-		wholefile.Write(path, data, 0o600) //nolint:errcheck // nothing more can be done about a cache
-	}
 }
