@@ -16,6 +16,7 @@ func TestLateDial(t *testing.T) {
 	if _, err := Open(t.Context(), w.socket, "id", "slow", 10*time.Millisecond); !errors.Is(err, ErrWedged) {
 		t.Fatalf("the dial is waited for: %v", err)
 	}
+	<-w.dialled // else the relay may hear of the next question first
 	close(w.answered)
 	for {
 		loan, err := Take(w.socket, long, func() {})

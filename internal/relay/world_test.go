@@ -62,7 +62,8 @@ type world struct {
 	socket string
 	ended  chan error
 
-	answered chan struct{} // closed when what is "slow" answers a dial
+	dialled  chan struct{} // has a word once what is "slow" is being dialled
+	answered chan struct{} // closed when that answers
 
 	mu    sync.Mutex
 	execs map[string]*echo
@@ -77,7 +78,7 @@ func quick() Settings {
 func newWorld(t *testing.T, settings Settings, until time.Time) *world {
 	t.Helper()
 	// Longer than a socket's address may be.
-	w := &world{socket: filepath.Join(t.TempDir(), strings.Repeat("long", 30), "socket"), execs: map[string]*echo{}, ended: make(chan error, 1), answered: make(chan struct{})}
+	w := &world{socket: filepath.Join(t.TempDir(), strings.Repeat("long", 30), "socket"), execs: map[string]*echo{}, ended: make(chan error, 1), dialled: make(chan struct{}, 1), answered: make(chan struct{})}
 	l, inode, err := listen(w.socket)
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +100,10 @@ func (w *world) dial(_ context.Context, address string) (Exec, error) {
 		return nil, errors.New("can't be reached")
 	}
 	if strings.HasPrefix(address, "slow") {
+		select {
+		case w.dialled <- struct{}{}:
+		default:
+		}
 		<-w.answered
 	}
 	if address == "slow to refuse" {
