@@ -38,7 +38,7 @@ func (c commands) workDir(command string) (dir string, remove func() error, err 
 		}
 		if lock != nil {
 			return dir, func() error { return errors.Join(os.RemoveAll(dir), lock.Close()) }, nil
-		} // else another one that begins takes it for left
+		} // else another process that just begins has taken the directory for a killed one's
 	}
 }
 
@@ -51,9 +51,9 @@ func sweepWorkDir(dir string) error {
 	return errors.Join(ecitest.Sweep(dir), lock.Close())
 }
 
-// lockWorkDir returns nil for a directory that another process has or has removed, and for
-// one that is not this user's: anybody may make such names in a directory for temporary
-// files.
+// lockWorkDir locks a directory. It returns nil where another process has the lock or has
+// removed the directory, and where that is not this user's: in a directory for temporary
+// files anybody may make one of such a name.
 func lockWorkDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {

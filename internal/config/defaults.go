@@ -80,8 +80,9 @@ func (c *Config) EndpointURL() string {
 	return "https://eci-vpc." + c.Region + ".aliyuncs.com"
 }
 
-// In is the file as it would be for another region, of which something is left: nil where
-// the endpoint does not tell by the region's name what it would be there.
+// In is the file as it would be for another region, where groups may be left from before the
+// file named this one. It is nil where the endpoint holds no region's name that could be
+// replaced.
 func (c *Config) In(region string) *Config {
 	other := *c
 	other.Region = region

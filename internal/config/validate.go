@@ -378,7 +378,7 @@ func (v *validator) absolute(key, dir string) bool {
 	return false
 }
 
-// directory checks one of the containers' that something of the operator's is to lie in.
+// directory checks a directory inside the containers.
 func (v *validator) directory(key, dir string) bool {
 	if !v.absolute(key, dir) {
 		return false

@@ -49,11 +49,11 @@ const (
 	leastAnswer = 4 << 10
 )
 
-// A hold is halved by each exec that is given up, down to a part of Settings.PollHold, and
-// doubled again by so many answers: where calls were lost for another reason, it comes back
-// within a quarter of an hour, and a server that gives longer ones up costs one of so many.
+// Each exec that is given up halves the hold, and every holdAgain answers double it again.
+// So a hold comes back within a quarter of an hour where calls were lost for another reason,
+// and a server that gives up longer ones costs one exec in holdAgain.
 const (
-	leastHold = 64
+	leastHold = 64 // the part of Settings.PollHold that the hold does not fall below
 	holdAgain = 64
 )
 

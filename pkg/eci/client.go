@@ -87,9 +87,9 @@ func (c *Client) newSDKClient() (*sdkeci.Client, error) {
 		return nil, err
 	}
 	client.Domain = c.endpoint.Host // never the location service
-	// The SDK takes the parts of NO_PROXY for regular expressions: an empty one, or [::1], is
-	// in any host. It is to go by the way that exec connections and all else take, so it
-	// gets that one, and none of its own: a proxy that no host is asked by.
+	// The SDK's own handling of proxies is switched off, and net/http's is used, as for exec
+	// connections: the SDK takes the parts of NO_PROXY for regular expressions, of which an
+	// empty one, or [::1], matches any host. "*" and "none:" keep it from using a proxy.
 	client.SetTransport(&http.Transport{Proxy: http.ProxyFromEnvironment})
 	client.SetNoProxy("*")
 	client.SetHttpProxy("none:")

@@ -10,7 +10,7 @@ import (
 // chain: environment, OIDC, profile, ECS RAM role.
 type Credentials struct{ AccessKeyID, AccessKeySecret, SecurityToken, ECSRAMRole string }
 
-// provider is the SDK's for them.
+// provider is the SDK's provider for them.
 func (c Credentials) provider() credentials.CredentialsProvider {
 	switch {
 	case c.ECSRAMRole != "":
@@ -23,9 +23,9 @@ func (c Credentials) provider() credentials.CredentialsProvider {
 	return credentials.NewDefaultCredentialsProvider()
 }
 
-// keySource lends a provider of the SDK to parallel calls, for which none of them is made:
-// the default chain, asked while it looks for the link that has a key, answers by the link
-// at which it is, and after a failure it keeps to the last one for ever.
+// keySource makes a provider of the SDK safe for parallel calls. The SDK's default chain is
+// not: asked while it is still looking for the provider that has a key, it answers by the one
+// that it is at, and after a failure it stays with the last one for ever.
 type keySource struct {
 	begin func() credentials.CredentialsProvider
 
@@ -48,7 +48,7 @@ func (k *keySource) GetCredentials() (*credentials.Credentials, error) {
 	return got, err
 }
 
-// GetProviderName is that of the provider.
+// GetProviderName is the name of the provider.
 func (k *keySource) GetProviderName() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -48,8 +48,8 @@ func ReadEnv(environ []string) Env {
 	return env
 }
 
-// failure is an exit status that tells of one, be the environment as it may: of a number
-// a process exits with the lowest 8 bits, so that 256 would be success as 0 is.
+// failure is an exit status that can't be taken for success, whatever the environment says: a
+// process exits with the lowest 8 bits of a number, so that 256 would be 0.
 func failure(s string, otherwise int) int {
 	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= 255 {
 		return n
