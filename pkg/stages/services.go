@@ -57,10 +57,14 @@ func setServices(spec *eci.GroupSpec, cfg *config.Config, job *Job, mounts []eci
 		c.Name = containers[i]
 		c.VolumeMounts = mounts
 		spec.Containers = append(spec.Containers, c)
-		names = append(names, serviceAliases(s)...)
+		for _, name := range serviceAliases(s) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
 	}
 	if len(names) > 0 { // before the operator's host_aliases: of two lines for a name in a hosts file the first counts
-		spec.HostAliases = append([]eci.HostAlias{{IP: "127.0.0.1", Hostnames: slices.Compact(names)}}, spec.HostAliases...)
+		spec.HostAliases = append([]eci.HostAlias{{IP: "127.0.0.1", Hostnames: names}}, spec.HostAliases...)
 	}
 	return nil
 }

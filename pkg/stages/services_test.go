@@ -61,6 +61,23 @@ func TestServiceContainerNames(t *testing.T) {
 
 const zeros = "0000000000000000000000000000000000000000000000000000000000000000"
 
+// A name that several services have is sent once.
+func TestServicesOfOneName(t *testing.T) {
+	cfg, err := config.Parse("test.toml", []byte(smallDriverFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := someJob()
+	job.Services = []Image{{Name: "redis:7", Aliases: []string{"cache"}}, {Name: "redis:6", Aliases: []string{"queue", "cache", "queue"}}}
+	spec, err := groupSpec(cfg, job, time.Unix(0, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"redis", "cache", "queue"}; len(spec.HostAliases) != 1 || !slices.Equal(spec.HostAliases[0].Hostnames, want) {
+		t.Errorf("host aliases %+v, want %q", spec.HostAliases, want)
+	}
+}
+
 // A job's service goes over a host of the operator's of the same name.
 func TestServiceOverHostAlias(t *testing.T) {
 	cfg, err := config.Parse("test.toml", []byte(smallDriverFile+"[network]\nhost_aliases = { \"10.0.0.9\" = [\"postgres\"] }\n"))
