@@ -64,8 +64,8 @@ func (c *crowd) count() int {
 	if !c.counted.IsZero() && now.Sub(c.counted) < countEvery {
 		return c.size
 	}
-	os.Chtimes(c.marker, now, now) //nolint:errcheck // then this process counts as dead, and others may ask for themselves
-	markers, _ := filepath.Glob(filepath.Join(c.stage.Config.StateDir, "*"+markerSuffix))
+	os.Chtimes(c.marker, now, now)                    //nolint:errcheck // then this process counts as dead, and others may ask for themselves
+	markers, _ := c.stage.store().files(markerSuffix) // where there are none to be read, nobody shares a board
 	n := 0
 	for _, m := range markers {
 		switch info, err := os.Stat(m); {

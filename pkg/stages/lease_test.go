@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -150,5 +151,20 @@ func TestHostID(t *testing.T) {
 		if again := id(dir, "runner-1"); drawn == first || again != drawn {
 			t.Errorf("after %q the id is %s, then %s", damaged, drawn, again)
 		}
+	}
+}
+
+// Prepares find each other in a state_dir of any name: its characters are no pattern.
+func TestCrowdInAnOddDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a[b*]?{c}")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		c := leasing(t, dir, fmt.Sprintf("0123abc%d", i)).joinCrowd(false)
+		if n := c.count(); n != i+1 {
+			t.Errorf("%d prepares wait, want %d", n, i+1)
+		}
+		defer c.leave()
 	}
 }
