@@ -159,6 +159,8 @@ func TestParseRefuses(t *testing.T) {
 		{"control character in a key", minimal + "\"a\\nb\" = 1\n", `f:2: "a\nb": unknown key`},
 		{"policy outside the allowed", minimal + "pull.policy = [\"never\"]\n", `f:2: pull.policy[0]: "never" is not in allowed_policies`},
 		{"runner service without an image", minimal + "[[runner_service]]\nalias = \"db\"\n", `f:2: runner_service[0].name: "" is no image`},
+		{"empty word of a runner service", minimal + "[[runner_service]]\nname = \"redis\"\ncommand = [\"redis-server\", \"--save\", \"\"]\n", "f:4: runner_service[0].command: word 3 of its command is empty, and ECI takes none that is"},
+		{"runner service with nothing to run", minimal + "[[runner_service]]\nname = \"redis\"\nentrypoint = [\"\"]\n", "f:4: runner_service[0].entrypoint: it has an empty entrypoint and no command"},
 		{"runner services", minimal + strings.Repeat("[[runner_service]]\nname = \"redis\"\n", 19), "f:38: runner_service[18]: is service 19, and a container group has room for 18"},
 		{"value of a runner service that is too long", minimal + "[[runner_service]]\nname = \"redis\"\nvariables = { A = \"" + strings.Repeat("가", 257) + "\" }\n", "f:4: runner_service[0].variables.A: ECI takes names"},
 		{"value of a variable that is too long", minimal + "[build]\nenvironment = { A = \"" + strings.Repeat("가", 257) + "\" }\n", "f:3: build.environment.A: has 257 characters; ECI takes values of at most 256"},

@@ -110,10 +110,10 @@ func buildOf(cfg *config.Config, job *Job, m mounts) (eci.Container, error) {
 	}
 	build.GPU, _ = eci.GPUsOfAll(cfg.Capacity.InstanceTypes) // that the types go together was checked by config and takeTypes
 	// Without the flag neither the image's entrypoint nor the job's runs, as on Kubernetes.
-	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !cleared(job.Image.Entrypoint) {
+	if job.on("FF_KUBERNETES_HONOR_ENTRYPOINT") && !config.Cleared(job.Image.Entrypoint) {
 		build.Command, build.Args = job.Image.Entrypoint, build.Command
-		if err := checkWords(fmt.Sprintf("image %q", image), build.Command, build.Args); err != nil {
-			return eci.Container{}, &BuildError{Message: err.Error()}
+		if err := config.CheckWords(build.Command, build.Args); err != nil {
+			return eci.Container{}, buildErrorf("image %q: %v", image, err)
 		}
 	}
 	for _, key := range sortedKeys(cfg.Build.Environment) {

@@ -265,6 +265,3 @@ func (j *Job) on(flag string) bool {
 	on, _ := strconv.ParseBool(j.variables[flag])
 	return on
 }
-
-// cleared tells whether an entrypoint is [""], by which an author takes the image's own away.
-func cleared(entrypoint []string) bool { return len(entrypoint) == 1 && entrypoint[0] == "" }

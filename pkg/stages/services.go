@@ -74,15 +74,10 @@ func service(cfg *config.Config, job *Job, s Image) (eci.Container, error) {
 	policies, policyErr := pullPolicies(cfg, s.Name, s.PullPolicy)
 	size, sizeErr := withServiceOverwrites(cfg, s)
 	uid, gid, userErr := runAs(cfg, s)
-	command, args := s.Entrypoint, s.Command
-	var commandErr error
-	if cleared(s.Entrypoint) {
-		command, args = s.Command, nil
-		if len(s.Command) == 0 {
-			commandErr = fmt.Errorf("service %q has an empty entrypoint and no command: name the command that it is to run", s.Name)
-		}
+	command, args, commandErr := config.ServiceCommand(s.Entrypoint, s.Command)
+	if commandErr != nil {
+		commandErr = fmt.Errorf("service %q: %w", s.Name, commandErr)
 	}
-	commandErr = errors.Join(commandErr, checkWords(fmt.Sprintf("service %q", s.Name), command, args))
 	if err := errors.Join(policyErr, sizeErr, userErr, commandErr); err != nil {
 		return eci.Container{}, &BuildError{Message: err.Error()}
 	}
