@@ -139,15 +139,21 @@ func groupSpec(cfg *config.Config, job *Job, now time.Time) (eci.GroupSpec, erro
 	if err := setContainers(&spec, cfg, job); err != nil {
 		return eci.GroupSpec{}, err
 	}
-	var images []string
 	for i := range spec.Containers {
 		c := &spec.Containers[i]
 		c.Image = mirrored(cfg, c.Image)
-		images = append(images, c.Image)
 	}
 	var err error
-	spec.RegistryCredentials, spec.ACRRegistries, err = pullCredentials(cfg, job, images)
+	spec.RegistryCredentials, spec.ACRRegistries, err = pullCredentials(cfg, job, imagesOf(spec))
 	return spec, err
+}
+
+// imagesOf are those of a group's containers, in their order.
+func imagesOf(spec eci.GroupSpec) (images []string) {
+	for _, c := range spec.Containers {
+		images = append(images, c.Image)
+	}
+	return images
 }
 
 func groupTags(cfg *config.Config, job *Job, now time.Time) map[string]string {

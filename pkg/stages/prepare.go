@@ -47,7 +47,7 @@ func (s *Stage) Prepare(ctx context.Context) error {
 	defer story.close()
 	story.request(spec)
 	_, lines, _ := withOverwrites(s.Config, s.Job) // its mistakes were groupSpec's too
-	for _, line := range lines {
+	for _, line := range append(lines, sharedLogins(s.Config, s.Job, imagesOf(spec))...) {
 		story.printf("%s\n", line)
 	}
 	group, err := s.obtain(ctx, newChoice(spec, s.Config.Spot.Fallback, s.Config.ImageCache.AutoMatch, furtherPolicies(s.Config, s.Job, spec)), story)

@@ -3,6 +3,7 @@ package stages
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -84,6 +85,27 @@ func pullCredentials(cfg *config.Config, job *Job, images []string) ([]eci.Regis
 		}
 	}
 	return credentials, acr, nil
+}
+
+// sharedLogins tells, a line each, which images of a group are pulled by the login for
+// another one of their registry, though they have one of their own.
+func sharedLogins(cfg *config.Config, job *Job, images []string) (lines []string) {
+	sources, _ := loginSources(cfg, job) // its mistakes were told before
+	first := map[string]string{}         // by registry: the image whose login is sent
+	for _, image := range images {
+		login, source := loginFor(sources, image)
+		if source == nil {
+			continue
+		}
+		registry := registryOf(image)
+		by, known := first[registry]
+		if !known {
+			first[registry] = image
+		} else if sent, _ := loginFor(sources, by); sent != login {
+			lines = append(lines, fmt.Sprintf("image %s is pulled by the login for image %s, as ECI takes one for a registry: it must do for both", image, by))
+		}
+	}
+	return lines
 }
 
 // registryServer is a server as ECI wants it: without scheme and API path. As for docker

@@ -1,6 +1,7 @@
 package stages
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -68,6 +69,11 @@ password = "p"
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
+			}
+			shared := "image registry.example.com/x is pulled by the login for image registry.example.com/team/app, as ECI takes one for a registry: it must do for both"
+			told := strings.Join(sharedLogins(cfg, job, tt.images), "\n")
+			if both := tt.name == "one for a registry"; both && told != shared || !both && told != "" {
+				t.Errorf("told %q", told)
 			}
 		})
 	}
