@@ -97,7 +97,8 @@ func ClassOf(err error) Class {
 }
 
 // Ambiguous tells whether the call may have taken effect in spite of err: no
-// answer, an unreadable one or a 5xx. Only a 4xx with a code is a definite refusal.
+// answer, an unreadable one or a 5xx. Only a 4xx with a code is a definite refusal, and
+// what could not be signed was not sent.
 func Ambiguous(err error) bool {
 	if err == nil {
 		return false
@@ -106,5 +107,5 @@ func Ambiguous(err error) bool {
 	if !errors.As(err, &e) {
 		return true
 	}
-	return e.Code == "" || e.HTTPStatus < 400 || e.HTTPStatus >= 500
+	return !e.noKeys && (e.Code == "" || e.HTTPStatus < 400 || e.HTTPStatus >= 500)
 }

@@ -2,6 +2,7 @@ package stages
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/eci-executor/eci-executor/pkg/eci"
@@ -48,10 +49,14 @@ func (d *doctor) diagnose(ctx context.Context) error {
 		group, err = d.watch.look(ctx)
 	}
 	switch {
-	case err != nil && ctx.Err() == nil && eci.ClassOf(err) != eci.Retry:
-		return err
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case errors.As(err, new(*eci.Error)):
+		// Not known is not gone. A refusal too, as while a key is exchanged or the metadata
+		// service is busy, says nothing about a group whose log may flow.
+		return d.execs.lasting()
 	case err != nil:
-		return nil // not known is not gone
+		return err
 	case group != nil:
 		if err := d.stage.death(group); err != nil {
 			return err

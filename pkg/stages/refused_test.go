@@ -2,10 +2,15 @@ package stages_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/eci-executor/eci-executor/pkg/eci"
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
+	"github.com/eci-executor/eci-executor/pkg/stages"
 )
 
 // A script that the API refuses to run or to follow ends its stage with the reason
@@ -59,4 +64,54 @@ func TestRefusedExec(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the API refuses to tell of a group, as while a key is exchanged, ends no script whose
+// connection lives, or can be had again.
+func TestRefusedDescribe(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, code string
+		faults     []string
+	}{
+		{"a right that is taken away", "Forbidden.RAM", nil},
+		{"a code that is new, and connections that are lost", "Meteor.Strike", []string{"exec:drop-every=300ms,times=3"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, ecitest.Options{Faults: faults(t, tt.faults...)})
+			if out, err := w.prepare(t); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			var out bytes.Buffer
+			stage := w.stage(t, &out)
+			stage.Remote.Diagnose = 50 * time.Millisecond
+			api := &mute{API: stage.API, why: &eci.Error{Op: "describe", Code: tt.code, HTTPStatus: 403}}
+			stage.API = api
+			script := t.TempDir() + "/script"
+			write(t, script, "echo a; sleep 1; echo b; exit 3")
+			var build *stages.BuildError
+			if err := stage.Run(w.context(t), script, "step_script"); !errors.As(err, &build) || build.Status != 3 || out.String() != "a\nb\n" {
+				t.Errorf("error %v, log %q", err, out.String())
+			}
+			if api.asked.Load() == 0 {
+				t.Error("nobody asked for the group")
+			}
+			if err := w.cleanup(t); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// mute is an API that refuses to tell of groups.
+type mute struct {
+	stages.API
+	why   error
+	asked atomic.Int64
+}
+
+func (m *mute) DescribeContainerGroups(context.Context, eci.Query) ([]eci.Group, error) {
+	m.asked.Add(1)
+	return nil, m.why
 }
