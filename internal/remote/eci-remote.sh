@@ -29,7 +29,7 @@
 #   keep             SECONDS after which both PID 1s end; over: they do so now
 #   notes            lines for the head of the job's log; notes.shown: they are in it
 # and by seat, whose log is ROLE.SLOT.log on the log volume:
-#   ROLE.SLOT.keeper, .cat, .warm   their pids
+#   ROLE.SLOT.keeper, .super, .cat, .warm   their pids
 #   ROLE.SLOT.run    RUN NONCE that the warm shell took
 #   ROLE.seat        SLOT that is ready or running, and other pids that no stop may end
 # ROLE.go wakes the warm shell, ROLE.wake PID 1, tail.wake the attached execs.
@@ -242,6 +242,8 @@ warm() {
 
 # supervise: starts a warm shell on our stdout and records the end of its run.
 supervise() {
+	itself
+	echo "$self" 1<>"$ctl/$role.$seat.super"
 	ooms
 	before=$oom
 	if [ -n "$setsid" ]; then
@@ -346,15 +348,19 @@ detach() {
 
 # ------------------------------------------------------------- PID 1 of both
 
-# ready: there is a seat whose run has not ended.
+# ready: there is a seat whose run has not ended. Where nobody is left to record its end,
+# as after kill -9 -1, nobody knows that.
 ready() {
-	keeper=''
 	if ! taken || [ ! -e "$ctl/$run.done" ]; then
-		[ -e "$ctl/$role.$seat.keeper" ] && read -r keeper <"$ctl/$role.$seat.keeper"
-		[ -n "$keeper" ] && kill -s 0 "$keeper" 2>/dev/null && return 0
+		for file in keeper super; do
+			proc=''
+			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file"
+			[ -n "$proc" ] && kill -s 0 "$proc" 2>/dev/null && return 0
+		done
+		[ -z "$run" ] || finish "$run" lost "$nonce" - none
 	fi
 	# Where the control volume is full there is none; the next pass tries again.
-	for file in keeper warm cat run; do echo >"$ctl/$role.$((seat + 1)).$file" || return; done
+	for file in keeper super warm cat run; do echo >"$ctl/$role.$((seat + 1)).$file" || return; done
 	seat=$((seat + 1))
 	echo "$seat $others" 1<>"$ctl/$role.seat"
 	{ detach; } 2>/dev/null
@@ -444,8 +450,18 @@ pong() {
 	ponged=$ping
 }
 
-# serve: the life of PID 1. Until helper has met build in a FIFO, a background sleep
-# ticks, because nobody documents that a FIFO on an EmptyDir joins two containers.
+# ticks: until helper has met build in a FIFO, a background sleep ticks, because nobody
+# documents that a FIFO on an EmptyDir joins two containers; another one where the job
+# has killed it. No stop may end it.
+ticks() {
+	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] && [ ! -e "$ctl/build.heard" ] || return 0
+	[ -n "$others" ] && kill -s 0 "$others" && return 0
+	(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
+	others=$!
+	[ "$seat" = 0 ] || echo "$seat $others" 1<>"$ctl/$role.seat"
+}
+
+# serve: the life of PID 1.
 serve() {
 	setsid='' cat='' seat=0 top=$$ answer='' ponged='' latest=''
 	command -v setsid >/dev/null && setsid=setsid
@@ -456,13 +472,10 @@ serve() {
 	trust
 	listen "$role.wake"
 	[ "$role" = build ] && [ -p "$ctl/build.life" ] && exec 4<>"$ctl/build.life"
-	if [ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ]; then
-		(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
-		others="$others $!"
-	fi
 	trap : CHLD
 	while :; do
 		[ -e "$ctl/over" ] && exit 0
+		ticks 2>/dev/null
 		if [ "$role" = helper ]; then expire; else pong; fi
 		ready
 		for file in "$ctl"/*."$role".stop; do
@@ -472,7 +485,7 @@ serve() {
 		done
 		# The end of a child only wants to be reaped: a stage's last steps have the
 		# processor for themselves, its exec says when the next seat is wanted.
-		until hear; do jobs; done >/dev/null 2>&1
+		until hear; do jobs; ticks; done >/dev/null 2>&1
 	done
 }
 

@@ -201,6 +201,31 @@ func TestLostSupervisorIsNeverGreen(t *testing.T) {
 	}
 }
 
+// TestKillsAllItMay: PID 1 alone outlives that. The run's outcome is not known, and the
+// next script runs.
+func TestKillsAllItMay(t *testing.T) {
+	for name, adjust := range map[string]func(*sandbox.ContainerConfig){
+		"as root":     func(*sandbox.ContainerConfig) {},
+		"as 1000":     func(c *sandbox.ContainerConfig) { c.User = "1000:1000" },
+		"dash alone":  func(c *sandbox.ContainerConfig) { c.Layers = []string{dashImage(t)} },
+		"FIFOs apart": func(c *sandbox.ContainerConfig) { fifosApart(t, c) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, inBuild(adjust))
+			// What a shell's own kill sends to all does not reach itself.
+			_, log, err := g.run(t, Build, "echo a; kill -9 -1; exit 0")
+			if err == nil || !strings.Contains(err.Error(), "outcome is not known") || !strings.HasPrefix("a\n", log) {
+				t.Errorf("log %q, error %v", log, err)
+			}
+			if result, log, err := g.run(t, Build, "echo b; exit 4"); err != nil || result.Status != 4 || log != "b\n" {
+				t.Errorf("after it: status %d, log %q, error %v", result.Status, log, err)
+			}
+			stopMidwayOf(t, g, Build, spins)
+		})
+	}
+}
+
 func TestDeathOfBuildIsTold(t *testing.T) {
 	g := newGroup(t, nil)
 	var log marker
