@@ -330,7 +330,7 @@ tail_log() {
 		halting
 		if [ $silent -ge "$beat" ]; then
 			say '#beat\n'
-			silent=0
+			silent=0 stamped='' # the clock may have been set back since
 			wake "$role.wake"
 		fi
 	done

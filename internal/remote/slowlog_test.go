@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -129,5 +130,32 @@ func await(t *testing.T, path string) {
 			t.Errorf("no %s", path)
 			return
 		}
+	}
+}
+
+// TestClockSetBack: what a script prints after the clock of its group was set back, as by
+// NTP, is older than the reader's last look, and comes all the same.
+func TestClockSetBack(t *testing.T) {
+	g := newGroup(t, nil)
+	first := marker{text: "first\n", seen: make(chan struct{})}
+	second := marker{text: "second\n", seen: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := g.session(t, io.MultiWriter(&first, &second)).Run(ctx, Job{Role: Build, Shell: "sh",
+			Body: []byte("echo first; until [ -e /builds/1 ]; do sleep 0.05; done; echo second; until [ -e /builds/2 ]; do sleep 0.05; done")})
+		ended <- err
+	}()
+	<-first.seen
+	g.outputOf(t, Helper, `cd /.eci/logs; until [ "$(echo *.stamp)" -nt build.1.log ]; do sleep 0.05; done; touch -d @"$(($(date +%s) + 3600))" *.stamp; true >/builds/1`)
+	select {
+	case <-second.seen:
+		g.outputOf(t, Helper, "true >/builds/2")
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	case err := <-ended:
+		t.Errorf("the second line did not come: %v", err)
 	}
 }
