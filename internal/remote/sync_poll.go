@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -207,7 +208,8 @@ func (x *syncStream) sweep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		rec, err := newDecoder(bytes.NewReader([]byte(text))).next()
+		text = strings.TrimRight(text, "\r\n") + "\n" // as openEnvelope
+		rec, err := newDecoder(strings.NewReader(text)).next()
 		if err != nil {
 			return unexpected(err)
 		}

@@ -332,12 +332,27 @@ func TestOpenEnvelopeRefuses(t *testing.T) {
 		t.Fatalf("got %q, %v", got, err)
 	}
 	for i := range len(envelope) {
-		if got, err := openEnvelope(envelope[:i]); err == nil {
+		if got, err := openEnvelope(envelope[:i]); err == nil && i < len(envelope)-1 {
 			t.Errorf("cut at %d gave %q", i, got)
 		}
-		if got, err := openEnvelope(envelope[:i] + envelope[i+1:]); err == nil {
+		if got, err := openEnvelope(envelope[:i] + envelope[i+1:]); err == nil && i < len(envelope)-1 {
 			t.Errorf("without byte %d gave %q", i, got)
 		}
+	}
+}
+
+// TestSyncAnswersTrimmed: an answer without the newline at its end is whole.
+func TestSyncAnswersTrimmed(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	g.answered = func(_ int, _ []string, output string) (string, error) { return strings.TrimSpace(output), nil }
+	if result, log, err := g.run(t, Build, "echo a; exit 3"); err != nil || result.Status != 3 || log != "a\n" {
+		t.Errorf("status %d, log %q, error %v", result.Status, log, err)
+	}
+	g.refuses = askStop // so that the container is swept
+	stopMidway(t, g, Build)
+	if g.stops == 0 {
+		t.Error("nothing was swept")
 	}
 }
 

@@ -114,7 +114,7 @@ var errCut = errors.New("the answer of the exec was cut short")
 
 // openEnvelope takes the records out of an exec's output, as answer in eci-remote-sync.sh
 // has put them in. It fails with errCut where the end is missing, with errProtocol where
-// anything else is wrong.
+// anything else is wrong. Whether the output comes with its last newline is not documented.
 func openEnvelope(output string) ([]byte, error) {
 	header, rest, _ := strings.Cut(output, "\n")
 	var length int
@@ -122,7 +122,7 @@ func openEnvelope(output string) ([]byte, error) {
 	if _, err := fmt.Sscanf(header, "#sync %d %s", &length, &digest); err != nil {
 		return nil, fmt.Errorf("%w: %q", errProtocol, clip([]byte(output)))
 	}
-	text, found := strings.CutSuffix(rest, "\n#done\n")
+	text, found := strings.CutSuffix(strings.TrimRight(rest, "\r\n"), "\n#done")
 	if !found {
 		return nil, fmt.Errorf("%w: %d bytes arrived, %d were sent", errCut, len(rest), length)
 	}
