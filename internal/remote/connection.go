@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,7 +18,7 @@ type connection struct {
 	done    chan struct{} // closed by close
 	closing sync.Once
 	outbox  chan []byte
-	heard   atomic.Int64 // when the last bytes came, in Unix nanoseconds
+	heard   atomic.Int64 // when the last bytes came, or went, in Unix nanoseconds
 
 	loan   Loan   // nil for an exec of the run's own
 	waited string // id by which a shared exec must answer; "" once it has, and for an own exec
@@ -73,7 +74,8 @@ func (l *listener) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// idle is how much is left of the limit for silence; a lostError where nothing is.
+// idle is how much is left of the limit for silence, in either direction; a lostError where
+// nothing is.
 func (c *connection) idle(limit time.Duration) (left time.Duration, err error) {
 	if left = limit - time.Since(time.Unix(0, c.heard.Load())); left > 0 {
 		return left, nil
@@ -87,15 +89,22 @@ func (c *connection) send() {
 		case <-c.done:
 			return
 		case b := <-c.outbox:
-			if _, err := c.stream.Write(b); err != nil {
-				// The reader meets the same fault. A half-open socket, which takes what is
-				// written and loses it, is found by the idle limit.
-				c.fail(fmt.Errorf("writing to the exec: %w", err))
-				return
+			// While a script goes in over a slow connection nothing comes back.
+			for piece := range slices.Chunk(b, sentAtOnce) {
+				if _, err := c.stream.Write(piece); err != nil {
+					// The reader meets the same fault. A half-open socket, which takes what is
+					// written and loses it, is found by the idle limit.
+					c.fail(fmt.Errorf("writing to the exec: %w", err))
+					return
+				}
+				c.heard.Store(time.Now().UnixNano())
 			}
 		}
 	}
 }
+
+// sentAtOnce is how many bytes of a script take less than the idle limit on their way.
+const sentAtOnce = 64 << 10
 
 // write queues bytes for the exec's stdin.
 func (c *connection) write(b []byte) {

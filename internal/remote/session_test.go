@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -184,6 +185,39 @@ func TestUploadCutShortIsRepeated(t *testing.T) {
 	result, log, err := g.run(t, Build, "echo once >>/builds/times; cat /builds/times")
 	if err != nil || log != "once\n" || result.Execs != 2 {
 		t.Fatalf("log %q, %d execs, error %v", log, result.Execs, err)
+	}
+}
+
+// slowUplink takes a while for each 32 KiB.
+type slowUplink struct{ *execStream }
+
+func (s *slowUplink) Write(p []byte) (int, error) {
+	written := 0
+	for piece := range slices.Chunk(p, 32<<10) {
+		if len(piece) > 1<<10 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		n, err := s.execStream.Write(piece)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// A script that takes longer on its way than a connection may be silent arrives.
+func TestUploadOverASlowConnection(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	g.faulty = func(_ int, s *execStream) Stream { return &slowUplink{s} }
+	var log bytes.Buffer
+	session := g.session(t, &log)
+	session.Settings.Idle = time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("echo first; exit 4\n#" + strings.Repeat("x", 1<<20))})
+	if err != nil || result.Status != 4 || log.String() != "first\n" {
+		t.Errorf("status %d, log %q, error %v", result.Status, log.String(), err)
 	}
 }
 
