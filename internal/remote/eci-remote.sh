@@ -357,7 +357,11 @@ ready() {
 			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file"
 			[ -n "$proc" ] && kill -s 0 "$proc" 2>/dev/null && return 0
 		done
-		[ -z "$run" ] || finish "$run" lost "$nonce" - none
+		if [ -n "$run" ]; then
+			finish "$run" lost "$nonce" - none
+		elif [ -e "$ctl/$role.$seat.warm" ] && read -r proc <"$ctl/$role.$seat.warm"; then
+			kill -s KILL "$proc" 2>/dev/null # it would take a run all the same
+		fi
 	fi
 	# Where the control volume is full there is none; the next pass tries again.
 	for file in keeper super warm cat run; do echo >"$ctl/$role.$((seat + 1)).$file" || return; done
@@ -432,7 +436,7 @@ listen() {
 
 # expire: once somebody has written to keep in how many seconds both PID 1s end.
 expire() {
-	[ -e "$ctl/keep" ] && claim "$ctl/keep.taken" "" && read -r keep <"$ctl/keep" || return 0
+	[ -s "$ctl/keep" ] && claim "$ctl/keep.taken" "" && read -r keep <"$ctl/keep" || return 0
 	(
 		sleep "$keep"
 		true >"$ctl/over"

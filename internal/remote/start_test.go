@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestStaleStart: a script that was asked for and not started yet, its driver gone, is
@@ -82,4 +83,28 @@ true >%[1]s.older.script; echo older sh %[3]s >%[1]s.build.start
 until grep -q '^exit 0 .* end' %[1]s.exit; do echo wake 1<>build.go; sleep 0.01; done`, run, exec, s.command[9]))
 	}
 	return s.Stream.Write(p)
+}
+
+// TestKeepSeenTooEarly: PID 1 of helper that looks while the hour is being written reads it
+// the next time.
+func TestKeepSeenTooEarly(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	if _, _, err := g.run(t, Helper, "exit 0"); err != nil {
+		t.Fatal(err)
+	}
+	wake := "echo wake 1<>/.eci/control/helper.wake; "
+	// A seat that is lost is made anew in the pass that has seen the empty file.
+	g.outputOf(t, Helper, "true >/.eci/control/keep; kill -9 $(cat /.eci/control/helper.2.keeper /.eci/control/helper.2.super); "+
+		"until [ -s /.eci/control/helper.3.warm ]; do "+wake+"sleep 0.05; done")
+	stream, err := g.open(t.Context(), Helper, []string{"sh", "-c", "echo 0 >/.eci/control/keep; " + wake})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	for end := time.Now().Add(time.Minute); g.containers[Helper].Status().Running; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("helper does not end")
+		}
+	}
 }
