@@ -101,7 +101,7 @@ func TestNoCredentials(t *testing.T) {
 	c.keys = noKeys{}
 	_, err := c.DescribeContainerGroups(t.Context(), Query{})
 	var e *Error
-	if !errors.As(err, &e) || ClassOf(err) != Unknown || Ambiguous(err) || !strings.Contains(err.Error(), "no credentials: the chain found none") || len(err.Error()) > 500 {
+	if !errors.As(err, &e) || ClassOf(err) != Unknown || !strings.Contains(err.Error(), "no credentials: the chain found none") || len(err.Error()) > 500 {
 		t.Errorf("class %s: %.600v", ClassOf(err), err)
 	}
 	if advice := e.Advice(); !strings.Contains(advice, "[credentials]") || strings.Contains(advice, "network") {

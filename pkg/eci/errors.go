@@ -97,8 +97,7 @@ func ClassOf(err error) Class {
 }
 
 // Ambiguous tells whether the call may have taken effect in spite of err: no
-// answer, an unreadable one or a 5xx. Only a 4xx with a code is a definite refusal, and
-// what could not be signed was not sent.
+// answer, an unreadable one or a 5xx. Only a 4xx with a code is a definite refusal.
 func Ambiguous(err error) bool {
 	if err == nil {
 		return false
@@ -107,5 +106,5 @@ func Ambiguous(err error) bool {
 	if !errors.As(err, &e) {
 		return true
 	}
-	return !e.noKeys && (e.Code == "" || e.HTTPStatus < 400 || e.HTTPStatus >= 500)
+	return e.Code == "" || e.HTTPStatus < 400 || e.HTTPStatus >= 500
 }

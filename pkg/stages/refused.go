@@ -13,8 +13,8 @@ import (
 // refusal may pass: a key was just exchanged, a RAM policy has yet to take effect.
 const refusedFor = 3
 
-// refusals are the execs of a stage that the API has refused in a row. Only a definite
-// refusal counts: a busy API and a lost connection are waited out.
+// refusals are the execs of a stage that were refused in a row, by the API or before it, as
+// by a proxy or for want of credentials. A busy API and a lost connection are waited out.
 type refusals struct {
 	clock Clock
 
@@ -33,7 +33,7 @@ func (r *refusals) heard(err error) {
 	switch class := eci.ClassOf(err); {
 	case err == nil:
 		r.last, r.n = nil, 0
-	case errors.As(err, new(*eci.Error)) && !eci.Ambiguous(err) && class != eci.Retry:
+	case errors.As(err, new(*eci.Error)) && class != eci.Retry:
 		if r.n == 0 {
 			r.since = r.clock.Now()
 		}

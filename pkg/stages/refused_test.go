@@ -26,6 +26,7 @@ func TestRefusedExec(t *testing.T) {
 		{"a right that is missing", "auto", "Forbidden.RAM", 0, 1, []string{"no script can be run or followed", "Forbidden.RAM", "Allow the RAM action eci:ExecContainerCommand"}},
 		{"the same without a WebSocket", "sync", "Forbidden.RAM", 0, 1, []string{"no script can be run or followed", "Forbidden.RAM", "Allow the RAM action eci:ExecContainerCommand"}},
 		{"a code that is new", "auto", "Meteor.Strike", 0, 100, []string{"no script can be run or followed", "Meteor.Strike"}},
+		{"a proxy in ECI's place", "auto", "", 0, 100, []string{"no script can be run or followed", "answered HTTP 403 without an error of ECI"}},
 		{"twice", "auto", "Forbidden.RAM", 2, 1, nil},
 		{"a busy API", "auto", "Throttling.User", 5, 1, nil},
 	}
