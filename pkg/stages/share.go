@@ -111,6 +111,7 @@ func (t *transport) borrow(ctx context.Context) (remote.Loan, error) {
 		s.Logger.WithError(err).Info("the stage makes a connection of its own")
 		return nil, nil
 	}
+	s.noteReached()
 	return loan, nil
 }
 

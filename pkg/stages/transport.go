@@ -19,12 +19,28 @@ const (
 const (
 	dialsUntilSync = 2              // how many in a row must fail for auto to give the WebSocket up
 	unreachedFor   = 24 * time.Hour // after which this host tries it again
+
+	// Where this host has reached it within that time, an outage that passes is more likely
+	// than a way that is closed.
+	outageUntilSync = time.Minute      // for how long dials must fail then ...
+	outageFor       = 10 * time.Minute // ... and after which this host tries it again
+	reachedEvery    = time.Hour        // how often it is noted that it was reached
 )
 
 // unreached is what this host knows of its way to a region's WebSocket host.
 type unreached struct {
-	Host string    `json:"host"`
-	At   time.Time `json:"at"`
+	Host   string    `json:"host"`
+	At     time.Time `json:"at"`
+	Outage bool      `json:"outage,omitempty"` // it was reached not long before
+}
+
+// holds tells whether it is not yet time to try again.
+func (u unreached) holds(now time.Time) bool {
+	life := unreachedFor
+	if u.Outage {
+		life = outageFor
+	}
+	return younger(now, u.At, life)
 }
 
 // transport opens the execs of one group. With auto it begins with the WebSocket, and
@@ -36,7 +52,8 @@ type transport struct {
 	group  string
 	socket opener
 	sync   *remote.Sync // nil while the WebSocket is used
-	failed int          // dials that failed in a row
+	failed int          // dials that failed in a row, ...
+	since  time.Time    // ... and when the first of them did
 	heard  func(error)  // is told what came of each API call
 
 	gone bool          // there is no relay, though there should be
@@ -74,7 +91,7 @@ func (s *Stage) transport(record *Record, heard func(error)) *transport {
 	case record.Transport == transportSync:
 		t.useSync()
 	default:
-		if known := s.store().unreached(s.Config.Region); younger(s.Clock.Now(), known.At, unreachedFor) {
+		if known := s.store().unreached(s.Config.Region); known.holds(s.Clock.Now()) {
 			t.giveUp(known)
 		}
 	}
@@ -89,19 +106,44 @@ func (t *transport) open(ctx context.Context, role remote.Role, command []string
 	t.heard(err)
 	if err == nil {
 		t.failed = 0
+		t.stage.noteReached()
 		return stream, nil
 	}
 	host := eci.Unreached(err)
 	if host == "" || t.stage.Config.Exec.Transport != transportAuto {
 		return nil, err
 	}
-	if t.failed++; t.failed < dialsUntilSync {
+	known := unreached{Host: host, At: t.stage.Clock.Now(), Outage: t.stage.reachedLately()}
+	if t.failed == 0 {
+		t.since = known.At
+	}
+	if t.failed++; t.failed < dialsUntilSync || known.Outage && !remote.Urgent(command) && known.At.Sub(t.since) < outageUntilSync {
 		return nil, err
 	}
-	known := unreached{Host: host, At: t.stage.Clock.Now()}
 	saveCache(t.stage.store().unreachedPath(t.stage.Config.Region), known)
 	t.giveUp(known)
 	return t.sync.Open(ctx, role, command)
+}
+
+func (s *Stage) reachedPath() string {
+	return filepath.Join(s.Config.StateDir, "reached-"+label(s.Config.Region)+".json")
+}
+
+// noteReached keeps that the WebSocket host was reached.
+func (s *Stage) noteReached() {
+	if now := s.Clock.Now(); s.Config.Exec.Transport == transportAuto && !s.reachedWithin(now, reachedEvery) {
+		saveCache(s.reachedPath(), now)
+	}
+}
+
+// reachedLately tells whether this host has reached the WebSocket host not long ago.
+func (s *Stage) reachedLately() bool {
+	return s.reachedWithin(s.Clock.Now(), unreachedFor+reachedEvery)
+}
+
+func (s *Stage) reachedWithin(now time.Time, life time.Duration) bool {
+	var at time.Time
+	return loadCache(s.reachedPath(), &at) && younger(now, at, life)
 }
 
 func (t *transport) useSync() {

@@ -234,6 +234,61 @@ func TestFallback(t *testing.T) {
 	}
 }
 
+// TestOutage: a WebSocket host that this host reaches is awaited for a minute where it
+// fails, and tried again soon: what passes must not have all jobs of a day go by Sync execs.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecitest.Options{})
+	second, third := w.another(t, 43), w.another(t, 44)
+	for _, v := range []*world{w, second, third} {
+		if out, err := v.prepare(t); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	steps := []struct {
+		name  string
+		world *world
+		fault string
+		quick time.Duration // 0 = a clock that is ahead
+		ahead time.Duration
+		sync  bool
+	}{
+		{"all is well", w, "", 1, 0, false},
+		{"a short outage", w, "exec:unreachable,times=4", 1, 0, false},
+		{"a longer one", w, "exec:unreachable", 200, 0, true},
+		{"the job's next stage", w, "", 1, 0, true},
+		{"another job", second, "", 0, 4 * time.Minute, true},
+		{"a third one, later", third, "", 0, 20 * time.Minute, false},
+	}
+	for _, s := range steps {
+		var texts []string
+		if s.fault != "" {
+			texts = append(texts, s.fault)
+		}
+		w.server.SetFaults(faults(t, texts...))
+		before, _ := w.execs()
+		script := filepath.Join(t.TempDir(), "script")
+		write(t, script, "echo log")
+		var out bytes.Buffer
+		stage := s.world.stage(t, &out)
+		stage.Clock = quickClock{time.Now(), s.quick}
+		if s.quick == 0 {
+			stage.Clock = skewed{by: s.ahead}
+		}
+		if err := stage.Run(w.context(t), script, "build_script"); err != nil || out.String() != "log\n" {
+			t.Errorf("%s: log %q, error %v", s.name, out.String(), err)
+		}
+		if after, _ := w.execs(); (after > before) != s.sync {
+			t.Errorf("%s: %d Sync execs", s.name, after-before)
+		}
+	}
+	for _, v := range []*world{w, second, third} {
+		if err := v.cleanup(t); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // These are no reason to give the WebSocket up.
 func TestNoFallback(t *testing.T) {
 	t.Parallel()
