@@ -16,11 +16,16 @@ fail() {
 	exit 1
 }
 
-# furnished: waits until helper has made what runs need.
+# furnished: waits until helper has made what runs need, as long as 20 beats.
 furnished() {
+	clock
+	since=$now told=$now
 	until [ -e "$ctl/helper.ready" ]; do
 		[ -e "$eci/ready" ] && [ ! -e "$ctl/helper.ready" ] && fail final "$gone" # made in the other order
 		sleep 0.05 || sleep 1
+		clock
+		[ $(((now - told) * 1000)) -lt ${beat:-15000} ] || { say '#beat\n' && told=$now; }
+		[ $(((now - since) * 50)) -lt ${beat:-15000} ] || fail final "helper does not get ready: does a NAS that it mounts not answer?"
 	done
 }
 

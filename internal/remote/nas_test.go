@@ -1,10 +1,14 @@
 package remote
 
 import (
+	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/eci-executor/eci-executor/internal/sandbox"
 )
@@ -48,5 +52,25 @@ func TestNASDirectories(t *testing.T) {
 		if _, log, err = g.run(t, Helper, "echo 1"); err != nil || log != want {
 			t.Errorf("helper script %d: log %q, %v, want %q", i, log, err, want)
 		}
+	}
+}
+
+// TestHelperThatDoesNotGetReady: a helper that hangs, as over a NAS that does not answer,
+// ends the stage with a sentence.
+func TestHelperThatDoesNotGetReady(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, func(c *sandbox.ContainerConfig) {
+		if c.Name == "helper" {
+			c.Layers = image(t, map[string]string{"usr/local/bin/gitlab-runner": "#!/bin/sh\nsleep 300\n"})
+		}
+	})
+	var log bytes.Buffer
+	session := g.session(t, &log)
+	session.Settings.Heartbeat = 50 * time.Millisecond // 20 of them are waited
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := session.Run(ctx, Job{Role: Helper, Shell: "sh", Body: []byte("echo a")})
+	if err == nil || !strings.Contains(err.Error(), "helper does not get ready") || log.Len() > 0 {
+		t.Errorf("log %q, error %v", log.String(), err)
 	}
 }
