@@ -1,8 +1,11 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +44,86 @@ func TestBackoffCountsFromTheLoss(t *testing.T) {
 					t.Errorf("the next exec came after %s, want %s", got, want)
 				}
 			})
+		})
+	}
+}
+
+// slowUplink takes a while for each 32 KiB.
+type slowUplink struct{ *execStream }
+
+func (s *slowUplink) Write(p []byte) (int, error) {
+	written := 0
+	for piece := range slices.Chunk(p, 32<<10) {
+		if len(piece) > 1<<10 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		n, err := s.execStream.Write(piece)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// A script that takes longer on its way than a connection may be silent arrives.
+func TestUploadOverASlowConnection(t *testing.T) {
+	t.Parallel()
+	g := newGroup(t, nil)
+	g.faulty = func(_ int, s *execStream) Stream { return &slowUplink{s} }
+	var log bytes.Buffer
+	session := g.session(t, &log)
+	session.Settings.Idle = time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("echo first; exit 4\n#" + strings.Repeat("x", 1<<20))})
+	if err != nil || result.Status != 4 || log.String() != "first\n" {
+		t.Errorf("status %d, log %q, error %v", result.Status, log.String(), err)
+	}
+}
+
+// TestNoticeOfALoss: a connection that can't be had for a while, or takes no script in, is
+// told in the job's log, once, with its cause.
+func TestNoticeOfALoss(t *testing.T) {
+	t.Parallel()
+	const times = 2
+	tests := []struct {
+		name, cause string
+		refuses     bool
+		faulty      func(n int, s *execStream) Stream
+	}{
+		{name: "no connection", cause: "no way to the host", refuses: true},
+		{name: "no script gets in", cause: "nothing came for", faulty: func(n int, s *execStream) Stream {
+			if n < times {
+				return &deaf{s, 5}
+			}
+			return s
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := newGroup(t, nil)
+			g.faulty = tt.faulty
+			var log, notices bytes.Buffer
+			session := g.session(t, &log)
+			session.Notices = &notices
+			session.Settings.Notice, session.Settings.BackoffMax, session.Settings.Idle = time.Millisecond, 10*time.Millisecond, time.Second
+			tries := 0
+			session.Open = func(ctx context.Context, role Role, command []string) (Stream, error) {
+				if tries++; tt.refuses && tries <= times {
+					return nil, errors.New("no way\nto the host")
+				}
+				return g.open(ctx, role, command)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("exit 4")})
+			if err != nil || result.Status != 4 {
+				t.Errorf("status %d, error %v", result.Status, err)
+			}
+			if text := notices.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, tt.cause) {
+				t.Errorf("told %q", text)
+			}
 		})
 	}
 }

@@ -348,20 +348,22 @@ detach() {
 
 # ------------------------------------------------------------- PID 1 of both
 
-# ready: there is a seat whose run has not ended. Where nobody is left to record its end,
-# as after kill -9 -1, nobody knows that.
+# ready: there is a seat whose run has not ended. Whom the job has stopped, as by
+# kill -STOP -1, goes on; where nobody is left to record the end, nobody knows that.
 ready() {
 	if ! taken || [ ! -e "$ctl/$run.done" ]; then
-		for file in keeper super; do
+		left=''
+		for file in keeper super cat warm; do
 			proc=''
 			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file"
-			[ -n "$proc" ] && kill -s 0 "$proc" 2>/dev/null && return 0
+			case $file$run in warm?*) continue ;; esac # it is the script's by now
+			[ -n "$proc" ] && kill -s CONT "$proc" 2>/dev/null && left=$left$file
 		done
-		if [ -n "$run" ]; then
-			finish "$run" lost "$nonce" - none
-		elif [ -e "$ctl/$role.$seat.warm" ] && read -r proc <"$ctl/$role.$seat.warm"; then
-			kill -s KILL "$proc" 2>/dev/null # it would take a run all the same
-		fi
+		case $left in
+		keeper* | super*) return 0 ;;
+		*warm) kill -s KILL "$proc" ;; # it would take a run all the same
+		esac
+		[ -z "$run" ] || finish "$run" lost "$nonce" - none
 	fi
 	# Where the control volume is full there is none; the next pass tries again.
 	for file in keeper super warm cat run; do echo >"$ctl/$role.$((seat + 1)).$file" || return; done
@@ -459,7 +461,7 @@ pong() {
 # has killed it. No stop may end it.
 ticks() {
 	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] && [ ! -e "$ctl/build.heard" ] || return 0
-	[ -n "$others" ] && kill -s 0 "$others" && return 0
+	[ -n "$others" ] && kill -s CONT "$others" && return 0
 	(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
 	others=$!
 	[ "$seat" = 0 ] || echo "$seat $others" 1<>"$ctl/$role.seat"

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -104,7 +105,7 @@ func (s *Session) Run(ctx context.Context, job Job) (Result, error) {
 		if r.offset > before {
 			pause = s.Settings.BackoffMin
 		}
-		r.notice()
+		r.notice(err)
 		select {
 		case <-ctx.Done():
 			return Result{}, r.stop(nil)
@@ -127,14 +128,15 @@ func (r *run) diagnose(ctx context.Context) error {
 	return r.Diagnose(ctx)
 }
 
-// notice tells the job's author, once for each loss, that the log has paused.
-func (r *run) notice() {
+// notice tells the job's author, once for each loss, that the log has paused, and why.
+func (r *run) notice(why error) {
 	if r.lostAt.IsZero() {
 		r.lostAt = time.Now()
 	}
 	if !r.noticed && time.Since(r.lostAt) > r.Settings.Notice {
 		r.noticed = true
-		fmt.Fprintf(r.Notices, "The connection to the container group is lost; the script runs on. Trying to reach it again.\n") //nolint:errcheck // the log itself tells a lost output
+		fmt.Fprintf(r.Notices, "There is no connection to the container group (%s); what runs there runs on. Trying to reach it again.\n", //nolint:errcheck // the log itself tells a lost output
+			clip([]byte(strings.Join(strings.Fields(why.Error()), " "))))
 	}
 }
 
@@ -224,7 +226,9 @@ func (r *run) follow(ctx context.Context, conn *connection) (Result, error) {
 
 // handle takes one record in; over means that the run has ended.
 func (r *run) handle(ctx context.Context, rec record) (result Result, over bool, err error) {
-	r.lostAt, r.noticed = time.Time{}, false
+	if rec.kind != kindHello && rec.kind != kindFail { // an exec that takes no script in gets as far
+		r.lostAt, r.noticed = time.Time{}, false
+	}
 	switch rec.kind {
 	case kindUp:
 		r.uploaded = true

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,39 +187,6 @@ func TestUploadCutShortIsRepeated(t *testing.T) {
 	}
 }
 
-// slowUplink takes a while for each 32 KiB.
-type slowUplink struct{ *execStream }
-
-func (s *slowUplink) Write(p []byte) (int, error) {
-	written := 0
-	for piece := range slices.Chunk(p, 32<<10) {
-		if len(piece) > 1<<10 {
-			time.Sleep(100 * time.Millisecond)
-		}
-		n, err := s.execStream.Write(piece)
-		if written += n; err != nil {
-			return written, err
-		}
-	}
-	return written, nil
-}
-
-// A script that takes longer on its way than a connection may be silent arrives.
-func TestUploadOverASlowConnection(t *testing.T) {
-	t.Parallel()
-	g := newGroup(t, nil)
-	g.faulty = func(_ int, s *execStream) Stream { return &slowUplink{s} }
-	var log bytes.Buffer
-	session := g.session(t, &log)
-	session.Settings.Idle = time.Second
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("echo first; exit 4\n#" + strings.Repeat("x", 1<<20))})
-	if err != nil || result.Status != 4 || log.String() != "first\n" {
-		t.Errorf("status %d, log %q, error %v", result.Status, log.String(), err)
-	}
-}
-
 func TestLostSupervisorIsNeverGreen(t *testing.T) {
 	g := newGroup(t, nil)
 	for name, script := range map[string]string{
@@ -232,31 +198,6 @@ func TestLostSupervisorIsNeverGreen(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "outcome is not known") || !strings.HasPrefix("a\n", log) {
 			t.Errorf("%s: log %q, error %v", name, log, err)
 		}
-	}
-}
-
-// TestKillsAllItMay: PID 1 alone outlives that. The run's outcome is not known, and the
-// next script runs.
-func TestKillsAllItMay(t *testing.T) {
-	for name, adjust := range map[string]func(*sandbox.ContainerConfig){
-		"as root":     func(*sandbox.ContainerConfig) {},
-		"as 1000":     func(c *sandbox.ContainerConfig) { c.User = "1000:1000" },
-		"dash alone":  func(c *sandbox.ContainerConfig) { c.Layers = []string{dashImage(t)} },
-		"FIFOs apart": func(c *sandbox.ContainerConfig) { fifosApart(t, c) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newGroup(t, inBuild(adjust))
-			// What a shell's own kill sends to all does not reach itself.
-			_, log, err := g.run(t, Build, "echo a; kill -9 -1; exit 0")
-			if err == nil || !strings.Contains(err.Error(), "outcome is not known") || !strings.HasPrefix("a\n", log) {
-				t.Errorf("log %q, error %v", log, err)
-			}
-			if result, log, err := g.run(t, Build, "echo b; exit 4"); err != nil || result.Status != 4 || log != "b\n" {
-				t.Errorf("after it: status %d, log %q, error %v", result.Status, log, err)
-			}
-			stopMidwayOf(t, g, Build, spins)
-		})
 	}
 }
 
