@@ -27,8 +27,8 @@ import (
 //	.lock                             locks: lock.go
 //
 // What only saves calls may be lost at any time: startup.json (startup.go), price-*.json
-// (cost.go), status-*.json (crowd.go), pending-*.json (starting.go), unreached-*.json
-// (transport.go).
+// (cost.go), status-*.json (crowd.go), pending-*.json (starting.go), unreached-*.json and
+// reached-*.json (transport.go).
 type store struct{ dir string }
 
 // fileName begins the names of a job's files. It is unique per job, and holds no character
