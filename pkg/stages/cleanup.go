@@ -30,7 +30,8 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		return nil
 	}
 	var quit sync.WaitGroup // beside the rest: the relay serves nobody any more, but takes a moment to end
-	quit.Go(func() { relay.Quit(s.relaySocket(), handOver) })
+	socket := s.relaySocket() // named here: the stage may move to another region meanwhile
+	quit.Go(func() { relay.Quit(socket, handOver) })
 	defer quit.Wait()
 	doubt := s.createdUnknown()
 	first := false // this is the attempt's first cleanup
