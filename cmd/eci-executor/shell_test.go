@@ -86,16 +86,22 @@ func (p *person) types(text string) {
 func (p *person) sees(pattern string) string {
 	p.t.Helper()
 	re := regexp.MustCompile(pattern)
-	late := time.AfterFunc(time.Minute, p.more.Broadcast)
+	over := false
+	late := time.AfterFunc(time.Minute, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		over = true
+		p.more.Broadcast()
+	})
 	defer late.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for until := time.Now().Add(time.Minute); ; p.more.Wait() {
+	for ; ; p.more.Wait() {
 		if at := re.FindIndex(p.shown.Bytes()); at != nil {
 			seen := string(p.shown.Next(at[1])[at[0]:])
 			return seen
 		}
-		if !time.Now().Before(until) {
+		if over {
 			p.t.Fatalf("%s is not shown:\n%s", pattern, p.shown.String())
 		}
 	}
@@ -134,6 +140,11 @@ func (p *person) termios() *unix.Termios {
 // leaves waits for the program's end: with the status, and the terminal as it was.
 func (p *person) leaves(status int) {
 	p.t.Helper()
+	late := time.AfterFunc(time.Minute, func() {
+		p.t.Errorf("it does not end, and shows\n%s", p.screen())
+		p.cmd.Process.Kill() //nolint:errcheck // it may just have ended
+	})
+	defer late.Stop()
 	err := p.cmd.Wait()
 	if got := p.cmd.ProcessState.ExitCode(); got != status {
 		p.t.Errorf("exit status %d (%v), want %d", got, err, status)

@@ -344,7 +344,7 @@ func TestSyncExecsOfAJob(t *testing.T) {
 	}
 	sync, _ := w.execs()
 	t.Logf("6 sub-stages in %s, %d Sync execs", time.Since(began).Round(time.Millisecond), sync)
-	if sync > 18 {
+	if sync > 24 { // three each, and a fourth where a busy machine's log and end come one after the other
 		t.Errorf("%d Sync execs for 6 sub-stages", sync)
 	}
 	if turns < sync {
