@@ -29,7 +29,7 @@ func (s *Stage) Cleanup(ctx context.Context) error {
 		relay.Quit(s.relaySocket(), handOver)
 		return nil
 	}
-	var quit sync.WaitGroup // beside the rest: the relay serves nobody any more, but takes a moment to end
+	var quit sync.WaitGroup   // beside the rest: the relay serves nobody any more, but takes a moment to end
 	socket := s.relaySocket() // named here: the stage may move to another region meanwhile
 	quit.Go(func() { relay.Quit(socket, handOver) })
 	defer quit.Wait()

@@ -12,7 +12,7 @@
 //	a stage           config.go prepare.go run.go cleanup.go
 //	its surroundings  job.go variables.go env.go outcome.go metrics.go
 //	the request       group.go containers.go volumes.go image.go registry.go overwrites.go
-//	                  commandline.go logservice.go dryrun.go trial.go; it is pure
+//	                  logservice.go dryrun.go trial.go; it is pure
 //	services          services.go ports.go readiness.go servicelog.go
 //	secret files      sentfiles.go registrysecret.go
 //	having a group    choice.go await.go watch.go pace.go startup.go crowd.go starting.go
