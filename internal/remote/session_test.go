@@ -192,6 +192,7 @@ func TestLostSupervisorIsNeverGreen(t *testing.T) {
 	for name, script := range map[string]string{
 		"the supervisor":           "echo a; kill -9 $PPID; sleep 0.1",
 		"what carries the output":  "echo a; for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; sleep 0.1; exit 0",
+		"all that it can":          "kill -9 -1",
 		"the same, with no output": "for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; exit 0",
 	} {
 		_, log, err := g.run(t, Build, script)
