@@ -20,8 +20,8 @@ type loginSource struct {
 	mend   string // ... and how; {registry}
 }
 
-// loginSources are the sources of logins in the Kubernetes executor's order (sources.md:
-// kubernetes-executor): of the logins for one path the first counts.
+// loginSources are the sources of logins in the Kubernetes executor's order
+// (sources.md: kubernetes-executor): of the logins for one path the first counts.
 func loginSources(cfg *config.Config, job *Job) ([]loginSource, error) {
 	own, err := dockerAuthConfig(job.Variable("DOCKER_AUTH_CONFIG"))
 	var operators []Credential
