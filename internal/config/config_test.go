@@ -170,6 +170,8 @@ func TestParseRefuses(t *testing.T) {
 		{"image of a cache twice", minimal + "image_cache.images = [\"a\", \"a\"]\n", "f:2: image_cache.images[1]: \"a\" is given twice"},
 		{"images of a cache", minimal + "image_cache.images = [" + `"` + strings.Join(strings.Split("abcdefghijklmnopqrst", ""), `","`) + `"` + "]\n", "f:2: image_cache.images: has 20 items, ECI takes 19"},
 		{"log service", minimal + "group.log_service = { a = 1 }\n", `f:2: group.log_service.a: "a" must be one of "name", "project"`},
+		{"value of log service that is too long", minimal + "group.log_service = { tags = \"" + strings.Repeat("x", 257) + "\" }\n", "f:2: group.log_service.tags: has 257 characters; ECI takes values of at most 256"},
+		{"tag with a URL", minimal + "group.tags = { docs = \"https://example.com\" }\n", "f:2: group.tags.docs: the value must not start with acs:, nor contain http:// or https://"},
 		{"log service of no name", minimal + "group.log_service = { name = \"A-B\" }\n", "f:2: group.log_service.name: \"A-B\" must be at most 63"},
 		{"textfile", minimal + "metrics.textfile = \"/a\"\n", `f:2: metrics.textfile: "/a" must end with .prom`},
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/distribution/reference"
 
@@ -105,8 +106,8 @@ func (v *validator) tags(tags map[string]string) {
 			v.add(at, "the key must not start with acs: or aliyun, nor contain http:// or https://")
 		case len([]rune(value)) > tagValueMax:
 			v.add(at, "the value must have at most %d characters", tagValueMax)
-		case strings.HasPrefix(value, "acs:"):
-			v.add(at, "the value must not start with acs:")
+		case strings.HasPrefix(value, "acs:") || strings.Contains(value, "http://") || strings.Contains(value, "https://"):
+			v.add(at, "the value must not start with acs:, nor contain http:// or https://")
 		}
 	}
 }
@@ -137,8 +138,12 @@ func (v *validator) logService() {
 	settings := v.cfg.Group.LogService
 	for key, value := range settings {
 		at := "group.log_service." + key
-		if v.oneOf(at, key, "name", "project", "logstore", "machinegroup", "shard", "ttl", "tags") && value == "" {
+		known := v.oneOf(at, key, "name", "project", "logstore", "machinegroup", "shard", "ttl", "tags")
+		switch n := utf8.RuneCountInString(value); {
+		case known && n == 0:
 			v.add(at, "must not be empty")
+		case known && n > EnvValueMax: // the agent reads them from the environment
+			v.add(at, "has %d characters; ECI takes values of at most %d", n, EnvValueMax)
 		}
 	}
 	if name, ok := settings["name"]; ok && name != "" && !logServiceName().MatchString(name) {
