@@ -38,7 +38,7 @@ image = "host"
 image = "helper:1"
 [timeouts]
 ready = "60s"
-call = "2s"
+call = "15s"
 `
 
 // helperProgram stands for gitlab-runner-helper, of which these scripts need
