@@ -107,7 +107,7 @@ func TestNoticeOfALoss(t *testing.T) {
 			var log, notices bytes.Buffer
 			session := g.session(t, &log)
 			session.Notices = &notices
-			session.Settings.Notice, session.Settings.BackoffMax, session.Settings.Idle = time.Millisecond, 10*time.Millisecond, time.Second
+			session.Settings.Notice, session.Settings.BackoffMax, session.Settings.Idle = time.Millisecond, 10*time.Millisecond, 3*time.Second
 			tries := 0
 			session.Open = func(ctx context.Context, role Role, command []string) (Stream, error) {
 				if tries++; tt.refuses && tries <= times {
