@@ -95,8 +95,9 @@ func TestKeepSeenTooEarly(t *testing.T) {
 	}
 	wake := "echo wake 1<>/.eci/control/helper.wake; "
 	// A seat that is lost is made anew in the pass that has seen the empty file.
-	g.outputOf(t, Helper, "true >/.eci/control/keep; kill -9 $(cat /.eci/control/helper.2.keeper /.eci/control/helper.2.super); "+
-		"until [ -s /.eci/control/helper.3.warm ]; do "+wake+"sleep 0.05; done")
+	g.outputOf(t, Helper, "true >/.eci/control/keep; cd /.eci/control; "+
+		`until k=$(cat helper.2.keeper) && s=$(cat helper.2.super) && [ "$k" ] && [ "$s" ]; do `+wake+"sleep 0.05; done 2>/dev/null; "+
+		"kill -9 $k $s; until [ -s helper.3.warm ]; do "+wake+"sleep 0.05; done")
 	stream, err := g.open(t.Context(), Helper, []string{"sh", "-c", "echo 0 >/.eci/control/keep; " + wake})
 	if err != nil {
 		t.Fatal(err)
