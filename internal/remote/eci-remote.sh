@@ -348,6 +348,13 @@ detach() {
 
 # ------------------------------------------------------------- PID 1 of both
 
+# goes_on PID: it lives, not as a zombie that is still to be reaped, and is stopped no more.
+goes_on() {
+	[ -n "$1" ] && look "$1" || return 1
+	case $state in Z* | X*) return 1 ;; esac
+	kill -s CONT "$1" 2>/dev/null
+}
+
 # ready: there is a seat whose run has not ended. Whom the job has stopped, as by
 # kill -STOP -1, goes on; where nobody is left to record the end, nobody knows that.
 ready() {
@@ -357,7 +364,7 @@ ready() {
 			proc=''
 			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file"
 			case $file$run in warm?*) continue ;; esac # it is the script's by now
-			[ -n "$proc" ] && kill -s CONT "$proc" 2>/dev/null && left=$left$file
+			goes_on "$proc" && left=$left$file
 		done
 		case $left in
 		keeper* | super*) return 0 ;;
@@ -461,7 +468,7 @@ pong() {
 # has killed it. No stop may end it.
 ticks() {
 	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] && [ ! -e "$ctl/build.heard" ] || return 0
-	[ -n "$others" ] && kill -s CONT "$others" && return 0
+	goes_on "$others" && return 0
 	(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
 	others=$!
 	[ "$seat" = 0 ] || echo "$seat $others" 1<>"$ctl/$role.seat"
