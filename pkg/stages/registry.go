@@ -69,14 +69,10 @@ func pullCredentials(cfg *config.Config, job *Job, images []string) ([]eci.Regis
 	if err != nil {
 		return nil, nil, err
 	}
+	sent, _ := sentLogins(sources, images)
 	var credentials []eci.RegistryCredential
-	for _, image := range images {
-		login, source := loginFor(sources, image)
-		server := registryOf(image)
-		known := slices.ContainsFunc(credentials, func(c eci.RegistryCredential) bool { return c.Server == server })
-		if source != nil && !known {
-			credentials = append(credentials, eci.RegistryCredential{Server: server, UserName: login.Username, Password: login.Password})
-		}
+	for _, l := range sent {
+		credentials = append(credentials, eci.RegistryCredential{Server: registryOf(l.image), UserName: l.login.Username, Password: l.login.Password})
 	}
 	var acr []eci.ACRRegistry
 	for _, r := range cfg.Registries {
@@ -87,24 +83,36 @@ func pullCredentials(cfg *config.Config, job *Job, images []string) ([]eci.Regis
 	return credentials, acr, nil
 }
 
-// sharedLogins tells, a line each, which images of a group are pulled by the login for
-// another one of their registry, though they have one of their own.
-func sharedLogins(cfg *config.Config, job *Job, images []string) (lines []string) {
-	sources, _ := loginSources(cfg, job) // its mistakes were told before
-	first := map[string]string{}         // by registry: the image whose login is sent
+// imageLogin is the login by which an image is pulled.
+type imageLogin struct {
+	image string
+	login Credential
+}
+
+// sentLogins are the logins for the images of a group: of each registry that of its first
+// image which has one. lines tell of the images that have another one.
+func sentLogins(sources []loginSource, images []string) (sent []imageLogin, lines []string) {
 	for _, image := range images {
 		login, source := loginFor(sources, image)
 		if source == nil {
 			continue
 		}
-		registry := registryOf(image)
-		by, known := first[registry]
-		if !known {
-			first[registry] = image
-		} else if sent, _ := loginFor(sources, by); sent != login {
-			lines = append(lines, fmt.Sprintf("image %s is pulled by the login for image %s, as ECI takes one for a registry: it must do for both", image, by))
+		i := slices.IndexFunc(sent, func(l imageLogin) bool { return registryOf(l.image) == registryOf(image) })
+		switch {
+		case i < 0:
+			sent = append(sent, imageLogin{image, login})
+		case sent[i].login != login:
+			lines = append(lines, fmt.Sprintf("image %s is pulled by the login for image %s, as ECI takes one for a registry: it must do for both", image, sent[i].image))
 		}
 	}
+	return sent, lines
+}
+
+// sharedLogins tells, a line each, which images of a group are pulled by the login for
+// another one of their registry, though they have one of their own.
+func sharedLogins(cfg *config.Config, job *Job, images []string) []string {
+	sources, _ := loginSources(cfg, job) // its mistakes were told before
+	_, lines := sentLogins(sources, images)
 	return lines
 }
 
