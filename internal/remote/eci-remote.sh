@@ -42,7 +42,7 @@
 eci_ours="answer answered before born cat claimed count ctl dir eci events evict exec fifo file
 	full gone grace id idle keep keeper key killer known last latest left length line lines
 	logs name nonce now oom others own owner parent ping ponged ppid proc q reader role run
-	script seat self seq setsid shell signal since sleep state status tool top tries uid
+	script seat self seq setsid shell signal since sleep state status ticking tool top tries uid
 	value verb version waits"
 eci_aside=''
 case $1 in build | helper | warm)
@@ -355,6 +355,18 @@ goes_on() {
 	kill -s CONT "$1" 2>/dev/null
 }
 
+# unnamed: proc = cat, which the script has stopped before its pid was written: the keeper's
+# other child.
+unnamed() {
+	read -r keeper <"$ctl/$role.$seat.keeper"
+	read -r last <"$ctl/$role.$seat.super"
+	for q in /proc/[0-9]*; do
+		q=${q#/proc/}
+		look "$q" && [ "$ppid" = "$keeper" ] && [ "$q" != "$last" ] && proc=$q
+	done
+	echo "$proc" 1<>"$ctl/$role.$seat.cat"
+}
+
 # ready: there is a seat whose run has not ended. Whom the job has stopped, as by
 # kill -STOP -1, goes on; where nobody is left to record the end, nobody knows that.
 ready() {
@@ -364,6 +376,7 @@ ready() {
 			proc=''
 			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file"
 			case $file$run in warm?*) continue ;; esac # it is the script's by now
+			[ -n "$proc" ] || [ "$file" != "$cat" ] || [ -z "$run" ] || unnamed
 			goes_on "$proc" && left=$left$file
 		done
 		case $left in
@@ -465,18 +478,26 @@ pong() {
 
 # ticks: until helper has met build in a FIFO, a background sleep ticks, because nobody
 # documents that a FIFO on an EmptyDir joins two containers; another one where the job
-# has killed it. No stop may end it.
+# has killed it. No stop may end it. It alone holds the FIFO open for writing meanwhile: so
+# its end is an end of file to hear, while the signal of it may come just before the read.
 ticks() {
-	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] && [ ! -e "$ctl/build.heard" ] || return 0
+	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] || return 0
+	if [ -e "$ctl/build.heard" ]; then
+		[ -z "$ticking" ] || command exec 3<>/proc/self/fd/3
+		ticking=''
+		return 0
+	fi
 	goes_on "$others" && return 0
-	(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 4>&- &
-	others=$!
+	command exec 3<>/proc/self/fd/3
+	(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 3<&- 4>&- &
+	others=$! ticking=yes
+	command exec 3</proc/self/fd/3
 	[ "$seat" = 0 ] || echo "$seat $others" 1<>"$ctl/$role.seat"
 }
 
 # serve: the life of PID 1.
 serve() {
-	setsid='' cat='' seat=0 top=$$ answer='' ponged='' latest=''
+	setsid='' cat='' seat=0 top=$$ answer='' ponged='' latest='' ticking=''
 	command -v setsid >/dev/null && setsid=setsid
 	command -v cat >/dev/null && cat=cat
 	look $$ # the name of a shell that has not yet exec'd

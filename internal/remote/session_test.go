@@ -372,6 +372,7 @@ func stopMidwayOf(t *testing.T, g *group, role Role, script string) {
 	t.Helper()
 	log := marker{text: "ready", seen: make(chan struct{})}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	done := make(chan error, 1)
 	session := g.session(t, &log)
 	session.Settings.StopLimit, session.Settings.StopConfirm = 20*time.Second, time.Second
@@ -379,7 +380,13 @@ func stopMidwayOf(t *testing.T, g *group, role Role, script string) {
 		_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte(script)})
 		done <- err
 	}()
-	<-log.seen
+	select {
+	case <-log.seen:
+	case err := <-done:
+		t.Fatalf("%s: the script has not begun, error %v", role, err)
+	case <-time.After(time.Minute):
+		t.Errorf("%s: the script has not begun in a minute", role)
+	}
 	cancel()
 	if err := <-done; err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error
 		t.Errorf("%s: error %v, want exactly ErrStopped", role, err)
