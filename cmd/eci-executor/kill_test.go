@@ -277,6 +277,30 @@ func TestKilledBeforeTheFirstWrite(t *testing.T) {
 	w.reaped(t, "--config", filepath.Join(w.dir, "later.toml"))
 }
 
+// A cleanup whose runner is gone, so that nobody reads its log, does all of its work.
+func TestCleanupUnread(t *testing.T) {
+	w := newKillWorld(t)
+	job := w.job(t, 1)
+	if out, err := w.run(t, "prepare", "--job", job); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	reader, unread, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader.Close()
+	defer unread.Close()
+	cmd := w.command(t, "cleanup", "--job", job)
+	cmd.Stdout, cmd.Stderr = unread, unread
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	w.noGroups(t)
+	if records, err := filepath.Glob(filepath.Join(w.dir, "state", "*.attempt.json")); err != nil || len(records) > 0 {
+		t.Errorf("left: %v, error %v", records, err)
+	}
+}
+
 // Before its intent is stored, prepare has done nothing.
 func TestKilledBeforeTheIntent(t *testing.T) {
 	w := newKillWorld(t)

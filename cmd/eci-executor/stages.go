@@ -97,6 +97,7 @@ func (c commands) cleanup() *cli.Command {
 		Flags:       []cli.Flag{jobFlag()},
 		Before:      noArguments,
 		Action: func(ctx *cli.Context) error {
+			signal.Ignore(syscall.SIGPIPE) // its work is to be done whether or not the runner still reads its log
 			return c.staged(ctx, "cleanup", func(ctx context.Context, s *stages.Stage) error { return s.Cleanup(ctx) })
 		},
 	}
