@@ -438,9 +438,9 @@ trust() {
 	export "GIT_CONFIG_COUNT=$((count + 1))"
 }
 
-# hear: waits for a word in the FIFO on descriptor 3, or for a second. Until words are known
-# to come through, somebody must write ticks into it by sleep; without sleep in the image
-# hear returns at once, and its caller looks all the time.
+# hear: waits for a word in the FIFO on descriptor 3, or for a second. False after a signal,
+# and at the end of a tick. Without sleep in the image nothing would tick until words are known
+# to come through: it returns at once then, and its caller looks all the time.
 hear() {
 	if [ -n "$fifo" ] && { [ -n "$sleep" ] || [ -e "$ctl/build.heard" ]; }; then
 		read -r _ <&3
@@ -476,23 +476,24 @@ pong() {
 	ponged=$ping
 }
 
-# ticks: until helper has met build in a FIFO, a background sleep ticks, because nobody
-# documents that a FIFO on an EmptyDir joins two containers; another one where the job
-# has killed it. No stop may end it. It alone holds the FIFO open for writing meanwhile: so
+# ticks: until helper has met build in a FIFO, a sleep in the background ticks, because nobody
+# documents that a FIFO on an EmptyDir joins two containers. True where it has ended, or the
+# job has killed it; another one has begun then. It alone holds the FIFO open for writing: so
 # its end is an end of file to hear, while the signal of it may come just before the read.
 ticks() {
-	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] || return 0
+	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] || return 1
 	if [ -e "$ctl/build.heard" ]; then
-		[ -z "$ticking" ] || command exec 3<>/proc/self/fd/3
+		[ -n "$ticking" ] && command exec 3<>/proc/self/fd/3
 		ticking=''
-		return 0
+		return 1
 	fi
-	goes_on "$others" && return 0
+	goes_on "$others" && return 1
 	command exec 3<>/proc/self/fd/3
-	(while [ ! -e "$ctl/build.heard" ] && sleep 1; do echo tick; echo tick 1<>"$ctl/build.go"; done) >&3 3<&- 4>&- &
+	sleep 1 >&3 3<&- 4>&- &
 	others=$! ticking=yes
 	command exec 3</proc/self/fd/3
 	[ "$seat" = 0 ] || echo "$seat $others" 1<>"$ctl/$role.seat"
+	wake build.go
 }
 
 # serve: the life of PID 1.
@@ -519,7 +520,7 @@ serve() {
 		done
 		# The end of a child only wants to be reaped: a stage's last steps have the
 		# processor for themselves, its exec says when the next seat is wanted.
-		until hear; do jobs; ticks; done >/dev/null 2>&1
+		until hear || { jobs; ticks; }; do :; done >/dev/null 2>&1
 	done
 }
 
