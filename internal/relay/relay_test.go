@@ -17,7 +17,7 @@ import (
 // An exec goes from stage to stage as long as each gives it back.
 func TestLend(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+	w := newWorld(t, patient(), time.Now().Add(time.Hour))
 	if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrNone) {
 		t.Errorf("without an exec: %v", err)
 	}
@@ -92,7 +92,7 @@ func TestDrop(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+			w := newWorld(t, patient(), time.Now().Add(time.Hour))
 			w.hold(t, "a")
 			tt.drop(t, w)
 			<-w.exec("a").closed
@@ -142,8 +142,10 @@ func TestHold(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
-	w.hold(t, "a")
-	first := w.take(t)
+	first, err := Open(t.Context(), w.socket, "id", "a", long)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _, err := Take(w.socket, long, func() {}); !errors.Is(err, ErrBusy) {
 		t.Errorf("a second stage: %v", err)
 	}
@@ -162,8 +164,8 @@ func TestEnd(t *testing.T) {
 		until    time.Time
 		end      func(w *world) error
 	}{
-		{"it is asked to", DefaultSettings(), hour, func(w *world) error { Quit(w.socket, long); return nil }},
-		{"its time is over", DefaultSettings(), time.Now().Add(-time.Second), func(*world) error { return nil }},
+		{"it is asked to", patient(), hour, func(w *world) error { Quit(w.socket, long); return nil }},
+		{"its time is over", patient(), time.Now().Add(-time.Second), func(*world) error { return nil }},
 		{"it has no exec", lonely, hour, func(*world) error { return nil }},
 		{"its socket is gone", quick(), hour, func(w *world) error { return os.Remove(w.socket) }},
 	}
@@ -247,7 +249,11 @@ func TestKill(t *testing.T) {
 	}
 	ours, others := start(socket), start(socket+"2")
 	Kill(socket)
-	ours.Wait() //nolint:errcheck // that it ends is the test
+	hung := time.AfterFunc(long, func() { ours.Process.Kill() }) //nolint:errcheck // the test tells
+	ours.Wait()                                                  //nolint:errcheck // that it ends is the test
+	if !hung.Stop() {
+		t.Error("the socket's relay runs on")
+	}
 	if err := others.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("another socket's relay: %v", err)
 	}
@@ -300,7 +306,7 @@ func FuzzServer(f *testing.F) {
 		if len(words) > 0 && words[0] == byte(kindQuit) {
 			t.Skip()
 		}
-		w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+		w := newWorld(t, patient(), time.Now().Add(time.Hour))
 		conn, err := connect(w.socket)
 		if err != nil {
 			t.Fatal(err)

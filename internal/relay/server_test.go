@@ -12,30 +12,20 @@ import (
 // An exec whose dial took longer than a stage waits is there for the next one.
 func TestLateDial(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+	w := newWorld(t, patient(), time.Now().Add(time.Hour))
 	if _, err := Open(t.Context(), w.socket, "id", "slow", 10*time.Millisecond); !errors.Is(err, ErrWedged) {
 		t.Fatalf("the dial is waited for: %v", err)
 	}
 	<-w.dialled // else the relay may hear of the next question first
 	close(w.answered)
-	for {
-		loan, err := Take(w.socket, long, func() {})
-		if errors.Is(err, ErrBusy) { // it is still being dialled
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		answers(t, loan, "line\n")
-		return
-	}
+	answers(t, w.take(t), "line\n")
 }
 
 // What a relay is asked that it does not know, as by a driver that was upgraded in the
 // middle of a job, it refuses at once, and keeps its exec.
 func TestUnknownQuestion(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+	w := newWorld(t, patient(), time.Now().Add(time.Hour))
 	w.hold(t, "a")
 	if _, err := ask(w.socket, 'z', []byte("words"), long, func() {}); !errors.Is(err, ErrNone) || !strings.Contains(err.Error(), "not known") {
 		t.Errorf("the relay answers with %v", err)
@@ -48,7 +38,7 @@ func TestUnknownQuestion(t *testing.T) {
 func TestQuitTakesTheSocketAwayFirst(t *testing.T) {
 	t.Parallel()
 	for range 20 { // once it may be gone by chance
-		w := newWorld(t, DefaultSettings(), time.Now().Add(time.Hour))
+		w := newWorld(t, patient(), time.Now().Add(time.Hour))
 		if _, err := ask(w.socket, kindQuit, nil, long, func() {}); err != nil {
 			t.Fatal(err)
 		}

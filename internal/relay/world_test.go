@@ -69,8 +69,16 @@ type world struct {
 	execs map[string]*echo
 }
 
-func quick() Settings {
+// patient has who asks wait for whoever is giving the exec back: the relay may hear late
+// of that.
+func patient() Settings {
 	s := DefaultSettings()
+	s.Wait = long
+	return s
+}
+
+func quick() Settings {
+	s := patient()
 	s.Watch, s.Alive = 5*time.Millisecond, 5*time.Millisecond
 	return s
 }
