@@ -40,12 +40,12 @@ func TestReadLog(t *testing.T) {
 		{"a status", "echo a; echo b >&2; exit 3", "3", "a\nb\n"},
 		{"binary", `printf '\000\377\001\n#end\n\000'`, "0", "\x00\xff\x01\n#end\n\x00"},
 		{"megabytes", "head -c 3000001 /dev/zero | tr '\\0' x", "0", strings.Repeat("x", 3000001)},
-		{"a child that writes on", "echo a; (sleep 0.2; echo late) & exit 0", "0", "a\n"},
+		{"a child that writes on", lateLine("echo a"), "0", "a\n"},
 	}
 	for _, role := range []Role{Helper, Build} {
 		for _, tt := range tests {
 			t.Run(string(role)+"/"+tt.name, func(t *testing.T) {
-				if _, log, err := g.run(t, role, tt.script); err != nil || log != tt.log {
+				if _, log, err := g.run(t, role, strings.ReplaceAll(tt.script, "ROLE", string(role))); err != nil || log != tt.log {
 					t.Fatalf("log %q, error %v", clip([]byte(log)), err)
 				}
 				for _, follow := range []bool{false, true} {
@@ -78,7 +78,7 @@ func TestReadLogOfTheNewestRun(t *testing.T) {
 					_, err := g.session(t, &log).Run(t.Context(), Job{Role: role, Shell: "sh", Body: []byte(script)})
 					ended <- err
 				}()
-				<-log.seen
+				log.await(t, ended)
 				if result, got, err := g.readLog(t, t.Context(), false); err != nil || got != want || result.Container != role {
 					t.Errorf("log %q of %s, error %v, want %q of %s", got, result.Container, err, want, role)
 				}

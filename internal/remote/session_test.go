@@ -129,6 +129,7 @@ func TestResumeAfterADropAtAnyByte(t *testing.T) {
 // A script that ends while nobody can connect has its log and its status all the same.
 func TestEndsWhileDisconnected(t *testing.T) {
 	g := newGroup(t, nil)
+	g.idle = time.Minute // the connection is lost once, when the script has begun
 	log := marker{text: "first\n", seen: make(chan struct{})}
 	session := g.session(t, &log)
 	execs := 0
@@ -174,7 +175,9 @@ func (d *deaf) Write(p []byte) (int, error) {
 }
 
 func TestUploadCutShortIsRepeated(t *testing.T) {
+	t.Parallel()
 	g := newGroup(t, nil)
+	g.idle = 10 * time.Second // costs the first connection, and is to cost no other
 	g.faulty = func(n int, s *execStream) Stream {
 		if n == 0 {
 			return &deaf{s, 5}
@@ -189,11 +192,13 @@ func TestUploadCutShortIsRepeated(t *testing.T) {
 
 func TestLostSupervisorIsNeverGreen(t *testing.T) {
 	g := newGroup(t, nil)
+	// A script may be as early as to begin before cat has written its pid.
+	const killCat = "read -r seat _ </.eci/control/build.seat; until read -r cat </.eci/control/build.$seat.cat && [ $cat ]; do :; done; kill -9 $cat; "
 	for name, script := range map[string]string{
 		"the supervisor":           "echo a; kill -9 $PPID; sleep 0.1",
-		"what carries the output":  "echo a; for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; sleep 0.1; exit 0",
+		"what carries the output":  "echo a; " + killCat + "sleep 0.1; exit 0",
 		"all that it can":          "kill -9 -1",
-		"the same, with no output": "for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; exit 0",
+		"the same, with no output": killCat + "exit 0",
 	} {
 		_, log, err := g.run(t, Build, script)
 		if err == nil || !strings.Contains(err.Error(), "outcome is not known") || !strings.HasPrefix("a\n", log) {
@@ -207,11 +212,13 @@ func TestDeathOfBuildIsTold(t *testing.T) {
 	var log marker
 	log.text, log.seen = "alive", make(chan struct{})
 	done := make(chan error, 1)
+	session := g.session(t, &log)
+	session.Settings.Death = time.Minute // the log's last bytes are read before build is seen to have ended
 	go func() {
-		_, err := g.session(t, &log).Run(context.Background(), Job{Role: Build, Shell: "sh", Body: []byte("echo alive; sleep 300")})
+		_, err := session.Run(context.Background(), Job{Role: Build, Shell: "sh", Body: []byte("echo alive; sleep 300")})
 		done <- err
 	}()
-	<-log.seen
+	log.await(t, done)
 	if err := g.containers[Build].Signal(os.Kill); err != nil {
 		t.Fatal(err)
 	}
@@ -245,6 +252,18 @@ func (m *marker) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// await waits for the text in the log of a run, whose end ended tells.
+func (m *marker) await(t *testing.T, ended <-chan error) {
+	t.Helper()
+	select {
+	case <-m.seen:
+	case err := <-ended:
+		t.Fatalf("the run ended without %q in its log, error %v", m.text, err)
+	case <-time.After(time.Minute):
+		t.Fatalf("no %q in the log in a minute", m.text)
+	}
+}
+
 func TestStopEmptiesTheContainer(t *testing.T) {
 	tests := []struct {
 		name, script string
@@ -262,6 +281,7 @@ func TestStopEmptiesTheContainer(t *testing.T) {
 			t.Run(string(role)+"/"+tt.name, func(t *testing.T) {
 				t.Parallel()
 				g := newGroup(t, nil)
+				g.idle = time.Minute // another connection would carry the stop
 				if tt.silent {
 					g.faulty = func(n int, s *execStream) Stream {
 						if n == 0 {

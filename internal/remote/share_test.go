@@ -133,6 +133,13 @@ func (l *lender) run(t testing.TB, role Role, script string) (Result, string, er
 	return result, log.String(), err
 }
 
+// lateLine is a script that leaves a child which writes once what carries the script's output
+// is gone, as it is at the run's end. What it writes before is in the log.
+func lateLine(script string) string {
+	return "read -r seat _ </.eci/control/ROLE.seat; until read -r cat </.eci/control/ROLE.$seat.cat && [ $cat ]; do :; done; " +
+		"{ while kill -0 $cat; do sleep 0.05; done 2>/dev/null; echo late; } & " + script
+}
+
 // One exec carries a job's scripts, whatever they do.
 func TestSharedExecCarriesRunAfterRun(t *testing.T) {
 	inShells(t, nil, func(t *testing.T, g *group) {
@@ -150,12 +157,12 @@ func TestSharedExecCarriesRunAfterRun(t *testing.T) {
 			{"sleep 300 & echo left; exit 2", "left\n", 2},
 			{"printf '#end a 0 0\\n#ok 3\\n'", "#end a 0 0\n#ok 3\n", 0},
 			{"cat; printf 'no newline'", "no newline", 0},
-			{"(sleep 0.3; echo late) & echo early", "early\n", 0},
+			{lateLine("echo early"), "early\n", 0},
 			{"sleep 1; echo slow; kill -9 $$", "slow\n", 137},
 			{"echo last", "last\n", 0},
 		} {
 			for _, role := range []Role{Helper, Build} {
-				result, log, err := l.run(t, role, tt.script)
+				result, log, err := l.run(t, role, strings.ReplaceAll(tt.script, "ROLE", string(role)))
 				if err != nil || result.Status != tt.status || log != tt.log || result.Execs != 0 {
 					t.Fatalf("%d in %s: status %d, %d bytes of log, %d execs, error %v", i, role, result.Status, len(log), result.Execs, err)
 				}
@@ -345,7 +352,7 @@ func TestStopThroughASharedExec(t *testing.T) {
 		_, err := session.Run(ctx, Job{Role: Build, Shell: "bash", Body: []byte("sleep 300 & echo ready; sleep 300")})
 		done <- err
 	}()
-	<-log.seen
+	log.await(t, done)
 	cancel()
 	if err := <-done; err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error
 		t.Errorf("error %v, want exactly ErrStopped", err)
