@@ -108,6 +108,7 @@ func TestGroupThatVanished(t *testing.T) {
 	}}})
 	front := w.front(t, in(0))
 	w.config.Endpoint = front.url
+	w.remote.Idle, w.remote.Diagnose = time.Minute, time.Minute // so that nothing but the loss has it look
 	w.mustPrepare(t)
 	looks := 0
 	_, err := w.runMeanwhile(t, "echo begun; while [ ! -e /cache/go ]; do sleep 0.05; done; echo lost; sleep 300", func() {

@@ -60,7 +60,11 @@ func startFailures() []startFailure {
 			log: []string{"the image foreign of container build can't be started", "another machine", "linux/amd64"}},
 		{name: "exec format error that only the log tells", image: "mute", build: true,
 			log: []string{"the image mute of container build can't be started", "another machine"}},
-		{name: "no helper image", pull: time.Second, change: func(w *world) { w.config.Helper.Image = "host" },
+		// No image of build comes before helper has died, and with two policies that is waited for.
+		{name: "no helper image", image: "user:1", group: ecitest.GroupFault{PullUntil: map[string]<-chan struct{}{"user:1": make(chan struct{})}},
+			change: func(w *world) {
+				w.config.Helper.Image, w.config.Pull.Policy = "host", []string{"if-not-present", "always"}
+			},
 			log: []string{"helper container", "exit code 70", "neither gitlab-runner nor gitlab-runner-helper", "set [helper] image"}},
 		{name: "helper dies at boot", pull: time.Second, change: func(w *world) { w.config.Helper.Image = "dying" }, again: true,
 			log: []string{"helper container", "(image dying)", "exit code 137", "the runner's operator can do: retry the job", "[helper]"}},

@@ -132,7 +132,7 @@ func TestImageCacheRefreshResumes(t *testing.T) {
 	k.API = &slowCaches{k.API, math.MaxInt}
 	done := make(chan error, 1)
 	go func() { done <- k.Refresh(ctx, false, stages.CacheOptions{}) }()
-	<-out.seen
+	out.await(t, done)
 	cancel()
 	wantError(t, <-done, "goes on being built")
 

@@ -256,7 +256,7 @@ func TestImageCacheInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(w.context(t))
 	done := make(chan error, 1)
 	go func() { done <- w.imageCaches(t, out).Create(ctx, nil, stages.CacheOptions{}) }()
-	<-out.seen
+	out.await(t, done)
 	cancel()
 	err := <-done
 	list := w.listedCaches(t)
@@ -282,7 +282,7 @@ func TestImageCacheInterruptedEarly(t *testing.T) {
 			return ecitest.CallFault{}
 		}
 		close(asked)
-		return ecitest.CallFault{DelayAfter: time.Second}
+		return ecitest.CallFault{DelayAfter: time.Hour}
 	}}})
 	ctx, cancel := context.WithCancel(w.context(t))
 	cancel()
@@ -306,7 +306,7 @@ func TestImageCacheGone(t *testing.T) {
 	out := &waiter{text: "Creating 0%", seen: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() { done <- w.imageCaches(t, out).Create(w.context(t), nil, stages.CacheOptions{}) }()
-	<-out.seen
+	out.await(t, done)
 	if _, err := w.withCaches(t, func(ctx context.Context, k *stages.ImageCaches) error { return k.Delete(ctx, nil, true) }); err != nil {
 		t.Error(err)
 	}

@@ -160,6 +160,19 @@ type waiter struct {
 	seen chan struct{}
 }
 
+// await returns when the text has come; where what writes ends before, or nothing comes for a
+// minute, that fails the test.
+func (w *waiter) await(t testing.TB, done <-chan error) {
+	t.Helper()
+	select {
+	case <-w.seen:
+	case err := <-done:
+		t.Fatalf("it ended before %q came: %v\n%s", w.text, err, w)
+	case <-time.After(time.Minute):
+		t.Fatalf("%q does not come", w.text)
+	}
+}
+
 func (w *waiter) Write(p []byte) (int, error) {
 	had := strings.Contains(w.String(), w.text)
 	n, err := w.Buffer.Write(p)
@@ -180,10 +193,10 @@ func stopEmptiesTheContainerAndKeepsTheGroup(t *testing.T, w *world) {
 	out := &waiter{text: "ready", seen: make(chan struct{})}
 	stage := w.stage(t, new(bytes.Buffer))
 	stage.Stdout = out
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(w.context(t))
 	done := make(chan error, 1)
 	go func() { done <- stage.Run(ctx, script, "build_script") }()
-	<-out.seen
+	out.await(t, done)
 	cancel()
 	err := <-done
 	if !errors.Is(err, remote.ErrStopped) {
@@ -255,13 +268,13 @@ func TestStopDoesNotWaitForTheSDK(t *testing.T) {
 func TestStopWhileWaiting(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{Faults: ecitest.Faults{Group: func(int) ecitest.GroupFault { return ecitest.GroupFault{PendingForever: true} }}})
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(w.context(t))
 	out := &waiter{text: "is Pending", seen: make(chan struct{})}
 	stage := w.stage(t, new(bytes.Buffer))
 	stage.Stdout = out
 	done := make(chan error, 1)
 	go func() { done <- stage.Prepare(ctx) }()
-	<-out.seen
+	out.await(t, done)
 	cancel()
 	wantError(t, <-done, "context canceled", "status Pending", "build waiting ContainerCreating")
 	if log := out.String(); strings.Count(log, "section_start") != 1 || strings.Count(log, "section_end") != 1 {
@@ -272,11 +285,20 @@ func TestStopWhileWaiting(t *testing.T) {
 	}
 }
 
-// A group can be refused its delete while it is being scheduled.
+// A group can be refused its delete while it is being scheduled: here until that was tried.
 func TestCleanupOfAGroupThatIsStillScheduled(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, ecitest.Options{Delays: ecitest.Delays{Schedule: time.Second}, Switches: ecitest.Switches{DeleteWhileScheduling: "IncorrectStatus"}})
-	w.server.SetFaults(faults(t, "CreateContainerGroup:cut=after,times=1", "CreateContainerGroup:error=QuotaExceeded,skip=1"))
+	tried := make(chan struct{})
+	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{DeleteWhileScheduling: "IncorrectStatus"}})
+	faults := faults(t, "CreateContainerGroup:cut=after,times=1", "CreateContainerGroup:error=QuotaExceeded,skip=1")
+	faults.Group = func(int) ecitest.GroupFault { return ecitest.GroupFault{ScheduleUntil: tried} }
+	faults.Call = func(action string, n int) ecitest.CallFault {
+		if action == "DeleteContainerGroup" && n == 1 { // the first was answered
+			close(tried)
+		}
+		return ecitest.CallFault{}
+	}
+	w.server.SetFaults(faults)
 	_, err := w.prepare(t)
 	wantError(t, err, "QuotaExceeded")
 	if err := w.cleanup(t); err != nil {

@@ -123,11 +123,11 @@ func TestCancelledJobIsNotKept(t *testing.T) {
 	out := &waiter{text: "ready", seen: make(chan struct{})}
 	stage := w.stage(t, new(bytes.Buffer))
 	stage.Stdout = out
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(w.context(t))
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- stage.Run(ctx, script, "step_script") }()
-	<-out.seen
+	out.await(t, done)
 	cancel()
 	if err := <-done; !errors.Is(err, remote.ErrStopped) {
 		t.Errorf("error %v, want ErrStopped", err)

@@ -273,6 +273,7 @@ func deathOfTheGroupIsTold(t *testing.T, w *world) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	id := w.server.Live()[0]
+	w.awaitStatus(t, id, "Running") // where the machine is slow, prepare has left build to start
 	if err := w.server.KillContainer(id, "build"); err != nil {
 		t.Fatal(err)
 	}

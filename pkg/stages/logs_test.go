@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +18,9 @@ import (
 // each profile.
 func TestLogs(t *testing.T) {
 	t.Parallel()
-	const script = "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); [ $((i%10)) = 0 ] && sleep 0.03; done; exit 3"
+	// It goes on when both have read, and one of them is gone.
+	const script = "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); [ $((i%10)) = 0 ] && sleep 0.03; " +
+		"[ $i = 100 ] && until [ -e /builds/go ]; do sleep 0.02; done; done; exit 3"
 	_, whole := numbered(300)
 	for _, profile := range ecitest.Profiles() {
 		t.Run(profile, func(t *testing.T) {
@@ -33,50 +34,59 @@ func TestLogs(t *testing.T) {
 			if out, err := w.prepare(t); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			var readers sync.WaitGroup
-			killed, kill := context.WithCancel(t.Context())
-			defer kill()
 			file := t.TempDir() + "/script"
 			write(t, file, script)
 			own := &waiter{text: "line 20\n", seen: make(chan struct{})}
 			stage := w.stage(t, new(bytes.Buffer))
 			stage.Stdout = own
-			readers.Go(func() {
-				<-own.seen
-				out := &waiter{text: "line 50\n", seen: make(chan struct{})}
-				o := w.operator(t, new(bytes.Buffer), nil)
-				o.Stdout = out
-				go func() { <-out.seen; kill() }()
-				if err := o.Logs(killed, "42", stages.LogOptions{Follow: true}); !errors.Is(err, context.Canceled) {
-					t.Errorf("a killed reader: %v", err)
-				}
-			})
-			readers.Go(func() {
-				<-own.seen
-				var out, notes bytes.Buffer
-				if err := w.operator(t, &out, &notes).Logs(w.context(t), "42", stages.LogOptions{Follow: true}); err != nil {
-					t.Errorf("a reader: %v\n%s", err, &notes)
-				}
-				if out.String() != whole {
-					t.Errorf("a reader has %d bytes, want %d", out.Len(), len(whole))
-				}
-				for _, text := range []string{"Log of build_script, in build:", "ended with exit status 3", "Started container build"} {
-					if !strings.Contains(notes.String(), text) {
-						t.Errorf("%q is not told:\n%s", text, &notes)
-					}
-				}
-			})
-			err = stage.Run(w.context(t), file, "build_script")
+			ended := make(chan error, 1)
+			go func() { ended <- stage.Run(w.context(t), file, "build_script") }()
+			own.await(t, ended)
+
+			killed, kill := context.WithCancel(w.context(t))
+			var notes bytes.Buffer
+			gone, goneErr := w.follow(t, killed, new(bytes.Buffer))
+			reader, readerErr := w.follow(t, w.context(t), &notes)
+			gone.await(t, goneErr)
+			reader.await(t, readerErr)
+			kill()
+			if err := <-goneErr; !errors.Is(err, context.Canceled) {
+				t.Errorf("a killed reader: %v", err)
+			}
+			w.inBuild(t, "true >/builds/go")
+
+			err = <-ended
 			var build *stages.BuildError
 			if !errors.As(err, &build) || build.Status != 3 || own.String() != whole {
 				t.Errorf("the stage: %v, %d bytes of log, want %d", err, own.Len(), len(whole))
 			}
-			readers.Wait()
+			if err := <-readerErr; err != nil {
+				t.Errorf("a reader: %v\n%s", err, &notes)
+			}
+			if reader.String() != whole {
+				t.Errorf("a reader has %d bytes, want %d", reader.Len(), len(whole))
+			}
+			for _, text := range []string{"Log of build_script, in build:", "ended with exit status 3", "Started container build"} {
+				if !strings.Contains(notes.String(), text) {
+					t.Errorf("%q is not told:\n%s", text, &notes)
+				}
+			}
 			if err := w.cleanup(t); err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
+}
+
+// follow is a person who follows the log of the only job: what is read, and how it ends.
+func (w *world) follow(t *testing.T, ctx context.Context, notes *bytes.Buffer) (*waiter, <-chan error) {
+	t.Helper()
+	out := &waiter{text: "line 50\n", seen: make(chan struct{})}
+	o := w.operator(t, new(bytes.Buffer), notes)
+	o.Stdout = out
+	done := make(chan error, 1)
+	go func() { done <- o.Logs(ctx, "42", stages.LogOptions{Follow: true}) }()
+	return out, done
 }
 
 // Without --follow the log is shown as far as it goes, also after its stage; a
@@ -163,6 +173,11 @@ func TestLogsOfEndedGroups(t *testing.T) {
 		var out bytes.Buffer
 		err := w.operator(t, &out, nil).Logs(w.context(t), name, options)
 		return out.String(), err
+	}
+	for _, stage := range []string{"get_sources", "build_script"} { // after which each PID 1 heeds a TERM
+		if _, err := w.run(t, stage, "true"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	first := w.server.Live()[0]
 	w.env.Attempt = "0123abce"

@@ -277,6 +277,7 @@ func TestReapInterrupted(t *testing.T) {
 	w.server.SetFaults(ecitest.Faults{Call: func(action string, n int) ecitest.CallFault {
 		if action == "DeleteContainerGroup" && n == 1 {
 			cancel(told)
+			return ecitest.CallFault{DelayAfter: time.Hour} // it leaves without the answer
 		}
 		return ecitest.CallFault{}
 	}})

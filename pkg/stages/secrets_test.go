@@ -117,25 +117,43 @@ func holdsNone(t *testing.T, where, text string, secrets []string) {
 	}
 }
 
+// lockedBuffer takes what several write at the same time.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 // stagesAloud takes the job through its stages and returns all that they log; while
 // the script waits for /builds/go, look looks.
 func (w *world) stagesAloud(t *testing.T, script string, look func()) string {
 	t.Helper()
-	var said bytes.Buffer
+	said := new(lockedBuffer) // the stage that waits may log meanwhile
 	logger := logrus.New()
 	logger.SetLevel(logrus.TraceLevel)
-	logger.SetOutput(&said)
+	logger.SetOutput(said)
 	stage := func(out io.Writer) *stages.Stage {
 		s := w.stage(t, new(bytes.Buffer))
-		s.Stdout, s.Stderr, s.Logger = out, &said, logger
+		s.Stdout, s.Stderr, s.Logger = out, said, logger
 		return s
 	}
-	if err := stage(&said).Prepare(w.context(t)); err != nil {
+	if err := stage(said).Prepare(w.context(t)); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "script")
 	write(t, file, "echo sources")
-	if err := stage(&said).Run(w.context(t), file, "get_sources"); err != nil {
+	if err := stage(said).Run(w.context(t), file, "get_sources"); err != nil {
 		t.Fatal(err)
 	}
 	write(t, file, script)
@@ -143,7 +161,7 @@ func (w *world) stagesAloud(t *testing.T, script string, look func()) string {
 	done := make(chan error, 1)
 	waiting := stage(out)
 	go func() { done <- waiting.Run(w.context(t), file, "step_script") }()
-	<-out.seen
+	out.await(t, done)
 	look()
 	for _, path := range w.stateFiles(t, "*") {
 		path = filepath.Join(w.config.StateDir, path)
@@ -152,13 +170,13 @@ func (w *world) stagesAloud(t *testing.T, script string, look func()) string {
 		if err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("%s: %v, %v", path, info.Mode(), err)
 		}
-		said.WriteString(string(text) + "\n")
+		fmt.Fprintf(said, "%s\n", text)
 	}
 	write(t, file, "touch /builds/go")
-	if err := stage(&said).Run(w.context(t), file, "archive_cache"); err != nil {
+	if err := stage(said).Run(w.context(t), file, "archive_cache"); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(<-done, stage(&said).Cleanup(w.context(t))); err != nil {
+	if err := errors.Join(<-done, stage(said).Cleanup(w.context(t))); err != nil {
 		t.Fatal(err)
 	}
 	return said.String()

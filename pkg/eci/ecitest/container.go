@@ -132,12 +132,12 @@ func (c *container) start(image Image) (*sandbox.Container, error) {
 	if err != nil {
 		return nil, err
 	}
+	g.event("Normal", "Started", c.spec.Name, "Started container "+c.spec.Name) // before the state: who sees that has the event
 	g.mu.Lock()
 	c.running, c.started = run, true
 	c.current = containerState{State: "Running", Start: time.Now()}
 	g.modified = time.Now()
 	g.mu.Unlock()
-	g.event("Normal", "Started", c.spec.Name, "Started container "+c.spec.Name)
 	g.notify()
 	return run, nil
 }

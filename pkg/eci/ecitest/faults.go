@@ -75,6 +75,7 @@ type ExecFault struct {
 type GroupFault struct {
 	HiddenFor      time.Duration     // in place of Switches.NewGroupHiddenFor; 0 = as that says
 	Schedule       time.Duration     // in place of Delays.Schedule; 0 = as that says
+	ScheduleUntil  <-chan struct{}   // and, by code alone, until this is closed
 	ScheduleFailed string            // reason of the event with which ECI gives the group up, e.g. NoStock
 	Message        string            // of that event
 	PendingForever bool              // no container is ever started

@@ -85,7 +85,7 @@ func (g *group) run() {
 	if g.fault.Schedule > 0 {
 		schedule = g.fault.Schedule
 	}
-	if !g.s.pause(g.ctx, schedule) {
+	if !g.s.pause(g.ctx, schedule) || !g.await(g.fault.ScheduleUntil) {
 		g.finish("Failed")
 		return
 	}

@@ -27,6 +27,20 @@ func (g *group) hidden() bool {
 	return g.shown.IsZero() || time.Now().Before(g.shown)
 }
 
+// await waits until a fault lets the group go on; nil is no fault. False when the group ends
+// first.
+func (g *group) await(until <-chan struct{}) bool {
+	if until == nil {
+		return true
+	}
+	select {
+	case <-until:
+		return true
+	case <-g.ctx.Done():
+		return false
+	}
+}
+
 // strike carries out what comes after the group is Running.
 func (g *group) strike() {
 	if g.fault.Kill == "" && !g.fault.Reclaim && !g.fault.Delete {

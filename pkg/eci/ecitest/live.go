@@ -45,13 +45,22 @@ func (s *Server) Groups() []GroupInfo {
 func (s *Server) Live() []string {
 	live := []string{}
 	for _, g := range s.sortedGroups() {
-		g.mu.Lock()
-		if !g.over() {
+		if !g.isGone() {
 			live = append(live, g.id)
 		}
-		g.mu.Unlock()
 	}
 	return live
+}
+
+// isGone tells whether the group has come to its end with all that follows: its bill, and that
+// answers leave a deleted one out. It is over a moment before.
+func (g *group) isGone() bool {
+	select {
+	case <-g.gone:
+		return true
+	default:
+		return false
+	}
 }
 
 func (s *Server) sortedGroups() []*group {
@@ -71,11 +80,9 @@ func (s *Server) AwaitNone(ctx context.Context) []string {
 	for {
 		var first *group
 		for _, g := range s.sortedGroups() {
-			g.mu.Lock()
-			if !g.over() && first == nil {
+			if first == nil && !g.isGone() {
 				first = g
 			}
-			g.mu.Unlock()
 		}
 		if first == nil {
 			return nil

@@ -116,12 +116,8 @@ func (c *container) tryPull() (Image, error) {
 	if !present && !g.s.pause(g.ctx, takes) {
 		return Image{}, g.ctx.Err()
 	}
-	if until := g.fault.PullUntil[ref]; until != nil && !present {
-		select {
-		case <-until:
-		case <-g.ctx.Done():
-			return Image{}, g.ctx.Err()
-		}
+	if !present && !g.await(g.fault.PullUntil[ref]) {
+		return Image{}, g.ctx.Err()
 	}
 	if why, fails := g.fault.pullFailure(ref); fails {
 		return Image{}, errors.New(why)
