@@ -400,13 +400,7 @@ func stopMidwayOf(t *testing.T, g *group, role Role, script string) {
 		_, err := session.Run(ctx, Job{Role: role, Shell: "bash", Body: []byte(script)})
 		done <- err
 	}()
-	select {
-	case <-log.seen:
-	case err := <-done:
-		t.Fatalf("%s: the script has not begun, error %v", role, err)
-	case <-time.After(time.Minute):
-		t.Errorf("%s: the script has not begun in a minute", role)
-	}
+	log.await(t, done)
 	cancel()
 	if err := <-done; err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error
 		t.Errorf("%s: error %v, want exactly ErrStopped", role, err)
