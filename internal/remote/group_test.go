@@ -221,7 +221,11 @@ func (g *group) outputOf(t testing.TB, role Role, script string) string {
 		t.Fatal(err)
 	}
 	defer stream.Close()
+	hung := time.AfterFunc(2*time.Minute, func() { stream.Close() })
 	out, err := io.ReadAll(stream)
+	if !hung.Stop() {
+		t.Fatalf("%s: it has not ended in two minutes: %s", role, script)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

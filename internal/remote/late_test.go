@@ -13,6 +13,8 @@ func TestWrittenAfterTheEnd(t *testing.T) {
 	for name, text := range map[string]string{"an empty log": "", "one line": "line\n"} {
 		t.Run(name, func(t *testing.T) {
 			g := newGroup(t, nil)
+			// What an exec says while helper is not ready counts among the bytes of the first.
+			g.outputOf(t, Helper, "until [ -e /.eci/control/helper.ready ]; do sleep 0.05; done")
 			var log bytes.Buffer
 			session := g.session(t, &log)
 			execs := 0

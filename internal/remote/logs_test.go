@@ -114,7 +114,8 @@ func TestReadLogDisturbsNothing(t *testing.T) {
 	for i := range lines {
 		fmt.Fprintf(&want, "line %d of a log\n", i)
 	}
-	script := fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo line $i of a log; i=$((i+1)); [ $((i%%100)) = 0 ] && sleep 0.02; done; exit 7", lines)
+	script := fmt.Sprintf("i=0; while [ $i -lt %d ]; do echo line $i of a log; i=$((i+1)); [ $((i%%100)) = 0 ] && sleep 0.02; done; "+
+		"until [ -e /.eci/control/killed ]; do sleep 0.05; done; exit 7", lines)
 	started := make(chan struct{})
 	type outcome struct {
 		result Result
@@ -127,7 +128,13 @@ func TestReadLogDisturbsNothing(t *testing.T) {
 		result, err := s.Run(t.Context(), Job{Role: Build, Shell: "bash", Body: []byte(script)})
 		done <- outcome{result, err}
 	}()
-	<-started
+	select {
+	case <-started:
+	case o := <-done:
+		t.Fatalf("the run ended without a log: %+v, %v", o.result, o.err)
+	case <-time.After(time.Minute):
+		t.Fatal("no log in a minute")
+	}
 	var readers sync.WaitGroup
 	for i := range 4 {
 		readers.Go(func() {
@@ -138,6 +145,7 @@ func TestReadLogDisturbsNothing(t *testing.T) {
 				if _, log, err := g.readLog(t, ctx, true); !errors.Is(err, context.Canceled) || !strings.HasPrefix(want.String(), log) {
 					t.Errorf("a killed reader: %v, %q", err, clip([]byte(log)))
 				}
+				touch(t, filepath.Join(g.control, "killed")) // the run must not end before
 				return
 			}
 			result, log, err := g.readLog(t, ctx, true)
@@ -176,18 +184,24 @@ func TestLogReaderEndsWithItsConnection(t *testing.T) {
 	var log bytes.Buffer
 	done := make(chan error, 1)
 	running := make(chan error, 1)
-	started := make(chan struct{})
+	started := marker{text: "b\n", seen: make(chan struct{})}
 	go func() {
-		_, err := g.session(t, &signalWriter{w: new(bytes.Buffer), first: started}).Run(ctx, Job{Role: Build, Shell: "bash", Body: []byte("echo b; sleep 300")})
+		_, err := g.session(t, &started).Run(ctx, Job{Role: Build, Shell: "bash", Body: []byte("echo b; sleep 300")})
 		running <- err
 	}()
-	<-started
+	started.await(t, running)
 	readCtx, kill := context.WithCancel(t.Context())
 	go func() {
 		_, err := g.session(t, &log).ReadLog(readCtx, true, func(Role) { close(begun) })
 		done <- err
 	}()
-	<-begun
+	select {
+	case <-begun:
+	case err := <-done:
+		t.Fatalf("the reader has not begun: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("the reader has not begun in a minute")
+	}
 	count := `n=0; for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q '^sh -s .* follow' && n=$((n+1)); done; echo $n`
 	if n := g.outputOf(t, Helper, count); n == "0" {
 		t.Error("no reader is seen: the test shows nothing")

@@ -344,7 +344,7 @@ func inBuild(adjust func(*sandbox.ContainerConfig)) func(*sandbox.ContainerConfi
 func TestStartThatNobodySaid(t *testing.T) {
 	g := newGroup(t, nil)
 	for _, role := range []Role{Helper, Build} {
-		if _, _, err := g.run(t, role, "exit 0"); err != nil { // from here on nothing ticks
+		if _, _, err := g.run(t, role, "exit 0"); err != nil {
 			t.Fatal(err)
 		}
 		g.warmWaits(t, role)
@@ -372,9 +372,13 @@ printf 'echo heard\nexit 4\n' >%[1]s.first.script; echo first bash nonce >%[1]s.
 }
 
 // warmWaits waits until the shell that is kept for a role's second script has looked for
-// one, and waits.
+// one, and waits. From then on nothing ticks: helper has met build, and what ticked till
+// then in build, once more after that, has ended.
 func (g *group) warmWaits(t *testing.T, role Role) {
 	t.Helper()
+	if role == Build {
+		g.outputOf(t, Build, `cd /.eci/control; until [ -e build.heard ] && read -r _ ticker <build.seat && ! grep -q '^State:.[^ZX]' /proc/$ticker/status; do sleep 0.05; done 2>/dev/null`)
+	}
 	g.outputOf(t, role, fmt.Sprintf(`until pid=$(cat /.eci/control/%s.2.warm 2>/dev/null) && [ -n "$pid" ] && grep -q pipe /proc/$pid/wchan; do :; done`, role))
 }
 

@@ -15,7 +15,7 @@ func TestStaleStart(t *testing.T) {
 		t.Run(run, func(t *testing.T) {
 			t.Parallel()
 			g := newGroup(t, nil)
-			if _, _, err := g.run(t, Build, "exit 0"); err != nil { // from here on nothing ticks
+			if _, _, err := g.run(t, Build, "exit 0"); err != nil {
 				t.Fatal(err)
 			}
 			g.warmWaits(t, Build)
@@ -52,6 +52,7 @@ func TestEmptyScript(t *testing.T) {
 // then ran was not the script.
 func TestStartOfAnOlderExec(t *testing.T) {
 	g := newGroup(t, nil)
+	g.idle = time.Minute // of two execs that are the newer one, the second waits for ever
 	var log strings.Builder
 	session := g.session(t, &log)
 	session.Open = func(_ context.Context, role Role, command []string) (Stream, error) {

@@ -45,7 +45,7 @@ func TestStopLeavesTimeToCleanUp(t *testing.T) {
 // in how soon the script is killed.
 func TestStopBesideAPoll(t *testing.T) {
 	g := newGroup(t, nil)
-	g.answered = whole
+	g.answered, g.idle = whole, time.Minute
 	log := marker{text: "ready", seen: make(chan struct{})}
 	session := g.session(t, &log)
 	settings := session.Settings
@@ -58,7 +58,7 @@ func TestStopBesideAPoll(t *testing.T) {
 		_, err := session.Run(ctx, Job{Role: Build, Shell: "bash", Body: []byte(cleaning)})
 		done <- err
 	}()
-	<-log.seen
+	log.await(t, done)
 	g.outputOf(t, Helper, `until cat /proc/[0-9]*/cmdline | tr '\0' ' ' | grep -q '[s]ync poll .* tail'; do sleep 0.01; done`)
 	cancel()
 	if err := <-done; err != ErrStopped { //nolint:errorlint // joined with a doubt it is another error

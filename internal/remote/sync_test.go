@@ -81,7 +81,7 @@ func TestSyncCarriesAnyLog(t *testing.T) {
 func TestSyncPollsRarelyInSilence(t *testing.T) {
 	t.Parallel()
 	g := newGroup(t, nil)
-	g.answered = whole
+	g.answered, g.idle = whole, time.Minute
 	begun := time.Now()
 	result, log, err := g.run(t, Build, "echo a; sleep 4; echo b; exit 3") // 80 s, scaled
 	if err != nil || result.Status != 3 || log != "a\nb\n" || result.Execs != 1 {
@@ -175,6 +175,7 @@ func TestSyncAnswersAreShortenedWhereTheyAreCut(t *testing.T) {
 func TestSyncAnswersAreShortenedWhereTheyAreRefused(t *testing.T) {
 	for _, limit := range []int{64 << 10, 100_000, 200_000} {
 		g := newGroup(t, nil)
+		g.idle = time.Minute
 		refused := 0
 		g.answered = func(_ int, _ []string, output string) (string, error) {
 			if len(output) > limit {
@@ -183,9 +184,16 @@ func TestSyncAnswersAreShortenedWhereTheyAreRefused(t *testing.T) {
 			}
 			return output, nil
 		}
-		result, log, err := g.run(t, Build, "head -c 2000000 /dev/zero; exit 4")
-		if err != nil || result.Status != 4 || len(log) != 2_000_000 {
-			t.Errorf("%d: status %d, %d bytes of log, error %v", limit, result.Status, len(log), err)
+		var log bytes.Buffer
+		session := g.session(t, &log)
+		settings := session.Settings
+		settings.PollHold = time.Minute // what fails after half of it was not refused for its length
+		session.Open = g.sync(settings).Open
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		result, err := session.Run(ctx, Job{Role: Build, Shell: "sh", Body: []byte("head -c 2000000 /dev/zero; exit 4")})
+		if err != nil || result.Status != 4 || log.Len() != 2_000_000 {
+			t.Errorf("%d: status %d, %d bytes of log, error %v", limit, result.Status, log.Len(), err)
 		}
 		if refused == 0 || refused > 2 {
 			t.Errorf("%d: %d answers were refused, want 1 or 2", limit, refused)
@@ -232,6 +240,7 @@ func TestSyncScriptTooLarge(t *testing.T) {
 // The pieces of an upload that is cut again and again are not sent again.
 func TestSyncUploadGoesOn(t *testing.T) {
 	g := newGroup(t, nil)
+	g.idle = time.Minute
 	puts := map[string]int{}
 	g.answered = func(n int, command []string, output string) (string, error) {
 		if command[3] == "put" {
