@@ -22,10 +22,10 @@ import (
 type export struct {
 	dir      string
 	readOnly bool
-	denied   bool            // nobody may write, by the modes of the directory
-	status   nfs.MountStatus // other than OK: the answer to MNT
-	squash   uint32          // other than 0: the owner of all that is in it
-	before   func(op string) // is told of each write to the directory
+	denied   bool                  // nobody may write, by the modes of the directory
+	status   nfs.MountStatus       // other than OK: the answer to MNT
+	squash   uint32                // other than 0: the owner of all that is in it
+	before   func(op string) error // is told of each write to the directory; an error refuses it
 }
 
 // exports is the handler of a real NFSv3 server in user space (willscott/go-nfs),
@@ -75,14 +75,17 @@ func (f *exportFS) Capabilities() billy.Capability {
 	return billy.DefaultCapabilities
 }
 
-func (f *exportFS) tell(op string) {
-	if f.before != nil {
-		f.before(op)
+func (f *exportFS) tell(op string) error {
+	if f.before == nil {
+		return nil
 	}
+	return f.before(op)
 }
 
 func (f *exportFS) Create(name string) (billy.File, error) {
-	f.tell("create")
+	if err := f.tell("create"); err != nil {
+		return nil, err
+	}
 	if f.denied {
 		return nil, os.ErrPermission
 	}
@@ -91,13 +94,17 @@ func (f *exportFS) Create(name string) (billy.File, error) {
 
 func (f *exportFS) OpenFile(name string, flag int, mode os.FileMode) (billy.File, error) {
 	if flag&os.O_RDWR != 0 {
-		f.tell("write")
+		if err := f.tell("write"); err != nil {
+			return nil, err
+		}
 	}
 	return f.Filesystem.OpenFile(name, flag, mode)
 }
 
 func (f *exportFS) Remove(name string) error {
-	f.tell("remove")
+	if err := f.tell("remove"); err != nil {
+		return err
+	}
 	return f.Filesystem.Remove(name)
 }
 

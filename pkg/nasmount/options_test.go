@@ -72,10 +72,11 @@ echo "END"
 func TestDocumentedOptions(t *testing.T) {
 	dir := t.TempDir()
 	var writes atomic.Int64
-	server := startNFS(t, exports{"/readonly": {dir: dir, readOnly: true}, "/ci": {dir: dir, before: func(op string) {
+	server := startNFS(t, exports{"/readonly": {dir: dir, readOnly: true}, "/ci": {dir: dir, before: func(op string) error {
 		if op == "write" {
 			writes.Add(1)
 		}
+		return nil
 	}}})
 	_, port, _ := net.SplitHostPort(server.address)
 	number, _ := strconv.Atoi(port)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,15 +39,26 @@ func TestProbeInterruptedWhereTheServerHangs(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			hang := make(chan struct{})
 			t.Cleanup(func() { close(hang) })
-			server := startNFS(t, exports{"/": {dir: t.TempDir(), before: func(is string) {
-				if is == op {
-					cancel()
-					<-hang
+			var hangs atomic.Bool
+			server := startNFS(t, exports{"/": {dir: t.TempDir(), before: func(is string) error {
+				if is != op {
+					return nil
 				}
+				hangs.Store(true)
+				cancel()
+				<-hang
+				return os.ErrClosed // nothing more is done in the directory, which may be gone
 			}}})
+			dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+				if hangs.Load() { // for other connections too
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return server.dial(ctx, network, address)
+			}
 			over := make(chan time.Time)
-			close(over) // the time to settle is over at once
-			_, err := Prober{Dial: server.dial, After: func(time.Duration) <-chan time.Time { return over }}.Probe(ctx, Target{Server: "nas", Path: "/"})
+			close(over) // the time to settle is over at once, or nearly so
+			_, err := Prober{Dial: dial, After: func(time.Duration) <-chan time.Time { return over }}.Probe(ctx, Target{Server: "nas", Path: "/"})
 			if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "/.eci-executor-probe-") {
 				t.Errorf("error %v, want canceled, with the file that may be left", err)
 			}
