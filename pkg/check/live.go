@@ -226,9 +226,12 @@ func (l *live) answer(ctx context.Context, container, script string) (string, er
 	err := ctx.Err()
 	for i := 0; i < 3 && ctx.Err() == nil; i++ {
 		var stream *eci.Stream
-		stream, err = l.client.Exec(ctx, eci.ExecRequest{GroupID: l.group.ID, Container: container, Command: sh(script + "; echo " + end)})
+		err = l.again(ctx, func() (err error) {
+			stream, err = l.client.Exec(ctx, eci.ExecRequest{GroupID: l.group.ID, Container: container, Command: sh(script + "; echo " + end)})
+			return err
+		})
 		if err != nil {
-			continue
+			return "", err
 		}
 		drop := context.AfterFunc(ctx, func() { stream.Close() }) //nolint:errcheck // a read ends with it
 		var got []byte

@@ -71,6 +71,31 @@ func TestLive(t *testing.T) {
 	}
 }
 
+// TestLiveOfASlowService: what is told holds where answers come late. Here the group is listed
+// between a question and its answer, and an exec is called while the group is Pending and
+// accepted when it runs.
+func TestLiveOfASlowService(t *testing.T) {
+	t.Parallel()
+	switches := ecitest.Switches{NewGroupHiddenFor: time.Second}
+	w := newWorld(t, ecitest.Options{Switches: switches, Delays: ecitest.Delays{Pull: time.Second}})
+	w.goLive()
+	rules, err := ecitest.ParseRules("DescribeContainerGroups:delay=600ms,times=8", "ExecContainerCommand:delay=1500ms,skip=1,times=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.server.SetFaults(ecitest.Faults{Rules: rules})
+	told := map[string]bool{}
+	for _, l := range w.check().Lines {
+		if l.Check == "assumption" && l.Status == check.OK {
+			told[l.Subject] = true
+			agree(t, switches, l)
+		}
+	}
+	if !told["NewGroupHiddenFor"] {
+		t.Error("nothing is told of the group's listing: the test shows nothing")
+	}
+}
+
 // agree holds a line against the switch.
 func agree(t *testing.T, switches ecitest.Switches, l check.Line) {
 	t.Helper()

@@ -36,11 +36,34 @@ func (l *live) call(ctx context.Context, more eci.Params, command []string) (str
 
 // open dials an exec in helper as it is, without what eci.Stream makes of it.
 // Subprotocols are offered where there are any.
-func (l *live) open(ctx context.Context, more eci.Params, command []string, subprotocols ...string) (*websocket.Conn, error) {
-	uri, err := l.call(ctx, more, command)
-	if err != nil {
-		return nil, err
+func (l *live) open(ctx context.Context, more eci.Params, command []string, subprotocols ...string) (conn *websocket.Conn, err error) {
+	err = l.again(ctx, func() error {
+		uri, err := l.call(ctx, more, command)
+		if err == nil {
+			conn, err = dial(ctx, uri, subprotocols)
+		}
+		return err
+	})
+	return conn, err
+}
+
+// again repeats what needs a socket until that is had or settle is over: where sockets are
+// counted, one that was closed just now may still count.
+func (l *live) again(ctx context.Context, f func() error) error {
+	for until := l.Clock.Now().Add(l.Settle); ; {
+		err := f()
+		if err == nil || l.Clock.Now().After(until) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-l.Clock.After(l.Settle / 10):
+		}
 	}
+}
+
+func dial(ctx context.Context, uri string, subprotocols []string) (*websocket.Conn, error) {
 	conn, response, err := websocket.Dial(ctx, uri, &websocket.DialOptions{CompressionMode: websocket.CompressionDisabled, Subprotocols: subprotocols,
 		HTTPClient: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}}})
 	switch {

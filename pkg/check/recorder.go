@@ -18,11 +18,11 @@ type recorder struct {
 	mu       sync.Mutex
 	creates  bool // a create was sent
 	groupID  string
-	created  time.Time
-	hidden   *time.Duration // between the create and the first listing
+	created  time.Time      // when that create was sent
+	hidden   *time.Duration // until the group was listed first
 	pending  *string        // the code of an exec in helper while the group was Pending
 	watched  chan struct{}  // closed when hidden and pending will not change any more
-	deleted  time.Time      // when a delete was accepted; zero = not yet
+	deleted  time.Time      // when the delete was sent that was accepted first; zero = not yet
 	goneAt   time.Time      // when the group was not listed any more
 	force    *string        // the code of a delete with Force
 	deleting *string        // the code of a second delete
@@ -63,6 +63,7 @@ func (r *recorder) CreateContainerGroup(ctx context.Context, p eci.Params) (stri
 	r.mu.Lock()
 	r.creates = true
 	r.mu.Unlock()
+	sent := r.w.Clock.Now()
 	id, err := r.Client.CreateContainerGroup(ctx, p)
 	if err != nil {
 		return id, err
@@ -70,7 +71,7 @@ func (r *recorder) CreateContainerGroup(ctx context.Context, p eci.Params) (stri
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := r.created.IsZero()
-	r.groupID, r.created = id, r.w.Clock.Now()
+	r.groupID, r.created = id, sent
 	if first {
 		go r.watch(ctx, id, r.created)
 	}
@@ -83,9 +84,8 @@ func (r *recorder) watch(ctx context.Context, id string, created time.Time) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.w.cfg.Timeouts.Ready)
 	defer cancel()
 	for !r.wasDeleted() {
-		sent := r.w.Clock.Now()
 		groups, err := r.DescribeContainerGroups(ctx, eci.Query{IDs: []string{id}})
-		if err == nil && len(groups) == 1 && !r.starting(ctx, &groups[0], sent.Sub(created)) {
+		if err == nil && len(groups) == 1 && !r.starting(ctx, &groups[0], r.w.Clock.Now().Sub(created)) {
 			return
 		}
 		select {
@@ -107,7 +107,7 @@ func (r *recorder) starting(ctx context.Context, g *eci.Group, since time.Durati
 	if helper := g.Container("helper"); g.Status == "Pending" && helper != nil && helper.State == "Running" {
 		_, err := r.Ask(ctx, "ExecContainerCommand", eci.Params{"ContainerGroupId": g.ID, "ContainerName": "helper",
 			"Command": `["true"]`, "TTY": "false", "Stdin": "true"})
-		if code := eci.CodeOf(err); err == nil || code == "IncorrectStatus" {
+		if code := eci.CodeOf(err); err == nil && r.stillPending(ctx, g.ID) || code == "IncorrectStatus" {
 			r.mu.Lock()
 			r.pending = &code
 			r.mu.Unlock()
@@ -117,15 +117,23 @@ func (r *recorder) starting(ctx context.Context, g *eci.Group, since time.Durati
 	return g.Status == "Scheduling" || g.Status == "Pending"
 }
 
+// stillPending tells whether the group was Pending until now, so that what was accepted before
+// was accepted then.
+func (r *recorder) stillPending(ctx context.Context, id string) bool {
+	groups, err := r.DescribeContainerGroups(ctx, eci.Query{IDs: []string{id}})
+	return err == nil && len(groups) == 1 && groups[0].Status == "Pending"
+}
+
 // DeleteContainerGroup notes whether Force is taken, and what a second delete gives.
 func (r *recorder) DeleteContainerGroup(ctx context.Context, id string, force bool) error {
+	sent := r.w.Clock.Now()
 	if err := r.delete(ctx, id, force); err != nil {
 		return err
 	}
 	r.mu.Lock()
 	first := r.deleted.IsZero()
 	if first {
-		r.deleted = r.w.Clock.Now()
+		r.deleted = sent
 	}
 	r.mu.Unlock()
 	if !first {
