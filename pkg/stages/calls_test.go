@@ -15,7 +15,7 @@ func TestCallsOfAJob(t *testing.T) {
 	w := newWorld(t, ecitest.Options{
 		Faults: ecitest.Faults{Group: func(int) ecitest.GroupFault { return ecitest.GroupFault{Schedule: 3 * time.Second} }},
 	})
-	w.remote.Idle = time.Minute // a busy machine costs no connection
+	w.remote.Idle, w.remote.Diagnose = time.Minute, time.Minute // a busy machine costs no connection and no look
 	for i, prices := range []int{1, 0} {
 		before, polled := w.calls(), w.polls()
 		v := w.another(t, 100+i)

@@ -48,7 +48,10 @@ func prepareInterruptedInTheCreateCall(t *testing.T, w *world) {
 // the record then, and the next job's prepare looks again.
 func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, ecitest.Options{Switches: ecitest.Switches{NewGroupHiddenFor: 6 * time.Second}})
+	w := newWorld(t, ecitest.Options{})
+	front := w.front(t, in(0))
+	w.config.Endpoint = front.url
+	front.hidden.Store(true)
 	stop := onCall("CreateContainerGroup", 0, ecitest.CallFault{CutAfter: true}, true)
 	if err := w.faulty(t, stop, func(ctx context.Context) error { return w.stage(t, new(bytes.Buffer)).Prepare(ctx) }); err == nil {
 		t.Fatal("prepare succeeded")
@@ -60,7 +63,7 @@ func TestHiddenGroupIsFoundByALaterPrepare(t *testing.T) {
 		t.Fatal("the group was not hidden: the test shows nothing")
 	}
 	age(t, only(t, filepath.Join(w.config.StateDir, "*.attempt.json")), time.Minute)
-	w.awaitListed(t, 1)
+	front.hidden.Store(false)
 	w.env.Attempt = "0123abce"
 	if out, err := w.prepare(t); err != nil {
 		t.Fatalf("%v\n%s", err, out)

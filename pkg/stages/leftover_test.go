@@ -273,7 +273,7 @@ func (w *world) forgotten(t *testing.T) {
 func TestDeadlineIsTheLastLine(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
-	w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 1}})
+	w.job(t, map[string]any{"runner_info": map[string]any{"timeout": 8}}) // prepare must come first
 	w.config.Timeouts.DeadlineExtra = time.Second
 	out, err := w.prepare(t)
 	if err != nil {

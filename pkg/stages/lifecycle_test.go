@@ -15,7 +15,7 @@ import (
 func TestJobByHand(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecitest.Options{})
-	w.remote.Idle = time.Minute // a busy machine costs no connection
+	w.remote.Idle, w.remote.Diagnose = time.Minute, time.Minute // a busy machine costs no connection and no look
 	execs := jobByHand(t, w)
 	before := len(w.server.Calls())
 	if err := w.cleanup(t); err != nil {

@@ -35,10 +35,11 @@ func slowBuild(t testing.TB, allowed bool, image, why string) (w *world, pulled 
 	return w, sync.OnceFunc(func() { close(until) })
 }
 
-// awaitRefusal waits until the host knows that a Pending group takes no exec.
+// awaitRefusal waits until the host knows that a Pending group takes no exec, or the test is
+// over.
 func (w *world) awaitRefusal(t testing.TB) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); t.Context().Err() == nil; time.Sleep(5 * time.Millisecond) {
 		if known, _ := filepath.Glob(filepath.Join(w.config.StateDir, "pending-*.json")); len(known) > 0 {
 			return
 		}
