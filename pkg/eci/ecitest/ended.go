@@ -12,20 +12,24 @@ const (
 	keepFailed   = 24 * time.Hour
 )
 
-// finish records the end and, for a deleted group, forgets it.
+// finish records the end, its bill, and that a deleted group is forgotten, all at once: who
+// sees that nothing is live finds the rest done.
 func (g *group) finish(phase string) {
+	s, stays := g.s, g.s.opts.Switches.DeletedGroupStaysVisible
+	s.mu.Lock()
 	g.mu.Lock()
 	g.phase, g.finished, g.modified = phase, time.Now(), time.Now()
 	deleting := g.deleting
-	bill, billed := g.bill()
-	g.mu.Unlock()
-	if billed {
-		g.s.mu.Lock()
-		g.s.bills = append(g.s.bills, bill)
-		g.s.mu.Unlock()
+	if bill, billed := g.bill(); billed {
+		s.bills = append(s.bills, bill)
 	}
-	if deleting {
-		g.s.forget(g, g.s.opts.Switches.DeletedGroupStaysVisible)
+	if deleting && stays == 0 {
+		delete(s.groups, g.id)
+	}
+	g.mu.Unlock()
+	s.mu.Unlock()
+	if deleting && stays > 0 {
+		s.forget(g, stays)
 	}
 }
 

@@ -81,7 +81,6 @@ func groupSwitchTests() []switchTest {
 				id := running(t, s)
 				deleteCode(t, s, id, "Force", "true")
 				gone(t, s, id)
-				settled() // it is forgotten just after its end
 				return shown(t, s, id)
 			},
 		},
