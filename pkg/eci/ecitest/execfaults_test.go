@@ -286,8 +286,11 @@ func TestExecDropEvery(t *testing.T) {
 func TestExecIdleFault(t *testing.T) {
 	s := start(t, ecitest.Options{})
 	id := running(t, s)
+	// Its only output is there before the socket is: no process has to be in time for it.
+	uri := faulty(t, s, id, "exec:idle=200ms,start=call", "printf x; touch /tmp/printed; cat")
+	syncOutput(t, s, id, "until test -e /tmp/printed; do sleep 0.01; done")
 	begun := time.Now()
-	got, closed := frames(t, dial(t, faulty(t, s, id, "exec:idle=200ms", "cat"), "x"))
+	got, closed := frames(t, dial(t, uri, ""))
 	if !slices.Equal(got, []string{"b\x01x"}) || closed != lost || time.Since(begun) < 200*time.Millisecond {
 		t.Errorf("frames %q, closed %d after %s", got, closed, time.Since(begun))
 	}
@@ -318,7 +321,7 @@ func TestExecHalfOpen(t *testing.T) {
 	if err := <-read; !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("read: %v, want nothing", err)
 	}
-	out := execURI(t, s, id, map[string]string{"Sync": "true"}, "/bin/sh", "-c", "cat /tmp/heard")
+	out := execURI(t, s, id, map[string]string{"Sync": "true"}, "/bin/sh", "-c", "until test -e /tmp/heard; do sleep 0.01; done; cat /tmp/heard")
 	if out["SyncResponse"] != "" {
 		t.Errorf("the command heard %q", out["SyncResponse"])
 	}

@@ -116,7 +116,7 @@ func TestDeadline(t *testing.T) {
 func TestVolumes(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, ecitest.Options{Dir: dir})
-	p := script("cat /conf/a/b >/cache/out && read x </mem/fifo && echo $x >>/cache/out && id -u >>/cache/out && ! touch /ro/x 2>/dev/null",
+	p := script("cat /conf/a/b >/cache/out && until test -p /mem/fifo; do sleep 0.01; done && read x </mem/fifo && echo $x >>/cache/out && id -u >>/cache/out && ! touch /ro/x 2>/dev/null",
 		"Volume.1.Name", "conf", "Volume.1.Type", "ConfigFileVolume",
 		"Volume.1.ConfigFileVolume.ConfigFileToPath.1.Path", "a/b",
 		"Volume.1.ConfigFileVolume.ConfigFileToPath.1.Content", base64.StdEncoding.EncodeToString([]byte("config\n")),

@@ -195,6 +195,7 @@ func sendTo(t testing.TB, url, key, secret, action string, params map[string]str
 	r := requests.NewCommonRequest()
 	r.Method, r.Scheme, r.Domain = "POST", "HTTP", strings.TrimPrefix(url, "http://")
 	r.Version, r.ApiName, r.Product = "2018-08-08", action, "Eci"
+	r.Headers["Connection"] = "close" // each call has a client of its own, whose connection would stay open
 	for name, value := range params {
 		if name != "RegionId" { // the client sends its own
 			r.FormParams[name] = value

@@ -280,9 +280,9 @@ func TestImageCacheQuota(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	for _, image := range []string{"a:1", "b:1"} { // automatic ones go by themselves
-		create(t, s, script("exit 0", "AutoMatchImageCache", "true", "Container.1.Image", image))
+		id := create(t, s, script("exit 0", "AutoMatchImageCache", "true", "Container.1.Image", image))
+		await(t, s, id, func(map[string]any) bool { return len(caches(t, s)) == 3 && len(caches(t, s, "Image", image)) == 1 })
 	}
-	await(t, s, s.Groups()[0].ID, func(map[string]any) bool { return len(caches(t, s)) == 3 && len(caches(t, s, "Image", "b:1")) == 1 })
 }
 
 func namesOf(list []any) []string { return names(list, "ImageCacheName") }
