@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	"golang.org/x/sys/unix"
 )
 
 // readSize is how much output is read at once, as in the kubelet.
@@ -23,6 +24,12 @@ func (k *socket) pump(channel byte, f *os.File) {
 	orphan := false
 	for {
 		n, err := f.Read(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if !orphan {
+				k.holds(channel, f, buf)
+			}
+			return
+		}
 		data := buf[:n]
 		if k.fault.Merge && err == nil {
 			data = k.merge(f, data)
@@ -31,7 +38,7 @@ func (k *socket) pump(channel byte, f *os.File) {
 			orphan = k.output(channel, data) != nil
 		}
 		if err != nil {
-			return // io.EOF; EIO from a terminal; a deadline; closed
+			return // io.EOF; EIO from a terminal; closed
 		}
 		if !orphan {
 			continue
@@ -41,6 +48,24 @@ func (k *socket) pump(channel byte, f *os.File) {
 			return // the pipe stays open until the command has ended
 		case OrphanClose:
 			_ = f.Close()
+			return
+		}
+	}
+}
+
+// pipeSize is how much a pipe of Linux holds.
+const pipeSize = 64 << 10
+
+// holds sends what a pipe holds whose deadline is over: what the command wrote before its
+// end is sent however late it is read. buf is of readSize.
+func (k *socket) holds(channel byte, f *os.File, buf []byte) {
+	conn, err := f.SyscallConn()
+	for range pipeSize / readSize {
+		n := 0
+		if err == nil {
+			err = errors.Join(conn.Control(func(fd uintptr) { n, err = unix.Read(int(fd), buf) }), err)
+		}
+		if err != nil || n <= 0 || k.output(channel, buf[:n]) != nil {
 			return
 		}
 	}
