@@ -22,12 +22,14 @@ import (
 const (
 	// manyEnv makes the test binary a server of its own, in the directory that it names.
 	manyEnv = "ECITEST_SERVE_MANY_IN"
-	// manyMarker is the argument by which the groups' processes are known.
-	manyMarker = "98761"
 
 	manyTime   = 60 * time.Second // for 200 groups of three containers on two cores
 	manyMemory = 100              // MiB of the server's process, at its most
 )
+
+// manyMarker is the argument by which the groups' processes are known: another run of the
+// tests may have its own on this machine.
+func manyMarker() string { return fmt.Sprintf("98761.%d", os.Getpid()) }
 
 // BenchmarkManyGroups starts and deletes 200 groups of three containers.
 func BenchmarkManyGroups(b *testing.B) {
@@ -166,7 +168,7 @@ func inParallel(n int, f func(i int)) {
 
 func createMany(t testing.TB, url string, n int) []string {
 	t.Helper()
-	p := script("exec sleep "+manyMarker, "TerminationGracePeriodSeconds", "0")
+	p := script("exec sleep "+manyMarker(), "TerminationGracePeriodSeconds", "0")
 	for i, name := range []string{"helper", "service"} {
 		for _, key := range []string{"Image", "Command.1", "Command.2", "Command.3"} {
 			p[fmt.Sprintf("Container.%d.%s", i+2, key)] = p["Container.1."+key]
@@ -212,7 +214,7 @@ func marked(t testing.TB) []string {
 	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	check(t, err)
 	for _, f := range files {
-		if b, err := os.ReadFile(f); err == nil && string(b) == "sleep\x00"+manyMarker+"\x00" {
+		if b, err := os.ReadFile(f); err == nil && string(b) == "sleep\x00"+manyMarker()+"\x00" {
 			found = append(found, f)
 		}
 	}

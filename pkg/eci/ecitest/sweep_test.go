@@ -12,8 +12,12 @@ import (
 	"github.com/eci-executor/eci-executor/pkg/eci/ecitest"
 )
 
-// sweepEnv makes the test binary a server that is to be killed.
-const sweepEnv = "ECITEST_SERVE_IN"
+const (
+	// sweepEnv makes the test binary a server that is to be killed, in the directory that it names.
+	sweepEnv = "ECITEST_SERVE_IN"
+	// sweepMarker has the argument by which its group's process is known on this machine.
+	sweepMarker = "ECITEST_SERVE_MARKER"
+)
 
 func TestSweepAfterSIGKILL(t *testing.T) {
 	volume := []string{
@@ -22,13 +26,13 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 	}
 	if dir := os.Getenv(sweepEnv); dir != "" {
 		s := start(t, ecitest.Options{Dir: dir})
-		await(t, s, create(t, s, script("exec sleep 987", volume...)), status("Running"))
+		await(t, s, create(t, s, script("exec sleep "+os.Getenv(sweepMarker), volume...)), status("Running"))
 		fmt.Println("serving")
 		select {}
 	}
-	dir := t.TempDir()
+	dir, marker := t.TempDir(), fmt.Sprintf("987.%d", os.Getpid())
 	cmd := exec.Command(os.Args[0], "-test.run=^TestSweepAfterSIGKILL$")
-	cmd.Env = append(os.Environ(), sweepEnv+"="+dir)
+	cmd.Env = append(os.Environ(), sweepEnv+"="+dir, sweepMarker+"="+marker)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +59,7 @@ func TestSweepAfterSIGKILL(t *testing.T) {
 	}
 	processes, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range processes {
-		if b, err := os.ReadFile(p); err == nil && string(b) == "sleep\x00987\x00" {
+		if b, err := os.ReadFile(p); err == nil && string(b) == "sleep\x00"+marker+"\x00" {
 			t.Errorf("process left: %s", p)
 		}
 	}

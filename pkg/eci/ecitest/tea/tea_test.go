@@ -147,9 +147,15 @@ func TestLife(t *testing.T) {
 	if err != nil || tea.StringValue(out.Body.SyncResponse) != "in\n" {
 		t.Errorf("%v, %v", out, err)
 	}
-	log, err := c.DescribeContainerLog(&eci.DescribeContainerLogRequest{RegionId: region, ContainerGroupId: &id, ContainerName: tea.String("build"), Tail: tea.Int32(10)})
-	if err != nil || tea.StringValue(log.Body.Content) != "hello\n" {
-		t.Errorf("%v, %v", log, err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) { // Running says that PID 1 runs, not what it has printed
+		log, err := c.DescribeContainerLog(&eci.DescribeContainerLogRequest{RegionId: region, ContainerGroupId: &id, ContainerName: tea.String("build"), Tail: tea.Int32(10)})
+		if err == nil && tea.StringValue(log.Body.Content) == "hello\n" {
+			break
+		}
+		if err != nil || time.Now().After(deadline) {
+			t.Errorf("%v, %v", log, err)
+			break
+		}
 	}
 	if _, err := c.DeleteContainerGroup(&eci.DeleteContainerGroupRequest{RegionId: region, ContainerGroupId: &id, Force: tea.Bool(true)}); err != nil {
 		t.Error(err)
