@@ -247,11 +247,14 @@ func (c cgroup) remove() error {
 	return errors.Join(errs...)
 }
 
+// removeTime bounds the wait for a cgroup to be empty.
+const removeTime = 10 * time.Second
+
 // removeCgroup removes an empty cgroup. A process that has just been reaped may
-// still be on its way out, for which the kernel gives no event: try again for
-// up to a second.
+// still be on its way out, and so may a thread of ours that has started an exec,
+// for which the kernel gives no event: it tries again for removeTime.
 func removeCgroup(dir string) error {
-	deadline := time.Now().Add(time.Second)
+	deadline := time.Now().Add(removeTime)
 	for {
 		err := unix.Rmdir(dir)
 		if err == nil || err == unix.ENOENT {
