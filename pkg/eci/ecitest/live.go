@@ -52,15 +52,12 @@ func (s *Server) Live() []string {
 	return live
 }
 
-// isGone tells whether the group has come to its end with all that follows: its bill, and that
-// answers leave a deleted one out. It is over a moment before.
+// isGone tells whether the group has come to its end, as answers tell it too; finish has
+// then done all that follows.
 func (g *group) isGone() bool {
-	select {
-	case <-g.gone:
-		return true
-	default:
-		return false
-	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.over()
 }
 
 func (s *Server) sortedGroups() []*group {
