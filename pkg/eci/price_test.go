@@ -1,7 +1,6 @@
 package eci
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // TestPrice: both shapes of the documentation are read, and what is no price is
@@ -120,23 +120,22 @@ func TestConnectTimeout(t *testing.T) {
 // what else comes, as a firewall would.
 func fullPort(t *testing.T) string {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
+	fd, address := takenPort(t)
+	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { syscall.Close(fd) })
-	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0)); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 	for range 10 {
-		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+		// Of a listener these are how long its queue is, and how long it may be.
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Unacked > info.Sacked {
 			return "http://" + address
+		}
+		conn, err := net.DialTimeout("tcp", address, time.Minute)
+		if err != nil {
+			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
 	}
