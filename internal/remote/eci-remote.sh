@@ -482,18 +482,17 @@ pong() {
 # its end is an end of file to hear, while the signal of it may come just before the read.
 ticks() {
 	[ -n "$fifo" ] && [ "$role" = build ] && [ -n "$sleep" ] || return 1
-	if [ -e "$ctl/build.heard" ]; then
-		[ -n "$ticking" ] && command exec 3<>/proc/self/fd/3
-		ticking=''
-		return 1
-	fi
+	[ -z "$ticking" ] && [ -e "$ctl/build.heard" ] && return 1
 	goes_on "$others" && return 1
 	command exec 3<>/proc/self/fd/3
-	sleep 1 >&3 3<&- 4>&- &
-	others=$! ticking=yes
-	command exec 3</proc/self/fd/3
+	others='' ticking=''
+	if [ ! -e "$ctl/build.heard" ]; then
+		sleep 1 >&3 3<&- 4>&- &
+		others=$! ticking=yes
+		command exec 3</proc/self/fd/3
+		wake build.go
+	fi
 	[ "$seat" = 0 ] || echo "$seat $others" 1<>"$ctl/$role.seat"
-	wake build.go
 }
 
 # serve: the life of PID 1.
