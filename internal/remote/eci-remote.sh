@@ -270,7 +270,7 @@ supervise() {
 # killed it, and the end of the log is lost.
 drained() {
 	reader='' idle=0 before=''
-	until [ -n "$reader" ] || late; do read -r reader <"$ctl/$role.$seat.cat"; done
+	until { read -r reader <"$ctl/$role.$seat.cat" && [ -n "$reader" ]; } || late; do :; done # read is false for half a line
 	while look "$reader" && ! late; do
 		case $state in
 		S*) [ "$name" != "$own" ] && emptied && return 0 ;;
@@ -374,7 +374,7 @@ ready() {
 		left=''
 		for file in keeper super cat warm; do
 			proc=''
-			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file"
+			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file" || proc=''
 			case $file$run in warm?*) continue ;; esac # it is the script's by now
 			[ -n "$proc" ] || [ "$file" != "$cat" ] || [ -z "$run" ] || unnamed
 			goes_on "$proc" && left=$left$file

@@ -379,7 +379,7 @@ func (g *group) warmWaits(t *testing.T, role Role) {
 	if role == Build {
 		g.outputOf(t, Build, `cd /.eci/control; until [ -e build.heard ] && read -r _ ticker <build.seat && ! grep -q '^State:.[^ZX]' /proc/$ticker/status; do sleep 0.05; done 2>/dev/null`)
 	}
-	g.outputOf(t, role, fmt.Sprintf(`until pid=$(cat /.eci/control/%s.2.warm 2>/dev/null) && [ -n "$pid" ] && grep -q pipe /proc/$pid/wchan; do :; done`, role))
+	g.outputOf(t, role, fmt.Sprintf(`until read -r pid </.eci/control/%s.2.warm && [ -n "$pid" ] && grep -q pipe /proc/$pid/wchan; do :; done 2>/dev/null`, role))
 }
 
 // stopMidway stops a script that has started and wants nothing of it left.

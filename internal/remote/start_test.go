@@ -95,9 +95,10 @@ func TestKeepSeenTooEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	wake := "echo wake 1<>/.eci/control/helper.wake; "
-	// A seat that is lost is made anew in the pass that has seen the empty file.
+	// A seat that is lost is made anew in the pass that has seen the empty file. read is false
+	// where a pid is not yet written to its end.
 	g.outputOf(t, Helper, "true >/.eci/control/keep; cd /.eci/control; "+
-		`until k=$(cat helper.2.keeper) && s=$(cat helper.2.super) && [ "$k" ] && [ "$s" ]; do `+wake+"sleep 0.05; done 2>/dev/null; "+
+		`until read -r k <helper.2.keeper && read -r s <helper.2.super && [ "$k" ] && [ "$s" ]; do `+wake+"sleep 0.05; done 2>/dev/null; "+
 		"kill -9 $k $s; until [ -s helper.3.warm ]; do "+wake+"sleep 0.05; done")
 	stream, err := g.open(t.Context(), Helper, []string{"sh", "-c", "echo 0 >/.eci/control/keep; " + wake})
 	if err != nil {

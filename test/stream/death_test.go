@@ -79,10 +79,14 @@ func deaths() []death {
 // goneGroup is what may be seen first of a group that somebody deletes.
 const goneGroup = `: container group \S+ (has ended|does not exist any more)`
 
+// findsCat has a script know the process that carries its output: it may be so early that
+// this has not written its pid yet.
+const findsCat = "read -r seat _ </.eci/control/build.seat; until read -r cat </.eci/control/build.$seat.cat && [ $cat ]; do :; done; "
+
 // killsFirst: what the script printed is in the pipe yet, as what reads it was not given
 // the time to.
 func killsFirst() death {
-	return death{name: "build's first process exits", script: "kill -s STOP $(cat /.eci/control/build.*.cat); seq 9999; kill 1",
+	return death{name: "build's first process exits", script: findsCat + "kill -s STOP $cat; seq 9999; kill 1",
 		log: "begun\n" + numbered(9999), cause: `the build container .*exit code 143`}
 }
 

@@ -70,7 +70,7 @@ func scripts() []script {
 		{name: "looks like our records", body: "cat <<'E'\n" + forged + "E\nexit 11", want: forged, status: 11},
 		{name: "prints its own end record", masked: true, status: 10, want: "\n#end RUN 0 0 " + nothing + " none " + nothing + "\n",
 			body: "run=${0##*/}; printf '\\n#end %s 0 0 " + nothing + " none " + nothing + "\\n' ${run%%.*}; exit 10"},
-		{name: "kills what carries its output", body: "echo a; for f in /.eci/control/build.*.cat; do kill -9 $(cat $f); done 2>/dev/null; sleep 0.1; exit 0", want: "a\n",
+		{name: "kills what carries its output", body: "echo a; " + findsCat + "kill -9 $cat; sleep 0.1; exit 0", want: "a\n",
 			failures: []string{forgotten}},
 		{name: "deletes the control directory", body: "echo a; rm -rf /.eci/control/* /.eci/control; echo b; exit 3", want: "a\nb\n", status: 3,
 			failures: []string{deleted}, spoils: true},
