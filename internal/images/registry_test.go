@@ -3,7 +3,6 @@ package images_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -15,10 +14,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"golang.org/x/sys/unix"
 
 	"github.com/eci-executor/eci-executor/internal/images"
 	"github.com/eci-executor/eci-executor/internal/testimage"
+	"github.com/eci-executor/eci-executor/internal/testport"
 )
 
 const password = "pa55-of-the-registry"
@@ -56,7 +55,7 @@ func TestPull(t *testing.T) {
 		return s.Listener.Addr().String()
 	}
 	forbids, breaks := refuses(http.StatusForbidden), refuses(http.StatusBadGateway)
-	nobody := unused(t)
+	nobody := testport.Closed(t)
 	plain := func(logins ...images.Login) images.Registries {
 		return images.Registries{Logins: logins, PlainHTTP: []string{open.Host, closed.Host, forbids, breaks, nobody}}
 	}
@@ -113,24 +112,6 @@ func TestPull(t *testing.T) {
 	if _, err := (&images.Store{}).Pull(context.Background(), "A B", plain()); !errors.Is(err, images.ErrName) {
 		t.Errorf("%v is no ErrName", err)
 	}
-}
-
-// unused is an address on which nobody listens: this test has it, so that nobody else can.
-func unused(t *testing.T) string {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) }) //nolint:errcheck // it has served
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	address, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", address.(*unix.SockaddrInet4).Port)
 }
 
 // A layer is fetched once, by however many at a time; a tag is asked for each time.

@@ -192,8 +192,7 @@ func TestUploadCutShortIsRepeated(t *testing.T) {
 
 func TestLostSupervisorIsNeverGreen(t *testing.T) {
 	g := newGroup(t, nil)
-	// A script may be as early as to begin before cat has written its pid.
-	const killCat = "read -r seat _ </.eci/control/build.seat; until read -r cat </.eci/control/build.$seat.cat && [ $cat ]; do :; done; kill -9 $cat; "
+	killCat := strings.ReplaceAll(findsCat, "ROLE", string(Build)) + "kill -9 $cat; "
 	for name, script := range map[string]string{
 		"the supervisor":           "echo a; kill -9 $PPID; sleep 0.1",
 		"what carries the output":  "echo a; " + killCat + "sleep 0.1; exit 0",
@@ -373,7 +372,7 @@ printf 'echo heard\nexit 4\n' >%[1]s.first.script; echo first bash nonce >%[1]s.
 
 // warmWaits waits until the shell that is kept for a role's second script has looked for
 // one, and waits. From then on nothing ticks: helper has met build, and what ticked till
-// then in build, once more after that, has ended.
+// then in build has ended.
 func (g *group) warmWaits(t *testing.T, role Role) {
 	t.Helper()
 	if role == Build {

@@ -133,11 +133,14 @@ func (l *lender) run(t testing.TB, role Role, script string) (Result, string, er
 	return result, log.String(), err
 }
 
+// findsCat has a script in ROLE know the process that carries its output: the script may be
+// so early that this has not written its pid yet.
+const findsCat = "read -r seat _ </.eci/control/ROLE.seat; until read -r cat </.eci/control/ROLE.$seat.cat && [ $cat ]; do :; done; "
+
 // lateLine is a script that leaves a child which writes once what carries the script's output
 // is gone, as it is at the run's end. What it writes before is in the log.
 func lateLine(script string) string {
-	return "read -r seat _ </.eci/control/ROLE.seat; until read -r cat </.eci/control/ROLE.$seat.cat && [ $cat ]; do :; done; " +
-		"{ while kill -0 $cat; do sleep 0.05; done 2>/dev/null; echo late; } & " + script
+	return findsCat + "{ while kill -0 $cat; do sleep 0.05; done 2>/dev/null; echo late; } & " + script
 }
 
 // One exec carries a job's scripts, whatever they do.

@@ -11,11 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/eci-executor/eci-executor/internal/testport"
 )
 
 // TestWireForm: everything of ours travels in the body, so that no proxy or log
@@ -119,7 +120,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			endpoint := closedPort(t)
+			endpoint := "http://" + testport.Closed(t)
 			if tt.handler != nil {
 				server := httptest.NewServer(tt.handler)
 				t.Cleanup(server.Close)
@@ -151,32 +152,6 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 			}
 		})
 	}
-}
-
-// closedPort is an address where nothing listens, nor will for the time of the test: it is
-// taken by a socket that does not.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	_, address := takenPort(t)
-	return "http://" + address
-}
-
-// takenPort is a socket with an address, for the time of the test.
-func takenPort(t *testing.T) (fd int, address string) {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fd, fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
 }
 
 // TestContext: a cancelled job doesn't wait for the SDK, which knows no context.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/eci-executor/eci-executor/internal/testport"
 )
 
 // TestExec sees a whole exec: what the API is asked, and that the URI it gives
@@ -161,7 +163,7 @@ func TestExecDialErrors(t *testing.T) {
 	t.Cleanup(refusing.Close)
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
 	t.Cleanup(hanging.Close)
-	closed := closedPort(t)
+	closed := "http://" + testport.Closed(t)
 	ws := func(url string) string { return "ws" + strings.TrimPrefix(url, "http") + "/exec/?s=" + token }
 	tests := []struct {
 		name, uri string

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/eci-executor/eci-executor/internal/testport"
 )
 
 // TestPrice: both shapes of the documentation are read, and what is no price is
@@ -120,7 +122,7 @@ func TestConnectTimeout(t *testing.T) {
 // what else comes, as a firewall would.
 func fullPort(t *testing.T) string {
 	t.Helper()
-	fd, address := takenPort(t)
+	fd, address := testport.Taken(t)
 	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	nfs "github.com/willscott/go-nfs"
+
+	"github.com/eci-executor/eci-executor/internal/testport"
 )
 
 // nothingIn fails where a probe left something behind.
@@ -87,22 +88,6 @@ func TestProbe(t *testing.T) {
 }
 
 func TestProbeFails(t *testing.T) {
-	// A port that is taken, so that nobody else opens it, and closed.
-	closed := func(t *testing.T) string {
-		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { syscall.Close(fd) })
-		if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-			t.Fatal(err)
-		}
-		bound, err := syscall.Getsockname(fd)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.(*syscall.SockaddrInet4).Port))
-	}
 	tests := []struct {
 		name   string
 		target Target
@@ -124,7 +109,7 @@ func TestProbeFails(t *testing.T) {
 		{"not writable, as where root is squashed", Target{Path: "/ci"}, export{denied: true, squash: 1000}, nil, ErrNotWritable,
 			[]string{"CREATE: NFS3ERR_ACCES", "belongs to uid 1000 with mode 0755", "no_squash"}},
 		{"closed port", Target{Path: "/ci"}, export{}, func(t *testing.T) func(context.Context, string, string) (net.Conn, error) {
-			address := closed(t)
+			address := testport.Closed(t)
 			return func(ctx context.Context, network, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, network, address)
 			}
