@@ -373,7 +373,6 @@ ready() {
 	if ! taken || [ ! -e "$ctl/$run.done" ]; then
 		left=''
 		for file in keeper super cat warm; do
-			proc=''
 			[ -e "$ctl/$role.$seat.$file" ] && read -r proc <"$ctl/$role.$seat.$file" || proc=''
 			case $file$run in warm?*) continue ;; esac # it is the script's by now
 			[ -n "$proc" ] || [ "$file" != "$cat" ] || [ -z "$run" ] || unnamed

@@ -77,8 +77,9 @@ func (s *Server) AwaitNone(ctx context.Context) []string {
 	for {
 		var first *group
 		for _, g := range s.sortedGroups() {
-			if first == nil && !g.isGone() {
+			if !g.isGone() {
 				first = g
+				break
 			}
 		}
 		if first == nil {
